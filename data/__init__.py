@@ -1,0 +1,1 @@
+"Dataset cards. The folder is packed as `collapse_nb.cards`, and holds no code."

@@ -1,0 +1,123 @@
+"""Imports point one way (the house's import graph), wherever in a module they stand.
+
+Bottom to top: records, fields, abundance, stats -> nn -> data -> train -> the paper's modules -> cli; show stands aside.
+"""
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
+BASE = {"records", "fields"}
+MEASURES = {"abundance", "stats"}
+PAPER = {"toy", "evidence", "regularization", "multi_embedding", "diagnose"}
+NN = BASE | MEASURES
+DATA = NN | {"nn", "show"}
+TRAIN = DATA | {"data"}
+
+# what each unit (a module or a folder of collapse_nb) may import besides itself
+MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "show": BASE, "nn": NN, "data": DATA, "train": TRAIN}
+MAY_IMPORT |= dict.fromkeys(MEASURES, BASE)
+MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
+
+
+def modules(package: Path) -> dict[str, Path]:
+    "Dotted name below the package -> file; `nn` stands for nn/__init__.py and `` for the package's own."
+    parts = {f: f.relative_to(package).with_suffix("").parts for f in package.rglob("*.py") if f.name != "_modidx.py"}
+    return {".".join(p[:-1] if p[-1] == "__init__" else p): f for f, p in parts.items()}
+
+
+def named(node: ast.AST, home: list[str]) -> Iterator[str]:
+    "Full dotted names that an import statement, or a call of import_module, may bring in."
+    match node:
+        case ast.Import(names=names): yield from (n.name for n in names)
+        case ast.ImportFrom(module=module, names=names, level=level):
+            start = ".".join([*home[:len(home) - level + 1], *([module] if module else [])]) if level else module
+            yield from (f"{start}.{n.name}" for n in names)
+        case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(value=str(name)), *_]):
+            if called in ("import_module", "__import__"): yield name
+
+
+def imports(name: str, file: Path, known: dict[str, Path], top: str) -> set[str]:
+    "Modules of ours that a module imports; of `from a.b import c`, a.b.c when that is a module and a.b when it is not."
+    home = [top, *name.split(".")] if name else [top]
+    if file.name != "__init__.py": home = home[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for full in named(node, home):
+            if full.split(".")[0] != top: continue
+            below = full.removeprefix(top).removeprefix(".")
+            found.add(below if below in known else below.rpartition(".")[0])
+    return found - {name}
+
+
+def violations(package: Path) -> list[str]:
+    "A sentence for every import that points the wrong way, every module without a place, and a cycle."
+    known, said = modules(package), []
+    graph = {name: imports(name, file, known, package.name) for name, file in known.items()}
+    for name, targets in sorted(graph.items()):
+        unit = name.split(".")[0] or "__init__"
+        if unit not in MAY_IMPORT:
+            said.append(f"{package.name}.{unit} is new: give it a place in the import graph, MAY_IMPORT in tests/test_imports.py.")
+            continue
+        for target in sorted(targets):
+            other = target.split(".")[0] or "__init__"
+            if target not in known: said.append(f"{name} imports {target}, which does not exist.")
+            elif other not in MAY_IMPORT[unit] | {unit, "__init__"}:
+                said.append(f"{name} imports {target}: of ours, {unit} may import {', '.join(sorted(MAY_IMPORT[unit])) or 'nothing'}.")
+    try: TopologicalSorter({n: t - {""} for n, t in graph.items() if n}).prepare()
+    except CycleError as err: said.append(f"modules import each other in a circle: {' -> '.join(err.args[1])}.")
+    return said
+
+
+def test_imports_point_one_way():
+    assert len(modules(PACKAGE)) > 2, "no modules were found"
+    assert violations(PACKAGE) == []
+
+
+def test_the_graph_itself_has_no_circle_below_the_paper():
+    tuple(TopologicalSorter({u: t for u, t in MAY_IMPORT.items() if u not in PAPER}).static_order())
+
+
+def tree(folder: Path, files: dict[str, str]) -> Path:
+    "A package named collapse_nb with these files and the house's usual ones, all empty."
+    package = folder / "collapse_nb"
+    usual = dict.fromkeys(["__init__", "records", "fields", "abundance", "nn/__init__", "nn/zoo", "train/__init__", "train/fit", "cli"], "")
+    for name, text in (usual | files).items():
+        file = package / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return package
+
+
+@pytest.mark.parametrize("name, text, said", [
+    ("nn/zoo", "from ..train.fit import fit", "nn.zoo imports train.fit"),
+    ("nn/zoo", "from collapse_nb.train import fit", "nn.zoo imports train.fit"),
+    ("nn/zoo", "from .. import train", "nn.zoo imports train:"),
+    ("nn/__init__", "from ..cli import main", "nn imports cli"),
+    ("fields", "def late():\n    import collapse_nb.abundance as a", "fields imports abundance"),
+    ("records", "import collapse_nb.fields", "of ours, records may import nothing"),
+    ("abundance", "from . import stats", "abundance imports stats"),
+    ("show/charts", "from ..abundance import information_abundance", "of ours, show may import fields, records"),
+    ("evidence", "if True:\n    from .train.fit import fit", "evidence imports train.fit"),
+    ("toy", "import importlib; importlib.import_module('collapse_nb.cli')", "toy imports cli"),
+    ("surprise", "", "collapse_nb.surprise is new: give it a place in the import graph"),
+    ("nn/zoo", "from .layers import Hidden", "nn.zoo imports nn.layers, which does not exist"),
+])
+def test_wrong_imports_are_seen(tmp_path, name, text, said):
+    files = {"stats": ""} if "stats" in text else {}
+    assert any(said in sentence for sentence in violations(tree(tmp_path, files | {name: text})))
+
+
+def test_circles_are_seen(tmp_path):
+    circle = {"evidence": "from .diagnose import diagnose", "diagnose": "def f():\n    from .evidence import collapse_law"}
+    assert "in a circle" in violations(tree(tmp_path, circle))[-1]
+
+
+def test_right_imports_pass(tmp_path):
+    right = {"nn/zoo": "import torch\nfrom .. import __version__\nfrom ..records import Record\nfrom . import layers", "nn/layers": "",
+             "cli": "from .train import fit\nfrom .toy import x\nfrom collapse_nb import __version__", "toy": "from .nn.zoo import build"}
+    assert violations(tree(tmp_path, right)) == []

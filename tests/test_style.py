@@ -1,0 +1,164 @@
+"What the house's style says in numbers, held on every notebook, module and tracked text file."
+import ast
+import json
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GENERATED = {"_modidx.py"}
+NOT_OURS = re.compile(r"^(\.git|\.venv|runs|_proc|_docs|_site|build|dist|data/(raw|encoded))/|__pycache__|\.ipynb_checkpoints|\.egg-info|"
+                      r"\.(pytest|ruff)_cache/|\.hypothesis/")
+# a path of one machine; `../work/` and `https://host/work/` are none
+MACHINE_PATH = re.compile(r"(?<![\w.])/(work|tmp|root|opt|home|Users)/\w")
+# file -> the machine paths it may name, and why: none so far
+LEGITIMATE: dict[str, set[str]] = {}
+
+
+def short(path: Path) -> str: return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tracked() -> list[Path]:
+    "Files under version control; in an unpacked archive, all but what is built or downloaded."
+    try: said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError): said = ""
+    if said: return [f for name in said.split("\0") if name and (f := ROOT / name).is_file()]
+    return [f for f in sorted(ROOT.rglob("*")) if f.is_file() and not NOT_OURS.search(short(f))]
+
+
+NOTEBOOKS = [f for f in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts]
+MODULES = [f for f in sorted((ROOT / "collapse_nb").rglob("*.py")) if f.name not in GENERATED]
+SCRIPTS = [f for folder in ("tests", "docs") for f in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@cache
+def read(notebook: Path) -> dict: return json.loads(notebook.read_text(encoding="utf-8"))
+
+def code_cells(notebook: dict) -> list[dict]: return [c for c in notebook["cells"] if c["cell_type"] == "code"]
+
+def lines(cell: dict) -> list[str]:
+    "Lines of a cell that say something to Python: no blank lines, no nbdev directives."
+    return [line for line in "".join(cell["source"]).splitlines() if line.strip() and not line.lstrip().startswith("#|")]
+
+def parsed(cell: dict) -> ast.Module:
+    "The cell's syntax tree; shell lines and magics, which are no Python, left out."
+    return ast.parse("\n".join(line for line in lines(cell) if line[0] not in "%!"))
+
+def exported(cell: dict) -> bool: return bool(re.search(r"^#\|\s*exports?i?\b", "".join(cell["source"]), flags=re.M))
+
+def is_module(notebook: dict) -> bool: return any("#| default_exp" in "".join(c["source"]) for c in code_cells(notebook))
+
+
+def asserts(tree: ast.AST, helpers: frozenset[str] = frozenset()) -> bool:
+    "Whether code tests something: an `assert`, or a call of test, test_..., assert_... or a helper that does."
+    called = (n.func for n in ast.walk(tree) if isinstance(n, ast.Call))
+    names = (getattr(f, "attr", None) or getattr(f, "id", "") for f in called)
+    return any(isinstance(n, ast.Assert) for n in ast.walk(tree)) or any(n in helpers or re.match(r"(test|assert)(_|$)", n) for n in names)
+
+def furniture(tree: ast.Module) -> bool:
+    "A cell of imports alone, or of nothing but directives."
+    return all(isinstance(n, ast.Import | ast.ImportFrom) for n in tree.body)
+
+def asserting_share(notebook: dict) -> float:
+    "Part of the code cells, furniture aside, that assert something, be it by a helper that the notebook defines."
+    trees = [t for c in code_cells(notebook) if not furniture(t := parsed(c))]
+    defined = (n for t in trees for n in t.body if isinstance(n, ast.FunctionDef))
+    helpers = frozenset(n.name for n in defined if asserts(n))
+    return sum(asserts(t, helpers) for t in trees) / len(trees) if trees else 1.
+
+
+def functions(text: str) -> list[tuple[str, int]]:
+    "Name and number of lines of every function, from `def` to its last line."
+    found = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    return [(n.name, n.end_lineno - n.lineno + 1) for n in found]
+
+
+def faults(notebook: dict) -> list[str]:
+    "What is wrong with a notebook, apart from its size in bytes."
+    said = []
+    for i, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] != "code": continue
+        if exported(cell) and len(lines(cell)) > 25: said.append(f"cell {i} exports {len(lines(cell))} lines, of at most 25")
+        if any(o["output_type"] == "error" for o in cell["outputs"]): said.append(f"cell {i} has an error among its outputs")
+    if is_module(notebook) and (share := asserting_share(notebook)) < .25:
+        said.append(f"{share:.0%} of its code cells assert something, of at least 25%")
+    if (kernel := notebook["metadata"].get("kernelspec", {}).get("name")) != "python3": said.append(f"its kernel is {kernel}, not python3")
+    if (tags := parameter_cells(notebook)) > 1: said.append(f"{tags} cells are tagged `parameters`, of at most one")
+    return said
+
+def parameter_cells(notebook: dict) -> int:
+    return sum("parameters" in c["metadata"].get("tags", []) for c in notebook["cells"])
+
+def machine_paths(text: str) -> set[str]: return {m.group() for m in MACHINE_PATH.finditer(text)}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=short)
+def test_notebook(notebook):
+    assert faults(read(notebook)) == []
+    assert notebook.stat().st_size <= 150_000
+
+
+def test_papermill_notebooks_have_their_parameters():
+    "Untagged, papermill's values land above the defaults, and a full run silently becomes a smoke run."
+    run = set(re.findall(r"papermill (nbs/\S+\.ipynb)", (ROOT / "Makefile").read_text()))
+    assert "nbs/06_scaling.ipynb" in run
+    tags = {name: parameter_cells(read(ROOT / name)) for name in run if (ROOT / name).exists()}
+    assert {name: count for name, count in tags.items() if count != 1} == {}
+
+
+@pytest.mark.parametrize("module", MODULES + SCRIPTS, ids=short)
+def test_module(module):
+    text = module.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250
+    assert [f"{name} has {length} lines" for name, length in functions(text) if length > 40] == []
+
+
+def test_medians():
+    assert median(len(lines(c)) for n in NOTEBOOKS for c in code_cells(read(n))) <= 6
+    assert median(length for m in MODULES for _, length in functions(m.read_text(encoding="utf-8"))) <= 8
+
+
+def test_no_machine_path():
+    found = {}
+    for file in tracked():
+        try: text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError: continue
+        if wrong := machine_paths(text) - LEGITIMATE.get(short(file), set()): found[short(file)] = wrong
+    assert tracked() and found == {}
+
+
+def cell(source: str, tags: tuple = (), outputs: tuple = ()) -> dict:
+    return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": list(outputs)}
+
+def made(*cells: dict, kernel: str = "python3") -> dict:
+    return {"cells": list(cells), "metadata": {"kernelspec": {"name": kernel}}}
+
+MODULE = [cell("#| default_exp a"), cell("#| export\nimport os"), cell("#| export\ndef f(): pass"), cell("%time f()\ntest_eq(f(), None)")]
+
+
+def test_good_notebook_passes(): assert faults(made(*MODULE)) == []
+
+def test_helpers_that_assert_count():
+    assert asserting_share(made(cell("def close(a, b): assert a == b"), cell("close(1, 1)"), cell("f()"), cell("f()"))) == .5
+
+@pytest.mark.parametrize("notebook, said", [
+    (made(*MODULE, cell("#| export\n" + "x = 1\n" * 26)), "cell 4 exports 26 lines"),
+    (made(*MODULE[:-1], *[cell("f()")] * 3), "0% of its code cells assert"),
+    (made(*MODULE, *[cell("f()")] * 3), "20% of its code cells assert"),
+    (made(*MODULE, cell("f(1)", outputs=({"output_type": "error"},))), "error among its outputs"),
+    (made(*MODULE, cell("a = 1", ["parameters"]), cell("b = 1", ["parameters"])), "2 cells are tagged"),
+    (made(*MODULE, kernel="conda-env"), "its kernel is conda-env"),
+])
+def test_faults_are_seen(notebook, said): assert [f for f in faults(notebook) if said in f]
+
+def test_long_functions_are_seen(): assert functions("class A:\n  async def f(self):\n" + "    x = 1\n" * 40) == [("f", 41)]
+
+def test_machine_paths_are_seen():
+    path = "/" + "work/shared"
+    assert machine_paths(f'read("{path}")') == machine_paths(f"cd {path}") == {"/" + "work/s"}
+    assert machine_paths(f"..{path} https://host{path}") == set()
