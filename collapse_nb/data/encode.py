@@ -15,9 +15,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import torch
 
-from .cards import TRANSFORMS, Card, CardField, load_card, parse
+from .cards import TRANSFORMS, Card, load_card, parse
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, write_encoded
 from .tables import BLOCK_ROWS, number_types, open_parquet, parquet_frames, stage_text, text_columns, text_frames, unpack
 from ..fields import FieldSchema
@@ -25,10 +26,6 @@ from ..records import InputError, unknown
 
 # %% ../../nbs/data/encode.ipynb #00000005
 _AS_IT_IS = "\0"
-
-def _column(field: CardField, columns: tuple[str, ...]) -> str:
-    "The column that a field copies, or nothing."
-    return field.column or (field.sql if field.sql in columns else "")
 
 @dataclass(frozen=True)
 class Plan:
@@ -47,7 +44,7 @@ def make_plan(
     where, label, fields = parse(card.where), parse(card.label).alias("y"), []
     computed = [*where.meta.root_names(), *label.meta.root_names()]
     for i, field in enumerate(card.fields):
-        column = _column(field, columns)
+        column = field.column or (field.sql if field.sql in columns else "")
         if column and not field.transform: value = pl.col(_AS_IT_IS + column)
         elif column: value = TRANSFORMS[field.transform](pl.col(column))
         else: value = parse(field.sql)
@@ -244,7 +241,7 @@ def encode(
         place, digest = places(check_labels(rows.blocks("labels"), card.name), card.split_seed)
         words = vocabularies(rows, card, place)
         named = [v.select(pl.lit(n).alias("field"), "id", "value", "count") for n, v in zip(rows.plan.names, words, strict=True)]
-        pl.concat(named).write_parquet(folder / "vocabulary.parquet")
+        pq.write_table(pl.concat(named).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")
         write_encoded(folder, card.name, FieldSchema(rows.plan.names, [v.height + 1 for v in words]), split_sizes(len(place), card.split),
                       permuted(_ids(rows, words), place, work), card=said[0], source=said[1], permutation=digest)
     return open_encoded(out, verify=False)
