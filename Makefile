@@ -1,10 +1,13 @@
 # Everything starts from a bare machine with Python 3.11 or newer and make: each target makes .venv first when it is missing.
 #   make sweep                            the central experiment on the embedded data; P="-p dataset hflights ..." passes parameters on
 #   make test                             every notebook as a test, then the tests that cross notebooks
-#   make sweep TORCH=cu130                the same on a GPU: TORCH names the PyTorch wheel index (cpu, cu126, cu130, ...)
+#   make sweep TORCH=cu130                the same on a GPU: TORCH names the PyTorch wheel index (cpu, cu126, cu130, ...);
+#                                         once given it is remembered, and another one replaces the build of torch
 PYTHON ?= python3
 VENV   ?= .venv
-TORCH  ?= cpu
+# $(VENV)/ok holds the index of the torch that is there
+HAVE   := $(shell cat $(VENV)/ok 2>/dev/null)
+TORCH  ?= $(or $(HAVE),cpu)
 BIN     = $(VENV)/bin
 OUT    ?= runs
 CONSTRAINTS ?= -c constraints.txt
@@ -12,18 +15,25 @@ TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 # the sweep's size in `make sweep`: the smoke defaults of the notebook are smaller
 SWEEP = -y '{models: [DCNv2, DNN, NFwFM], designs: [SE, ME], scales: [1, 2, 4], seeds: 3, rows: 0, max_epochs: 0}'
 
+ifneq ($(HAVE),$(TORCH))
+.PHONY: $(VENV)/ok
+endif
+# torch comes first and alone, out of PyTorch's own index, where the CPU build is a tenth of the default one's size
 $(VENV)/ok: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python %d.%d was found and 3.11 or newer is needed: make PYTHON=python3.11" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
-	-$(BIN)/python -m pip install -q --no-deps --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/$(TORCH) torch==$(TORCH_VERSION)
-	$(BIN)/python -m pip install -q $(CONSTRAINTS) -e ".[lab,dev]"
-	touch $@
+	@echo "Setting up $(VENV): a minute or two, and 2 GB on disk"
+	@$(PYTHON) -m venv $(VENV)
+	@$(if $(filter-out $(TORCH),$(HAVE)),rm $@; $(BIN)/python -m pip uninstall -q -y torch)
+	@$(BIN)/python -m pip install -qq --no-deps --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/$(TORCH) \
+	  torch==$(TORCH_VERSION) 2>/dev/null || echo "No torch $(TORCH_VERSION) came from PyTorch's $(TORCH) index: the default index's build is used"
+	@$(BIN)/python -m pip install -qq $(CONSTRAINTS) -e ".[lab,dev]"
+	@echo $(TORCH) > $@
 
 sweep: $(VENV)/ok
 	mkdir -p $(OUT)
 	$(BIN)/papermill nbs/06_scaling.ipynb $(OUT)/06_scaling.ipynb $(if $(P),$(P),$(SWEEP))
 test: $(VENV)/ok
-	VENV=$(VENV) $(BIN)/python tests/run.py
+	$(BIN)/python tests/run.py
 lab: $(VENV)/ok
 	$(BIN)/jupyter lab nbs
 readme: $(VENV)/ok
