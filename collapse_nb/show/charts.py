@@ -169,7 +169,8 @@ def scaling_chart(
     ranges = _ranges(rows, shared=gain)
     columns, panels = min(3, len(ranges)), []
     for place, (model, (low, high)) in enumerate(ranges.items()):
-        axis = alt.Axis(title=None if place % columns else "test AUC" + " over the base" * gain, format=".4f" if high - low > 6e-4 else ".5f", tickCount=5, labelBound=True)
+        digits, name = ".4f" if high - low > 6e-4 else ".5f", "test AUC" + " over the base" * gain
+        axis = alt.Axis(title=None if place % columns else name, format=digits, tickCount=5, labelBound=True)
         y = {"axis": axis, "scale": alt.Scale(domain=[low, high], nice=False, zero=False)}
         panels.append(_panel(rows[rows["model"] == model], y, (520, 230, 140)[columns - 1], series, list(rows["source"].unique())))
     means = "Means and 95 % intervals over seeds. " if ours["low"].notna().any() else "One run per cell, so no intervals. "
