@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import nbformat
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
@@ -26,7 +27,9 @@ def to_root(link: re.Match) -> str:
 def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
     "The README's text; cells of directives (`#| hide`, `#| eval`, ...) stay out of it."
     exporter = MarkdownExporter(config=Config(RegexRemovePreprocessor={"enabled": True, "patterns": [r"#\|", r"\s*\Z"]}))
-    text, _ = exporter.from_filename(str(notebook))
+    nb = nbformat.read(notebook, as_version=4)
+    nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean removes it, and code would lose its colours
+    text, _ = exporter.from_notebook_node(nb)
     return HEADER + "\n\n" + re.sub(r"\n{3,}", "\n\n", LINK.sub(to_root, text)).strip() + "\n"
 
 

@@ -33,7 +33,7 @@ def test_every_numbered_notebook_is_listed():
 def notebook(tmp_path):
     def write(*cells):
         file = tmp_path / "index.ipynb"
-        nbformat.write(nbformat.v4.new_notebook(cells=list(cells), metadata={"language_info": {"name": "python"}}), file)
+        nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), file)
         return file
     return write
 
