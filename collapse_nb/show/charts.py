@@ -42,22 +42,15 @@ SHAPES = {"SE": "circle", "ME": "square", "base": "diamond"}
 
 def _styled(
     chart: alt.TopLevelMixin, # a finished chart
-    title: list[str],         # lines of the title: what was found
+    title: str,               # what was found
     subtitle: list[str],      # lines below it: how to read the figure
 ) -> alt.TopLevelMixin:       # with the look of all figures
-    "The house style."
-    head = alt.TitleParams(text=title, subtitle=subtitle, anchor="start", frame="bounds", fontSize=14, subtitleFontSize=11, offset=12,
-                           subtitleColor="#444444", subtitlePadding=6)
+    "The house style, with titles wrapped to 600 px."
+    head = alt.TitleParams(text=textwrap.wrap(title, 80), fontSize=14, anchor="start", frame="bounds", offset=12,
+                           subtitle=subtitle, subtitleFontSize=11, subtitleColor="#444444", subtitlePadding=6)
     return (chart.properties(title=head, background="white").configure_view(stroke=None)
             .configure_axis(labelFontSize=11, titleFontSize=11, titleFontWeight="normal", gridColor="#E8E8E8", domainColor="#888888")
             .configure_legend(labelFontSize=11, titleFontSize=11, orient="bottom", title=None, symbolStrokeWidth=2))
-
-def _wrapped(
-    text: str,        # a sentence
-    width: int = 80,  # characters on a line: 600 px of 14 px type
-) -> list[str]:       # its lines
-    "Lines that fit the width of a figure."
-    return textwrap.wrap(text, width)
 
 # %% ../../nbs/show/charts.ipynb #0000000a
 def _range(
@@ -166,8 +159,8 @@ def scaling_chart(
     if ours.empty: raise InputError("none of the runs given has finished, so there is nothing to draw: look at their errors first.")
     rows = _beside(ours, published, value, designs)
     gain, series = value == "gain", [s for s in COLOURS if s in {*ours["series"], *ours["point"]}]
-    ranges = _ranges(rows, shared=gain)
-    columns, panels = min(3, len(ranges)), []
+    ranges, panels = _ranges(rows, shared=gain), []
+    columns = min(3, len(ranges))
     for place, (model, (low, high)) in enumerate(ranges.items()):
         digits, name = ".4f" if high - low > 6e-4 else ".5f", "test AUC" + " over the base" * gain
         axis = alt.Axis(title=None if place % columns else name, format=digits, tickCount=5, labelBound=True)
@@ -177,8 +170,7 @@ def scaling_chart(
     apart = "Every panel has its own origin, all the same span; no axis starts at zero."
     axes = "The axis does not start at zero." * (not gain) if len(ranges) == 1 else "All panels share one axis." if gain else apart
     lost = [f"{cells['failed'].sum()} failed runs are left out."] * bool(cells["failed"].sum())
-    grid = alt.concat(*panels, columns=columns, bounds="flush", spacing={"row": 76, "column": 60})
-    return _styled(grid, _wrapped(title), [means + axes, *lost])
+    return _styled(alt.concat(*panels, columns=columns, bounds="flush", spacing={"row": 76, "column": 60}), title, [means + axes, *lost])
 
 # %% ../../nbs/show/charts.ipynb #00000020
 def difference_chart(
@@ -202,7 +194,7 @@ def difference_chart(
     layers.append(alt.Chart(rows).mark_point(filled=True, size=60, opacity=1).encode(x("difference:Q"), y, colour, tooltip=tips))
     thick = "Thick: 95 % interval over seeds." if rows["low"].notna().any() else "One run per cell, so no interval over seeds."
     note = f"Top: the primary contrast. {thick}" + " Thin: over seeds and test rows." * (bootstrap is not None)
-    return _styled(alt.layer(*layers).properties(width=430, height=alt.Step(21)), _wrapped(title), [note])
+    return _styled(alt.layer(*layers).properties(width=430, height=alt.Step(21)), title, [note])
 
 # %% ../../nbs/show/charts.ipynb #00000024
 def save(
