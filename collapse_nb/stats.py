@@ -111,8 +111,10 @@ def _plan(
     used = [row for row, (_, scale) in enumerate(pairs) if scale == largest and not np.isnan(weights[row]).any()]
     primary = weights[used].mean(0) if used else np.full(len(table), np.nan)
     left_out = ", ".join(m for m in table["model"].unique() if m not in {pairs[row][0] for row in used})
-    head = [("primary", "mean over models", largest, left_out), *(("secondary", *pair, "") for pair in pairs)]
-    return pd.DataFrame(head, columns=["kind", "model", "scale", "left_out"]), np.vstack([primary, weights])
+    name = pairs[used[0]][0] if len(used) == 1 else "mean over models"
+    others = [row for row in range(len(pairs)) if used != [row]]
+    head = [("primary", name, largest, left_out), *(("secondary", *pairs[row], "") for row in others)]
+    return pd.DataFrame(head, columns=["kind", "model", "scale", "left_out"]), np.vstack([primary, weights[others]])
 
 # %% ../nbs/stats.ipynb #0000001d
 def _holm(
@@ -176,8 +178,7 @@ def _resampled(
     belongs = (cell[:, None] == np.arange(cell.max() + 1)).astype(float)
     seeds, df = belongs.sum(0), len(cell) - belongs.shape[1]
     if not df: return np.full((len(noise), len(seeds)), np.nan)
-    mean, several = belongs / seeds, seeds[cell] > 1
-    stretch = np.sqrt(seeds / np.maximum(seeds - 1, 1))[cell]
+    mean, several, stretch = belongs / seeds, seeds[cell] > 1, np.sqrt(seeds / np.maximum(seeds - 1, 1))[cell]
     pool, luck = (((x - (x @ mean)[..., cell]) * stretch)[..., several] for x in (auc, noise))
     total = np.mean(pool**2)
     pool = pool * np.sqrt(max(0, total - np.mean(luck**2)) / (total or 1)) * student.ppf(.975, df) / student.ppf(.975, np.inf)
@@ -213,8 +214,7 @@ def bootstrap(
     noise = np.concatenate([_draws(clicks, size, generator) @ values.T for size in sizes])
     cell, (head, weights) = np.repeat(np.arange(len(table)), table["n"]), _plan(table)
     low, high = np.quantile(_resampled(auc, noise, cell, generator) @ weights.T, [.025, .975], axis=0)
-    means = np.array([auc[cell == c].mean() for c in range(len(table))])
-    return head.assign(difference=weights @ means, low=low, high=high)
+    return head.assign(difference=weights @ [auc[cell == c].mean() for c in range(len(table))], low=low, high=high)
 
 # %% ../nbs/stats.ipynb #00000041
 def published(

@@ -138,7 +138,7 @@ def table_abundance(
 @dataclass
 class FitResult:
     "What a training of R replicas left behind; the model itself holds each replica's best weights."
-    frame: pd.DataFrame   # a row per replica: seed, status, best_epoch, epochs, valid and test metrics, seconds, bytes
+    frame: pd.DataFrame   # a row per replica: seed, status and note, best_epoch, epochs, valid and test metrics, seconds, bytes
     history: pd.DataFrame # a row per replica and epoch: losses, validation metrics, seconds
     abundance: np.ndarray # (epochs, R, M, N): information abundance per epoch, replica, set and field
     test_logits: Tensor   # (R, n_test) on the CPU; NaN for a failed replica
@@ -209,7 +209,7 @@ def fit(
     seconds = time.perf_counter() - start
     peak = torch.cuda.max_memory_allocated(target) if target.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     frame = pd.DataFrame({
-        "seed": model.seeds, "status": ["done" if f is None else f"failed: {f}" for f in progress.failed],
+        "seed": model.seeds, "status": ["done" if f is None else "failed" for f in progress.failed], "note": [f or "" for f in progress.failed],
         "epochs": history.groupby("replica").size().reindex(range(model.replicas)).to_numpy(), "best_epoch": progress.best_epoch,
         "valid_auc": [b if b >= 0 else np.nan for b in progress.best], "test_auc": area.numpy(), "test_logloss_nats": loss.numpy(),
         "fit_s": seconds, "rows_per_s": len(train) * len(records) / history.groupby("epoch").train_s.first().sum(), "peak_bytes": peak})
