@@ -103,7 +103,8 @@ def test_a_sick_replica_takes_nobody_along(name, poison):
         assert same(healthy[r], beside[r]) and torch.equal(good.test_logits[r], bad.test_logits[r])
         said = ["status", "epochs", "best_epoch", "valid_auc", "test_auc", "test_logloss_nats"]
         assert good.frame.loc[r, said].tolist() == bad.frame.loc[r, said].tolist()
-    assert bad.frame.status.tolist() == ["done", "failed: loss is not finite at epoch 2, step 2", "done"]
+    assert bad.frame.status.tolist() == ["done", "failed", "done"]
+    assert bad.frame.note.tolist() == ["", "loss is not finite at epoch 2, step 2", ""]
     assert bad.test_logits[1].isnan().all() and bad.frame.test_auc.isna().tolist() == [False, True, False]
     assert bad.history.groupby("replica").size().tolist() == [3, 2, 3]
 
