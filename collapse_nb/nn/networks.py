@@ -7,6 +7,7 @@ __all__ = ['CrossLayer', 'CrossNetwork', 'CompressedLayer', 'CompressedAndDeep',
 
 # %% ../../nbs/nn/networks.ipynb #00000002
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +95,7 @@ class CompressedAndDeep(nn.Module):
         maps: Sequence[int] = (16, 16),  # feature maps per CIN layer
     ):
         super().__init__()
-        self.cin = nn.ModuleList(CompressedLayer(groups, num_fields, c, h, relu) for c, h in zip([num_fields, *maps], maps, strict=False))
+        self.cin = nn.ModuleList(CompressedLayer(groups, num_fields, c, h, relu) for c, h in pairwise([num_fields, *maps]))
         self.dnn = hidden_stack(groups, num_fields * dim, hidden, 1, dropout)
         self.pooled_dim, self.out_dim = sum(maps), sum(maps) + hidden
 
