@@ -64,16 +64,11 @@ class Rows:
     plan: Plan                       # what to compute
     types: dict[str, pl.DataType]    # of text columns that expressions use
 
-    def blocks(self,
-        doing: str,                        # what the progress bar calls it
-        select: list[pl.Expr] = (),        # what to compute; all of the plan's if empty
-    ) -> Iterator[pl.DataFrame]:
+    def blocks(self, doing: str) -> Iterator[pl.DataFrame]:
         "Frames with the label y and the fields 0, 1, ... as text."
-        select = select or self.plan.select
-        used = {c.removeprefix(_AS_IT_IS) for e in [self.plan.where, *select] for c in e.meta.root_names()}
-        typed = [pl.col(c).cast(t) for c, t in self.types.items() if c in used] + [pl.col(c).alias(_AS_IT_IS + c) for c in used]
-        for df in parquet_frames(self.table, sorted(used), doing):
-            try: yield df.with_columns(typed).filter(self.plan.where).select(select)
+        typed = [pl.col(c).cast(t) for c, t in self.types.items()] + [pl.col(c).alias(_AS_IT_IS + c) for c in self.plan.needed]
+        for df in parquet_frames(self.table, self.plan.needed, doing):
+            try: yield df.with_columns(typed).filter(self.plan.where).select(self.plan.select)
             except pl.exceptions.PolarsError as err:
                 why = str(err).splitlines()[0]
                 raise InputError(f"an expression of the card cannot be computed ({why}): check the columns' types.") from None
@@ -235,7 +230,7 @@ def encode(
     if _done(out, *said): return open_encoded(out)
     with fresh_folder(out) as folder, TemporaryDirectory(dir=folder) as temporary:
         rows = open_rows(card, source, work := Path(temporary))
-        place, digest = places(check_labels(rows.blocks("labels", rows.plan.select[:1]), card.name), card.split_seed)
+        place, digest = places(check_labels(rows.blocks("labels"), card.name), card.split_seed)
         words = vocabularies(rows, card, place)
         named = [v.select(pl.lit(n).alias("field"), "id", "value", "count") for n, v in zip(rows.plan.names, words, strict=True)]
         pq.write_table(pl.concat(named).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")

@@ -44,8 +44,8 @@ def open_source(
             where = f" It comes from {card.source}." if card.source else ""
             raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the source.{where}")
         return synthetic().head(rows)
-    if not path.exists(): raise InputError(f"source {source!r} does not exist (looked in {Path.cwd()}): give a raw file or an encoded folder.")
+    if not path.exists(): raise InputError(f"source {source!r} does not exist: give a raw file or an encoded folder.")
     data = open_encoded(path) if path.is_dir() else encode(card, path, encoded_folder(card, path))
     if data.name != card.name:
-        raise InputError(f"the encoded folder {source!r} holds {data.name} and dataset {card.name} was asked for: name the one or the other.")
+        raise InputError(f"{source!r} holds {data.name} and dataset {card.name} was asked for: name the one or the other.")
     return data.head(rows)

@@ -78,8 +78,8 @@ class CompressedLayer(nn.Module):
     ) -> Tensor:    # (G, H, B·K)
         "First over c by one matrix product, then over i by multiplying and summing."
         out_maps, num_fields, in_maps = self.shape
-        inner = torch.bmm(self.weight.reshape(-1, out_maps * num_fields, in_maps), x)
-        maps = (inner.unflatten(1, (out_maps, num_fields)) * x0[:, None]).sum(2) + self.bias[..., None]
+        inner = torch.bmm(self.weight.reshape(-1, out_maps * num_fields, in_maps), x).unflatten(1, (out_maps, num_fields))
+        maps = (inner * x0[:, None]).sum(2) + self.bias[..., None]
         return F.relu(maps) if self.relu else maps
 
 # %% ../../nbs/nn/networks.ipynb #0000000c

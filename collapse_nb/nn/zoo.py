@@ -223,7 +223,8 @@ def build(
     if projected: head = MLPHead(R, spec.hidden, spec)
     elif spec.model == "xDeepFM": head = TwoPartHead(R, inner.pooled_dim, spec)
     else: head = BilinearHead(R, spec) if spec.model == "FinalMLP" else SumHead()
-    has_linear = spec.model == "FM" or (spec.model == "FFM" and spec.released) or (spec.model == "xDeepFM" and not spec.released)
-    model = Model(spec, schema, tuple(seeds), embedding, inner, projection, head, FieldLinear(schema, R, spec.released) if has_linear else None)
+    has_linear = spec.model in ("FM", "FFM" if spec.released else "xDeepFM")
+    linear = FieldLinear(schema, R, spec.released) if has_linear else None
+    model = Model(spec, schema, tuple(seeds), embedding, inner, projection, head, linear)
     reset(model, seeds)
     return model

@@ -184,7 +184,8 @@ def peak_bytes(
     device: torch.device, # that was trained on
 ) -> int:                 # of device memory, or of this process's memory so far on the CPU
     "The high-water mark of memory."
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if device.type == "cuda": return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 def summary(
     model: Model, progress: Progress, history: pd.DataFrame, # after training
@@ -194,8 +195,9 @@ def summary(
     "One row per replica."
     epochs, train_s = history.groupby("replica").size(), history.groupby("epoch").train_s.first()
     return pd.DataFrame({
-        "seed": model.seeds, "status": ["done" if f is None else "failed" for f in progress.failed], "note": [f or "" for f in progress.failed],
-        "epochs": epochs.to_numpy(), "best_epoch": progress.best_epoch, "valid_auc": [b if b >= 0 else np.nan for b in progress.best],
+        "seed": model.seeds, "status": ["done" if f is None else "failed" for f in progress.failed],
+        "note": [f or "" for f in progress.failed], "epochs": epochs.to_numpy(), "best_epoch": progress.best_epoch,
+        "valid_auc": [b if b >= 0 else np.nan for b in progress.best],
         "test_auc": tested[1].numpy(), "test_logloss_nats": tested[2].numpy(), "fit_s": seconds,
         "rows_per_s": num_rows * len(train_s) / train_s.sum(), "peak_bytes": peak_bytes(next(model.parameters()).device)})
 
@@ -220,4 +222,5 @@ def fit(
     restore(model, progress.weights)
     history = pd.DataFrame([row for epoch in records for row in epoch])
     tested = evaluate(model, test, torch.tensor([f is None for f in progress.failed]))
-    return FitResult(summary(model, progress, history, tested, len(train), time.perf_counter() - start), history, np.stack(abundance), tested[0])
+    frame = summary(model, progress, history, tested, len(train), time.perf_counter() - start)
+    return FitResult(frame, history, np.stack(abundance), tested[0])

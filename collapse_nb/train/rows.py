@@ -52,7 +52,8 @@ class Rows:
     def check(self, schema: FieldSchema) -> None:
         "Every id must be one of its field's D_i."
         if self.x.shape[1:] != (schema.num_fields,) or len(self.x) != len(self.y) or not len(self.x):
-            raise InputError(f"ids {tuple(self.x.shape)} and labels {tuple(self.y.shape)} were given for {schema.num_fields} fields: give rows of N ids and a label.")
+            raise InputError(f"ids {tuple(self.x.shape)} and labels {tuple(self.y.shape)} were given for {schema.num_fields} fields: "
+                             "give rows of N ids and a label.")
         blocks = self.x.split(1 << 20)
         low, high = (torch.stack([f(b, 0) for b in blocks]) for f in (torch.amin, torch.amax))
         outside = (low.amin(0) < 0) | (high.amax(0) >= torch.tensor(schema.cardinalities))

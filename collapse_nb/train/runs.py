@@ -64,7 +64,8 @@ def surroundings(
     "Versions, device and threads of a run."
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {"device": f"{device.type} ({chip})", "threads": torch.get_num_threads(), "python": platform.python_version(),
-            "torch": torch.__version__, "version": collapse_nb.__version__, "commit": _commit(), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            "torch": torch.__version__, "version": collapse_nb.__version__, "commit": _commit(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 # %% ../../nbs/train/runs.ipynb #0000000b
 TIMINGS = ("fit_s", "rows_per_s", "peak_bytes", "finished")
