@@ -1,0 +1,188 @@
+"The rules of a training: when it stops and what it keeps, sickness that does not spread, decay of unseen rows, equal bits, exact AUC."
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from test_training import dataset, make, split
+from torch import Tensor
+
+from collapse_nb.nn.zoo import BASE_DIM, Model
+from collapse_nb.train import fit as fit_module
+from collapse_nb.train.fit import Recipe, fit
+from collapse_nb.train.metrics import auc
+from collapse_nb.train.rows import batches
+
+TINY = SimpleNamespace(train=split(40, 0), valid=split(30, 1), test=split(30, 2))
+
+
+def copies(model: Model) -> list[dict[str, Tensor]]:
+    return [{n: t.clone() for n, t in model.replica_state(r).items()} for r in range(model.replicas)]
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(t, b[n]) for n, t in a.items())
+
+def stop(aucs: list[float], patience: int) -> tuple[int, int]: # (best epoch, last epoch), counted from 1
+    "Early stopping read aloud: a miss is an epoch not strictly better than all before."
+    for last in range(1, len(aucs) + 1):
+        best = aucs[:last].index(max(aucs[:last])) + 1 # the first of equals
+        if last - best == patience: break
+    return best, last
+
+def scripted(script: list[list[float]], recipe: Recipe):
+    "Train R replicas whose validation AUCs are given; also what every replica's state was after each epoch."
+    model, states = make("DNN", "paper", tuple(range(len(script)))), []
+    def told(model: Model, rows, alive: Tensor):
+        area = torch.tensor([aucs[min(len(states), len(aucs) - 1)] for aucs in script], dtype=torch.float64)
+        states.append(copies(model))
+        return torch.zeros(len(script), len(rows)), area, torch.ones_like(area)
+    with patch.object(fit_module, "evaluate", told): result = fit(model, TINY, recipe, device="cpu", show=False)
+    tested = states.pop() # the last call is the test, on restored weights
+    return result, states, tested, copies(model)
+
+def follows(script: list[list[float]], patience: int = 3) -> None:
+    length = min(map(len, script))
+    script = [aucs[:length] for aucs in script]
+    result, states, tested, left = scripted(script, Recipe(batch_size=16, max_epochs=length, patience=patience))
+    assert len(states) == len(result.abundance) == max(stop(aucs, patience)[1] for aucs in script)
+    for r, aucs in enumerate(script):
+        best, last = stop(aucs, patience)
+        row = result.frame.iloc[r]
+        assert (row.best_epoch, row.epochs, row.valid_auc, row.status) == (best, last, aucs[best - 1], "done")
+        history = result.history[result.history.replica == r]
+        assert history.epoch.tolist() == list(range(1, last + 1)) and history.valid_auc.tolist() == aucs[:last]
+        assert same(left[r], states[best - 1][r]) and same(tested[r], left[r])
+        assert all(not same(left[r], states[e][r]) for e in range(len(states)) if e != best - 1)
+
+
+def test_stopping_is_strict_per_replica_and_keeps_the_best_epoch():
+    follows([[.60, .70, .70, .70, .70, .99, .99, .99], # equals are misses; what comes after the third does not count
+             [.50, .60, .55, .55, .61, .60, .60, .60], # a better epoch forgives two misses
+             [.90, .80, .85, .89, .95, .95, .95, .95], # rising misses are misses
+             [.10, .20, .30, .40, .50, .60, .70, .80]])
+
+
+def test_stopping_at_other_patience_and_at_the_last_epoch():
+    follows([[.7, .6, .8], [.6, .7, .7]], patience=1)
+    follows([[.7, .6]])
+    follows([[.0, .0, .0, .0, .0]]) # an AUC of zero is a first best
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.lists(st.sampled_from([.5, .6, .7, .8]), min_size=7, max_size=7), min_size=1, max_size=3))
+def test_stopping_on_any_sequence(script): follows(script)
+
+
+def sicken(model: Model, calls: list[int], poison: float) -> Tensor: # (R,)
+    "A penalty on replica 1 that is nothing, and from the fifth step on `poison` times the sum of its parameters."
+    calls.append(0)
+    penalty = torch.zeros(model.replicas, dtype=torch.float64)
+    factor = poison if len(calls) >= 5 else 0.0
+    total = sum(p.chunk(model.replicas, 1 if n in ("embedding.weight", "linear.weight", "linear.bias") else 0)[1].sum()
+                for n, p in model.named_parameters())
+    return penalty.index_put((torch.tensor(1),), factor * total)
+
+@pytest.mark.parametrize("name", BASE_DIM)
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_sick_replica_takes_nobody_along(name, poison):
+    "Its loss breaks in the second epoch; the others equal, to the last bit, those beside a healthy one."
+    recipe, data, kept = Recipe(batch_size=32, max_epochs=3, patience=3), dataset(96), {}
+    for case in (0.0, poison):
+        calls, model = [], make(name, "released", dropout=0.2)
+        result = fit(model, data, recipe, device="cpu", regularizer=lambda m, c=calls, p=case: sicken(m, c, p), show=False)
+        kept[str(case)] = copies(model), result
+    (healthy, good), (beside, bad) = kept.values()
+    for r in (0, 2):
+        assert same(healthy[r], beside[r]) and torch.equal(good.test_logits[r], bad.test_logits[r])
+        said = ["status", "epochs", "best_epoch", "valid_auc", "test_auc", "test_logloss_nats"]
+        assert good.frame.loc[r, said].tolist() == bad.frame.loc[r, said].tolist()
+    assert bad.frame.status.tolist() == ["done", "failed: loss is not finite at epoch 2, step 2", "done"]
+    assert bad.test_logits[1].isnan().all() and bad.frame.test_auc.isna().tolist() == [False, True, False]
+    assert bad.history.groupby("replica").size().tolist() == [3, 2, 3]
+
+
+def test_rows_nobody_hits_decay_by_coupled_l2():
+    "The last id of field b: Adam fed by weight decay alone, coordinate by coordinate."
+    model, data, steps, rate, decay = make("DNN", "released"), dataset(6400), 200, 1e-2, 1e-6
+    row = 6 + 9 - 1
+    w = start = model.embedding.weight[row].detach().numpy().copy()
+    fit(model, data, Recipe(batch_size=32, max_epochs=1, learning_rate=rate, weight_decay=decay), device="cpu", show=False)
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t in range(1, steps + 1):
+        g = decay * w
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        w = w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    left = model.embedding.weight[row].detach().numpy()
+    np.testing.assert_allclose(left, w, rtol=0, atol=1e-9)
+    assert abs(start).max() > 0.4 and abs(left).max() < 0.05
+
+
+RUN = """
+import hashlib, sys, torch
+from test_training import SEEDS, dataset, make
+from collapse_nb.train.fit import Recipe, fit
+torch.manual_seed(int(sys.argv[1]))
+model = make("DCNv2", "paper", SEEDS, dropout=0.2).float()
+state = torch.get_rng_state()
+result = fit(model, dataset(500), Recipe(batch_size=64, max_epochs=3), device="cpu", show=False)
+assert torch.equal(torch.get_rng_state(), state), "the caller's random state moved"
+digest = hashlib.sha256()
+for t in [*model.state_dict().values(), result.test_logits]: digest.update(t.contiguous().numpy().tobytes())
+digest.update(result.abundance.tobytes())
+digest.update(result.history.drop(columns="train_s").to_csv().encode())
+print(digest.hexdigest())
+"""
+
+def test_a_run_repeats_bit_for_bit_in_another_process():
+    "Dropout on; neither the caller's random state nor Python's hash seed has a say."
+    here = os.path.dirname(__file__)
+    said = []
+    for seed in ("1", "2"):
+        paths = os.pathsep.join([here, os.path.dirname(here), os.environ.get("PYTHONPATH", "")])
+        env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        said.append(subprocess.run([sys.executable, "-c", RUN, seed], capture_output=True, text=True, check=True, env=env).stdout)
+    assert len(said[0].strip()) == 64 and said[0] == said[1]
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.data())
+def test_auc_is_scikit_learns_with_heavy_ties(draw):
+    n = draw.draw(st.integers(2, 40))
+    row = lambda values: st.lists(st.sampled_from(values), min_size=n, max_size=n)
+    labels = np.array(draw.draw(row([0, 1])))
+    assume(0 < labels.sum() < n)
+    scores = np.array(draw.draw(st.lists(row([-2., -.5, -0., 0., .25, 3.]), min_size=1, max_size=3)))
+    expected = [roc_auc_score(labels, s) for s in scores]
+    for kind in (torch.float32, torch.float64):
+        assert auc(torch.tensor(scores, dtype=kind), torch.tensor(labels)).tolist() == pytest.approx(expected, rel=0, abs=1e-12)
+    for given_labels in (labels.astype(np.uint8), labels.astype(bool), labels.astype(np.float32)):
+        assert auc(scores[0], given_labels) == pytest.approx(expected[0], rel=0, abs=1e-12)
+
+
+@settings(derandomize=True)
+@given(st.integers(1, 400), st.integers(2, 60))
+def test_batches_cover_the_rows_in_order(n, size):
+    parts = batches(n, size)
+    assert [i for part in parts for i in range(n)[part]] == list(range(n))
+    lengths = [part.stop - part.start for part in parts]
+    assert set(lengths[:-1]) <= {size} and min(2, n) <= lengths[-1] <= size + 1
+
+
+def test_a_last_batch_of_one_row_is_folded():
+    "65 rows in batches of 32 are two steps, of 32 and 33 rows; 33 rows are one step, as in batches of 64."
+    calls, left = [], []
+    fit(make("DNN", "paper"), dataset(65), Recipe(batch_size=32, max_epochs=1), device="cpu", show=False,
+        regularizer=lambda m: calls.append(0) or torch.zeros(3, dtype=torch.float64))
+    assert len(calls) == 2
+    for size in (32, 64):
+        model = make("DNN", "paper")
+        fit(model, dataset(33), Recipe(batch_size=size, max_epochs=2), device="cpu", show=False)
+        left.append(copies(model))
+    assert all(same(a, b) for a, b in zip(*left, strict=True))
