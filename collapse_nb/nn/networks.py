@@ -64,8 +64,7 @@ class CompressedLayer(nn.Module):
         relu: bool,      # f is ReLU (released) or the identity (paper)
     ):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(groups, out_maps, num_fields * in_maps))
-        self.bias = nn.Parameter(torch.empty(groups, out_maps))
+        self.weight, self.bias = (nn.Parameter(torch.empty(groups, out_maps, *more)) for more in ([num_fields * in_maps], []))
         self.shape, self.relu = (out_maps, num_fields, in_maps), relu
 
     def reset(self, generators: Sequence[Generator]) -> None:
