@@ -84,7 +84,7 @@ def fit(
     frame = run_sweep([group], runs, run=lambda g: run_group(g, data, device))
     mine = {g.id for g in runs.groups() if g.cell == group.cell}
     frame = frame[frame.group.isin(mine) & frame.seed.isin(group.seeds)]
-    _table(frame[["model", "design", "scale", "seed", "status", "note", "best_epoch", "valid_auc", "test_auc", "test_logloss_nats", "fit_s"]])
+    _table(frame[["model", "design", "scale", "seed", "status", "note", "best_epoch", "valid_auc", "test_auc", "fit_s"]])
     if (frame.status != "done").any(): raise typer.Exit(1)
 
 # %% ../nbs/cli.ipynb #0000000b

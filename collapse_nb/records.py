@@ -43,7 +43,9 @@ def sentence(
         where, msg = ".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")
         if e["type"] == "extra_forbidden": said.append(str(unknown(f"{what} field", where, fields)))
         elif e["type"] == "missing": said.append(f"{what} needs {where}, which is missing.")
-        elif e["type"] == "literal_error": said.append(str(unknown(where, e["input"], e["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))))
+        elif e["type"] == "literal_error":
+            options = e["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            said.append(str(unknown(where, e["input"], options)))
         elif e["type"] == "value_error": said.append(msg)
         else: said.append(f"{what} {where} = {e['input']!r}: {msg[0].lower()}{msg[1:]}.")
     return InputError(" ".join(said))

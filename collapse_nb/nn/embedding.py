@@ -60,8 +60,7 @@ class EmbeddingSets(nn.Module):
         x: Tensor, # (B, N) field-local ids
     ) -> Tensor:   # (G, B, N, blocks * K), a view: whoever needs it contiguous copies once, in the layout it needs
         "Look up e_i^(m) for every field, set and replica."
-        rows = F.embedding(x + self.offsets, self.weight)
-        return rows.unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
+        return F.embedding(x + self.offsets, self.weight).unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
 
     def tables(self) -> list[Tensor]:
         "Per field, a (G, D_i, blocks * K) view of its tables."

@@ -7,6 +7,7 @@ __all__ = ['GroupLinear', 'GroupBatchNorm', 'relu_dropout', 'Hidden', 'hidden_st
 
 # %% ../../nbs/nn/layers.ipynb #00000002
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +100,7 @@ def hidden_stack(
 ) -> nn.Sequential:  # (G, B, in) -> (G, B, width)
     "A chain of hidden layers."
     dims = [in_dim] + [width] * layers
-    return nn.Sequential(*(Hidden(groups, a, b, dropout) for a, b in zip(dims, dims[1:], strict=False)))
+    return nn.Sequential(*(Hidden(groups, a, b, dropout) for a, b in pairwise(dims)))
 
 # %% ../../nbs/nn/layers.ipynb #00000014
 def reset(

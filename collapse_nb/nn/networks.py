@@ -7,6 +7,7 @@ __all__ = ['CrossLayer', 'CrossNetwork', 'CompressedLayer', 'CompressedAndDeep',
 
 # %% ../../nbs/nn/networks.ipynb #00000002
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -63,8 +64,7 @@ class CompressedLayer(nn.Module):
         relu: bool,      # f is ReLU (released) or the identity (paper)
     ):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(groups, out_maps, num_fields * in_maps))
-        self.bias = nn.Parameter(torch.empty(groups, out_maps))
+        self.weight, self.bias = (nn.Parameter(torch.empty(groups, out_maps, *more)) for more in ([num_fields * in_maps], []))
         self.shape, self.relu = (out_maps, num_fields, in_maps), relu
 
     def reset(self, generators: Sequence[Generator]) -> None:
@@ -77,8 +77,8 @@ class CompressedLayer(nn.Module):
     ) -> Tensor:    # (G, H, B·K)
         "First over c by one matrix product, then over i by multiplying and summing."
         out_maps, num_fields, in_maps = self.shape
-        inner = torch.bmm(self.weight.reshape(-1, out_maps * num_fields, in_maps), x)
-        maps = (inner.unflatten(1, (out_maps, num_fields)) * x0[:, None]).sum(2) + self.bias[..., None]
+        inner = torch.bmm(self.weight.reshape(-1, out_maps * num_fields, in_maps), x).unflatten(1, (out_maps, num_fields))
+        maps = (inner * x0[:, None]).sum(2) + self.bias[..., None]
         return F.relu(maps) if self.relu else maps
 
 # %% ../../nbs/nn/networks.ipynb #0000000c
@@ -94,7 +94,7 @@ class CompressedAndDeep(nn.Module):
         maps: Sequence[int] = (16, 16),  # feature maps per CIN layer
     ):
         super().__init__()
-        self.cin = nn.ModuleList(CompressedLayer(groups, num_fields, c, h, relu) for c, h in zip([num_fields, *maps], maps, strict=False))
+        self.cin = nn.ModuleList(CompressedLayer(groups, num_fields, c, h, relu) for c, h in pairwise([num_fields, *maps]))
         self.dnn = hidden_stack(groups, num_fields * dim, hidden, 1, dropout)
         self.pooled_dim, self.out_dim = sum(maps), sum(maps) + hidden
 

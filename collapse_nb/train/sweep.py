@@ -7,14 +7,14 @@ __all__ = ['grid', 'run_group', 'missing', 'sweep', 'seconds_per_epoch', 'plan']
 
 # %% ../../nbs/train/sweep.ipynb #00000002
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..data.dataset import Encoded
+from ..data.dataset import Encoded, Split
 from ..nn.zoo import MULTI, ModelSpec, build
 from ..records import InputError, unknown
 from .fit import Recipe, fit, predict, replica_losses
