@@ -7,7 +7,7 @@ from reference import Reference, perturbed
 from torch import Tensor
 
 from collapse_nb.fields import FieldSchema
-from collapse_nb.nn.layers import relu_dropout
+from collapse_nb.nn.layers import dropout
 from collapse_nb.nn.zoo import BASE_DIM, Model, ModelSpec, build
 from collapse_nb.train.fit import replica_losses
 
@@ -120,7 +120,7 @@ def test_dropout_drops_a_share_and_keeps_the_mean(share):
     "Counts within five standard deviations; replicas draw coins of their own."
     torch.manual_seed(0)
     x = torch.full((2, 500, 101), 3.0, requires_grad=True)
-    y = relu_dropout(x, share, True)
+    y = dropout(x, share, True, relu=True)
     kept, n = y != 0, x.numel()
     assert abs(kept.sum().item() - n * (1 - share)) < 5 * (n * share * (1 - share)) ** 0.5
     torch.testing.assert_close(y[kept], torch.full_like(y[kept], 3 / (1 - share)), rtol=2e-5, atol=0)
@@ -128,8 +128,8 @@ def test_dropout_drops_a_share_and_keeps_the_mean(share):
     assert abs(agree - share**2 - (1 - share) ** 2) < 5 * 0.5 / (n / 2) ** 0.5
     y.sum().backward()
     torch.testing.assert_close(x.grad, y.detach() / 3)
-    assert torch.equal(relu_dropout(-x, share, True), torch.zeros_like(x))
-    assert torch.equal(relu_dropout(x, share, False), x)
+    assert torch.equal(dropout(-x, share, True, relu=True), torch.zeros_like(x))
+    assert torch.equal(dropout(x, share, False, relu=True), x)
 
 
 @pytest.mark.parametrize("name", SIX)

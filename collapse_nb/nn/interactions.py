@@ -9,11 +9,10 @@ __all__ = ['Concatenation', 'InnerProducts', 'pair_matrices', 'FieldWeightedPool
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .embedding import draw, normal
-from .layers import GroupBatchNorm
+from .layers import GroupBatchNorm, dropout
 
 # %% ../../nbs/nn/interactions.ipynb #00000007
 class Concatenation(nn.Module):
@@ -89,7 +88,8 @@ class FieldWeightedPooling(nn.Module):
         "sum_i e_i * (sum_j r_ij e_j), normalised."
         by_field = e.transpose(1, 2).flatten(2)  # (G, N, B·K)
         pooled = (torch.bmm(pair_matrices(self.weight, self.pairs, self.num_fields), by_field) * by_field).sum(1)
-        return F.dropout(self.norm(pooled.unflatten(1, (e.shape[1], -1))), self.dropout, self.training)
+        channels = self.norm(pooled.unflatten(1, (e.shape[1], -1))).transpose(0, 1)
+        return dropout(channels, self.dropout, self.training).transpose(0, 1)
 
 # %% ../../nbs/nn/interactions.ipynb #00000011
 class Pairs(nn.Module):

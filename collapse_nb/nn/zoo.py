@@ -211,8 +211,8 @@ def build(
 ) -> Model:                            # on the CPU, in float32, in training mode
     "Build and initialise R replicas of a model."
     seeds = list(range(replicas) if seeds is None else seeds)
-    if len(seeds) != replicas or replicas < 1:
-        raise InputError(f"{replicas} replicas and {len(seeds)} seeds were given: give at least one replica and one seed for each.")
+    if len(seeds) != replicas or replicas < 1 or min(seeds) < 0:
+        raise InputError(f"{replicas} replicas and seeds {seeds} were given: give each replica one seed, 0 or larger.")
     if schema.num_fields < 2 and spec.model not in ("DNN", "DCNv2", "FinalMLP"):
         raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at least two.")
     groups, R = replicas * spec.num_sets, replicas

@@ -38,7 +38,8 @@ class Group(Record):
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds): raise ValueError(f"seeds {list(seeds)} repeat: give every replica a seed of its own.")
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"seeds {list(seeds)} were given: give every replica a seed of its own, 0 or larger.")
         return seeds
 
     def _hash(self, **leave_out) -> str:

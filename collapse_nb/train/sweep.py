@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..data.dataset import Encoded, Split
+from ..data.dataset import Encoded
 from ..nn.zoo import MULTI, ModelSpec, build
 from ..records import InputError, unknown
 from .fit import Recipe, fit, predict, replica_losses
@@ -97,7 +97,7 @@ def seconds_per_epoch(
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
     adam = torch.optim.Adam(model.parameters(), weight_decay=group.recipe.weight_decay, fused=True)
     size = min(group.recipe.batch_size, len(data.train))
-    rows = Rows(Split(data.train.x[:size], data.train.y[:size]), data.schema, target)
+    rows = Rows(data.head(size), "train", data.schema, target)
     x, y = rows[slice(0, size)]
     def step():
         adam.zero_grad(set_to_none=True); replica_losses(model, x, y).sum().backward(); adam.step()
