@@ -64,7 +64,7 @@ class Encoded:
         if rows in (0, len(self.train)): return self
         return replace(self, train=Split(self.train.x[:rows], self.train.y[:rows]), fingerprint=f"{self.fingerprint.split('-')[0]}-{rows}")
 
-# %% ../../nbs/data/dataset.ipynb #0000000d
+# %% ../../nbs/data/dataset.ipynb #00000010
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
@@ -84,13 +84,14 @@ def fresh_folder(
         raise InputError(f"the disk under {out} is full: make room or write somewhere else; nothing was left behind.") from None
     finally: shutil.rmtree(temporary, ignore_errors=True)
 
-# %% ../../nbs/data/dataset.ipynb #00000010
+# %% ../../nbs/data/dataset.ipynb #00000015
 def checksum(
     path: Path, # any file
 ) -> str:       # 64 hexadecimal digits
     "SHA-256 of a file."
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
 
+# %% ../../nbs/data/dataset.ipynb #00000017
 def fingerprint(
     schema: FieldSchema,  # names and cardinalities
     sizes: Iterable[int], # rows of train, valid, test
@@ -101,7 +102,7 @@ def fingerprint(
     said = json.dumps([schema.names, schema.cardinalities, list(sizes), x_sum, y_sum])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-# %% ../../nbs/data/dataset.ipynb #00000012
+# %% ../../nbs/data/dataset.ipynb #0000001a
 def write_encoded(
     folder: Path,                                     # an existing folder, from `fresh_folder`
     name: str,                                        # of the dataset
@@ -124,7 +125,13 @@ def write_encoded(
             "label_rate": ones / rows, **known, "sha256": sums}
     (folder / "schema.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
-# %% ../../nbs/data/dataset.ipynb #00000014
+# %% ../../nbs/data/dataset.ipynb #0000001c
+def _splits(x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]) -> list[Split]:
+    "Consecutive slices of the given sizes."
+    ends = np.cumsum(sizes)
+    return [Split(x[e - n:e], y[e - n:e]) for e, n in zip(ends, sizes, strict=True)]
+
+# %% ../../nbs/data/dataset.ipynb #0000001f
 def in_memory(
     name: str,                    # of the dataset
     schema: FieldSchema,          # N fields
@@ -140,12 +147,7 @@ def in_memory(
         sums.append(hashlib.sha256(file.getbuffer()).hexdigest())
     return Encoded(name, schema, *_splits(x, y, sizes), fingerprint(schema, sizes, *sums), float(y.mean()), bayes_auc)
 
-def _splits(x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]) -> list[Split]:
-    "Consecutive slices of the given sizes."
-    ends = np.cumsum(sizes)
-    return [Split(x[e - n:e], y[e - n:e]) for e, n in zip(ends, sizes, strict=True)]
-
-# %% ../../nbs/data/dataset.ipynb #00000016
+# %% ../../nbs/data/dataset.ipynb #00000021
 def read_schema(
     path: str | Path, # an encoded folder
 ) -> dict:            # the contents of schema.json
@@ -159,7 +161,7 @@ def read_schema(
         raise InputError(f"{path}/schema.json is not of format 1: encode the data again with this version.")
     return said
 
-# %% ../../nbs/data/dataset.ipynb #00000017
+# %% ../../nbs/data/dataset.ipynb #00000023
 def open_encoded(
     path: str | Path,    # an encoded folder
     verify: bool = True, # compare checksums first

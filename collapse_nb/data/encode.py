@@ -27,6 +27,7 @@ from ..records import InputError, unknown
 # %% ../../nbs/data/encode.ipynb #00000005
 _AS_IT_IS = "\0"
 
+# %% ../../nbs/data/encode.ipynb #00000006
 @dataclass(frozen=True)
 class Plan:
     "What to read and what to compute."
@@ -36,6 +37,7 @@ class Plan:
     where: pl.Expr          # the rows that count
     select: list[pl.Expr]   # the label "y", then the fields "0", "1", ... as text
 
+# %% ../../nbs/data/encode.ipynb #00000007
 def make_plan(
     card: Card,               # what is wanted
     columns: tuple[str, ...], # what the source has
@@ -56,7 +58,7 @@ def make_plan(
         if column not in columns: raise unknown(f"column in the card {card.name!r}:", column, columns)
     return Plan([f.name for f in card.fields], needed, list(dict.fromkeys(computed)), where, [label, *fields])
 
-# %% ../../nbs/data/encode.ipynb #00000008
+# %% ../../nbs/data/encode.ipynb #0000000b
 @dataclass(frozen=True)
 class Rows:
     "The rows of a source that count, as labels and fields."
@@ -64,15 +66,21 @@ class Rows:
     plan: Plan                       # what to compute
     types: dict[str, pl.DataType]    # of text columns that expressions use
 
-    def blocks(self, doing: str) -> Iterator[pl.DataFrame]:
+    def blocks(self,
+        doing: str,                        # what the progress bar calls it
+        select: list[pl.Expr] = (),        # what to compute; all of the plan's if empty
+    ) -> Iterator[pl.DataFrame]:
         "Frames with the label y and the fields 0, 1, ... as text."
-        typed = [pl.col(c).cast(t) for c, t in self.types.items()] + [pl.col(c).alias(_AS_IT_IS + c) for c in self.plan.needed]
-        for df in parquet_frames(self.table, self.plan.needed, doing):
-            try: yield df.with_columns(typed).filter(self.plan.where).select(self.plan.select)
+        select = select or self.plan.select
+        used = {c.removeprefix(_AS_IT_IS) for e in [self.plan.where, *select] for c in e.meta.root_names()}
+        typed = [pl.col(c).cast(t) for c, t in self.types.items() if c in used] + [pl.col(c).alias(_AS_IT_IS + c) for c in used]
+        for df in parquet_frames(self.table, sorted(used), doing):
+            try: yield df.with_columns(typed).filter(self.plan.where).select(select)
             except pl.exceptions.PolarsError as err:
                 why = str(err).splitlines()[0]
                 raise InputError(f"an expression of the card cannot be computed ({why}): check the columns' types.") from None
 
+# %% ../../nbs/data/encode.ipynb #0000000d
 def open_rows(
     card: Card,   # what is wanted
     source: Path, # csv, tsv or Parquet, plain or gzip
@@ -90,7 +98,7 @@ def open_rows(
     table = stage_text(frames, plan.needed, folder / "staged.parquet")
     return Rows(table, plan, number_types(parquet_frames(table, plan.computed, "types"), plan.computed))
 
-# %% ../../nbs/data/encode.ipynb #0000000a
+# %% ../../nbs/data/encode.ipynb #00000010
 def check_labels(
     blocks: Iterable[pl.DataFrame], # with the label y
     name: str,                      # of the card, for the reader
@@ -111,11 +119,12 @@ def check_labels(
         raise InputError(f"the label of {name} is {ones // rows} in all {rows:,} rows: both 0 and 1 are needed to learn from.")
     return rows
 
-# %% ../../nbs/data/encode.ipynb #0000000d
+# %% ../../nbs/data/encode.ipynb #00000015
 def _summed(parts: list[pl.DataFrame]) -> pl.DataFrame:
     "Counts of the same value added up."
     return pl.concat(parts).group_by("value").agg(pl.col("count").sum())
 
+# %% ../../nbs/data/encode.ipynb #00000017
 class Counts:
     "How many rows have each value of a field."
     def __init__(self): self.parts: list[pl.DataFrame] = []
@@ -136,7 +145,7 @@ class Counts:
 
     def empty(self) -> bool: return all(p["value"].null_count() == p.height for p in self.parts)
 
-# %% ../../nbs/data/encode.ipynb #00000010
+# %% ../../nbs/data/encode.ipynb #0000001a
 def look_up(
     values: pl.Series,        # (b,) as text
     vocabulary: pl.DataFrame, # id, value
@@ -145,7 +154,7 @@ def look_up(
     found = values.alias("value").to_frame().join(vocabulary, on="value", how="left", nulls_equal=True, maintain_order="left")
     return found["id"].cast(pl.Int32).fill_null(vocabulary.height).to_numpy()
 
-# %% ../../nbs/data/encode.ipynb #00000013
+# %% ../../nbs/data/encode.ipynb #0000001d
 def places(
     rows: int,             # n
     seed: int,             # split_seed
@@ -156,7 +165,7 @@ def places(
     place[order] = np.arange(rows)
     return place, hashlib.sha256(order.astype("<i8").data).hexdigest()
 
-# %% ../../nbs/data/encode.ipynb #00000016
+# %% ../../nbs/data/encode.ipynb #00000020
 def permuted(
     blocks: Iterable[tuple[np.ndarray, np.ndarray]], # ids (b, N) and labels (b,)
     place: np.ndarray,                               # (n,) where each row goes
@@ -177,7 +186,7 @@ def permuted(
         rows = rows[np.argsort(rows[:, 0])]
         yield rows[:, 2:], rows[:, 1]
 
-# %% ../../nbs/data/encode.ipynb #00000019
+# %% ../../nbs/data/encode.ipynb #00000024
 def vocabularies(
     rows: Rows,        # of the source
     card: Card,        # min_count, vocabulary, split
@@ -195,19 +204,21 @@ def vocabularies(
             raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of the card's fields.")
     return [count.vocabulary(card.min_count) for count in counts]
 
+# %% ../../nbs/data/encode.ipynb #00000025
 def _ids(rows: Rows, vocabularies: list[pl.DataFrame]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     "Blocks of ids (b, N) and labels (b,), in the order of the source."
     for df in rows.blocks("encode"):
         x = np.column_stack([look_up(df[str(i)], v) for i, v in enumerate(vocabularies)])
         yield x, df["y"].cast(pl.Float64).to_numpy()
 
-# %% ../../nbs/data/encode.ipynb #0000001b
+# %% ../../nbs/data/encode.ipynb #00000027
 def _file(source: Path) -> dict:
     "What identifies a source file."
     if not source.is_file(): raise InputError(f"there is no file {str(source)!r}: check the path of the source.")
     stat = source.stat()
     return {"file": source.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
+# %% ../../nbs/data/encode.ipynb #00000028
 def _done(out: Path, card: dict, source: dict) -> bool:
     "Whether this very encoding is there already."
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
@@ -215,7 +226,7 @@ def _done(out: Path, card: dict, source: dict) -> bool:
     if said.get("card") == card and said.get("source") == source: return True
     raise InputError(f"{out} is there already and is not this card and source encoded: choose another folder or remove it.")
 
-# %% ../../nbs/data/encode.ipynb #0000001c
+# %% ../../nbs/data/encode.ipynb #00000029
 def encode(
     card: Card | str | Path, # a card, its name or its path
     source: str | Path,      # csv, tsv or Parquet, plain or gzip
@@ -230,7 +241,7 @@ def encode(
     if _done(out, *said): return open_encoded(out)
     with fresh_folder(out) as folder, TemporaryDirectory(dir=folder) as temporary:
         rows = open_rows(card, source, work := Path(temporary))
-        place, digest = places(check_labels(rows.blocks("labels"), card.name), card.split_seed)
+        place, digest = places(check_labels(rows.blocks("labels", rows.plan.select[:1]), card.name), card.split_seed)
         words = vocabularies(rows, card, place)
         named = [v.select(pl.lit(n).alias("field"), "id", "value", "count") for n, v in zip(rows.plan.names, words, strict=True)]
         pq.write_table(pl.concat(named).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")

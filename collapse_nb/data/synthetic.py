@@ -31,6 +31,7 @@ ROWS = 204_800 # 76,800 to train, 25,600 to validate, 102,400 to test
 # %% ../../nbs/data/synthetic.ipynb #00000008
 ZIPF, TOPICS, RHO = 1.2, 12, .5 # exponent of popularity; number of topics; share of ids that follow the topic
 
+# %% ../../nbs/data/synthetic.ipynb #00000009
 def cumulative_popularity(
     cardinality: int, # D_i
 ) -> np.ndarray:      # (D_i,) ends at 1
@@ -38,6 +39,7 @@ def cumulative_popularity(
     p = (np.arange(cardinality) + 2.) ** -ZIPF
     return np.cumsum(p / p.sum())
 
+# %% ../../nbs/data/synthetic.ipynb #0000000b
 def draw_ids(
     rng: np.random.Generator, # source of randomness
     popularity: np.ndarray,   # (D_i,) cumulative
@@ -49,9 +51,10 @@ def draw_ids(
     near = v - v % period + topic % period
     return np.where((rng.random(len(topic)) < RHO) & (near <= top), near, v)
 
-# %% ../../nbs/data/synthetic.ipynb #0000000d
-LATENT, CLUSTERS, TAU = 8, 16, .3
+# %% ../../nbs/data/synthetic.ipynb #00000010
+LATENT, CLUSTERS, TAU = 8, 16, .3 # dimensions, centres per field, spread around a centre
 
+# %% ../../nbs/data/synthetic.ipynb #00000011
 def latent_vectors(
     rng: np.random.Generator, # source of randomness
     cardinality: int,         # D_i
@@ -61,6 +64,7 @@ def latent_vectors(
     cluster = rng.integers(0, CLUSTERS, cardinality) if cardinality > CLUSTERS else np.arange(cardinality)
     return (centre[cluster] + TAU * rng.normal(size=(cardinality, LATENT))) / np.sqrt(1 + TAU ** 2)
 
+# %% ../../nbs/data/synthetic.ipynb #00000013
 def directions(
     rng: np.random.Generator, # source of randomness
     count: int,               # how many
@@ -69,9 +73,10 @@ def directions(
     u = rng.normal(size=(LATENT, count))
     return u / np.linalg.norm(u, axis=0)
 
-# %% ../../nbs/data/synthetic.ipynb #00000010
+# %% ../../nbs/data/synthetic.ipynb #00000016
 PAIRS, WAVES, ALPHA, BETA, RATE = 160, .25, .5, 2.5, .25 # most pairs; share of waves; sizes of effects; click rate
 
+# %% ../../nbs/data/synthetic.ipynb #00000017
 @dataclass(frozen=True)
 class Truth:
     "A ground truth: what a field's values and pairs of them do to the logit."
@@ -93,21 +98,23 @@ class Truth:
         total = self.intercept + sum(m[x[:, i]] for i, m in enumerate(self.main))
         for k, (i, j) in enumerate(self.pairs):
             s, t = self.left[k][x[:, i]], self.right[k][x[:, j]]
-            if self.wave[k]: g = np.sqrt(2) * (np.cos(1.5 * (s[:, 0] - t[:, 0])) - np.exp(-2.25))
-            else: g = (s * t).sum(1) / np.sqrt(2)
+            g = np.sqrt(2) * (np.cos(1.5 * (s - t)[:, 0]) - np.exp(-2.25)) if self.wave[k] else (s * t).sum(1) / np.sqrt(2)
             total += self.weight[k] * g
         return total
 
-# %% ../../nbs/data/synthetic.ipynb #00000012
+# %% ../../nbs/data/synthetic.ipynb #00000019
 CHUNK = 8192 # rows that share one stream of random numbers
 
+# %% ../../nbs/data/synthetic.ipynb #0000001a
 def _rng(seed: int, *stream: int) -> np.random.Generator: return np.random.default_rng([seed, *stream])
 
+# %% ../../nbs/data/synthetic.ipynb #0000001b
 def _draw(truth: Truth, rng: np.random.Generator) -> np.ndarray:
     "Ids of one chunk (CHUNK, N)."
     topic = rng.integers(0, TOPICS, CHUNK)
     return np.stack([draw_ids(rng, p, topic) for p in truth.popularity], axis=1).astype(np.int32)
 
+# %% ../../nbs/data/synthetic.ipynb #0000001c
 def _intercept(logits: np.ndarray) -> float:
     "b such that the mean probability of logits + b is RATE."
     low, high = -30., 30.
@@ -116,7 +123,7 @@ def _intercept(logits: np.ndarray) -> float:
         low, high = (b, high) if np.mean(1 / (1 + np.exp(-logits - b))) < RATE else (low, b)
     return b
 
-# %% ../../nbs/data/synthetic.ipynb #00000014
+# %% ../../nbs/data/synthetic.ipynb #0000001e
 @lru_cache(maxsize=2)
 def make_truth(
     seed: int = 0,                # of everything
@@ -137,7 +144,7 @@ def make_truth(
         rng.random(len(pairs)) < WAVES, BETA * weight / np.linalg.norm(weight))
     return replace(truth, intercept=_intercept(truth.logits(_draw(truth, rng))))
 
-# %% ../../nbs/data/synthetic.ipynb #00000019
+# %% ../../nbs/data/synthetic.ipynb #00000023
 def chunks(
     truth: Truth, # the ground truth
     rows: int,    # how many in all
@@ -150,9 +157,10 @@ def chunks(
         y = (rng.random(CHUNK) < p).astype(np.uint8)
         yield x[:keep], y[:keep], p[:keep]
 
-# %% ../../nbs/data/synthetic.ipynb #0000001c
+# %% ../../nbs/data/synthetic.ipynb #00000026
 BINS = 1 << 20
 
+# %% ../../nbs/data/synthetic.ipynb #00000027
 def binned_auc(
     counts: np.ndarray, # (2, BINS) rows of label 0 and 1 by probability
 ) -> float:
@@ -161,6 +169,7 @@ def binned_auc(
     below = np.cumsum(zeros) - zeros
     return float((ones * (below + zeros / 2)).sum() / (float(zeros.sum()) * float(ones.sum())))
 
+# %% ../../nbs/data/synthetic.ipynb #00000028
 class BayesAUC:
     "The AUC of the true probabilities on the rows from `start` on, in one pass."
     def __init__(self, start: int): self.skip, self.counts = start, np.zeros((2, BINS), np.int64)
@@ -173,7 +182,7 @@ class BayesAUC:
         y, p, self.skip = y[self.skip:], p[self.skip:], max(0, self.skip - len(y))
         np.add.at(self.counts, (y, (p * BINS).astype(np.int64).clip(max=BINS - 1)), 1)
 
-# %% ../../nbs/data/synthetic.ipynb #0000001f
+# %% ../../nbs/data/synthetic.ipynb #0000002b
 @lru_cache(maxsize=2)
 def synthetic(
     rows: int = ROWS,                    # n, in all three splits
@@ -190,12 +199,13 @@ def synthetic(
         done += len(b)
     return in_memory("synthetic", schema, sizes, x, y, binned_auc(bayes.counts))
 
+# %% ../../nbs/data/synthetic.ipynb #0000002c
 def _sizes(rows: int) -> tuple[int, int, int]:
     "Rows of the three splits."
     if rows < 100: raise InputError(f"{rows} synthetic rows were asked for: ask for 100 at least, so that every split has clicks.")
     return split_sizes(rows, load_card("synthetic").split)
 
-# %% ../../nbs/data/synthetic.ipynb #00000020
+# %% ../../nbs/data/synthetic.ipynb #0000002d
 def write_synthetic(
     out: str | Path,                   # the encoded folder to make
     rows: int = ROWS,                  # n, in all three splits

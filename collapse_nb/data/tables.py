@@ -43,13 +43,14 @@ def _outside(a: np.ndarray) -> np.ndarray:
     "Which bytes of a block that begins a record stand outside quotes."
     return np.add.accumulate(a == ord('"'), dtype=np.uint8) % 2 == 0
 
+# %% ../../nbs/data/tables.ipynb #0000000a
 def _ends(block: bytes) -> np.ndarray:
     "Positions of the line feeds that end records."
     a = np.frombuffer(block, np.uint8)
     return np.flatnonzero((a == 10) & _outside(a) if b'"' in block else a == 10)
 
-# %% ../../nbs/data/tables.ipynb #0000000c
-BLOCK_BYTES = 1 << 25
+# %% ../../nbs/data/tables.ipynb #0000000d
+BLOCK_BYTES = 1 << 24
 
 def record_blocks(
     file,                         # binary, positioned at the first record
@@ -68,7 +69,7 @@ def record_blocks(
     if rest.count(b'"') % 2: raise InputError(f"a quote opened at line {line} or after it is never closed: close it or double it.")
     if rest: yield rest + b"\n", line
 
-# %% ../../nbs/data/tables.ipynb #0000000f
+# %% ../../nbs/data/tables.ipynb #00000011
 def blank_records(
     block: bytes,   # whole records
     separator: str, # one character
@@ -88,12 +89,13 @@ def blank_records(
         raise InputError(f"line {at} has {few} columns, {columns[bad[0]]} where {width} are expected: mend the line or leave it out.")
     return blank & (width > 1)
 
+# %% ../../nbs/data/tables.ipynb #00000012
 def _without(block: bytes, out: np.ndarray) -> bytes:
     "A block of records without those marked."
     ends = _ends(block) + 1
     return b"".join(block[start:end] for start, end, o in zip(np.append(0, ends), ends, out, strict=False) if not o)
 
-# %% ../../nbs/data/tables.ipynb #00000012
+# %% ../../nbs/data/tables.ipynb #00000018
 def _header(block: bytes) -> int:
     "Bytes of the first record."
     return int(_ends(block)[0]) + 1
@@ -111,7 +113,7 @@ def text_columns(
         raise InputError(f"the header of {path} names the columns {twice} twice: give every column its own name.")
     return tuple(names)
 
-# %% ../../nbs/data/tables.ipynb #00000014
+# %% ../../nbs/data/tables.ipynb #0000001a
 def _parse(
     block: bytes,            # whole records
     line: int,               # line number of the first
@@ -133,7 +135,7 @@ def _parse(
         raise InputError(f"the lines from {line} on have a quote inside a cell: quote the whole cell and double the quote.")
     return df
 
-# %% ../../nbs/data/tables.ipynb #00000015
+# %% ../../nbs/data/tables.ipynb #0000001b
 def text_frames(
     path: Path,                     # csv or tsv, plain or gzip
     separator: str,                 # one character
@@ -152,9 +154,10 @@ def text_frames(
             if block and (df := _parse(block, line, separator, columns, nulls)).height: yield df
             bar.update(getattr(file, "fileobj", file).tell() - bar.n)
 
-# %% ../../nbs/data/tables.ipynb #00000019
-BLOCK_ROWS = 1 << 18
+# %% ../../nbs/data/tables.ipynb #00000023
+BLOCK_ROWS = 1 << 17 # at a time
 
+# %% ../../nbs/data/tables.ipynb #00000024
 @contextmanager
 def open_parquet(
     path: Path, # a plain Parquet file
@@ -166,6 +169,7 @@ def open_parquet(
         why = str(err).splitlines()[0]
         raise InputError(f"{path} is not a whole Parquet file ({why}): check the file and the card's format.") from None
 
+# %% ../../nbs/data/tables.ipynb #00000025
 def parquet_frames(
     path: Path,                 # a plain Parquet file
     columns: list[str],         # the columns to read
@@ -178,7 +182,7 @@ def parquet_frames(
             yield pl.from_arrow(batch)
             bar.update(batch.num_rows)
 
-# %% ../../nbs/data/tables.ipynb #0000001b
+# %% ../../nbs/data/tables.ipynb #00000027
 def stage_text(
     frames: Iterator[pl.DataFrame], # from `text_frames`
     columns: list[str],             # the columns to keep
@@ -190,6 +194,7 @@ def stage_text(
         for df in frames: writer.write_table(df.select(columns).to_arrow(compat_level=pl.CompatLevel.oldest()))
     return target
 
+# %% ../../nbs/data/tables.ipynb #00000029
 def unpack(
     path: Path,   # plain or gzip
     target: Path, # where to unpack
@@ -200,7 +205,7 @@ def unpack(
         with open(target, "wb") as out: shutil.copyfileobj(file, out, BLOCK_BYTES)
     return target
 
-# %% ../../nbs/data/tables.ipynb #0000001e
+# %% ../../nbs/data/tables.ipynb #0000002d
 def number_types(
     frames: Iterable[pl.DataFrame], # the rows
     columns: list[str],             # text columns that expressions use
