@@ -26,7 +26,7 @@ from ..records import InputError
 SCHEMA = FieldSchema(
     ("position", "weekday", "device", "hour", "browser", "region", "category", "publisher", "advertiser", "campaign", "site", "ad", "user"),
     (5, 7, 12, 24, 48, 120, 300, 800, 1500, 3000, 6000, 12000, 24000))
-ROWS = 204_800 # 76,800 to train, 25,600 to validate, 102,400 to test
+ROWS = 180_000 # 64,800 to train, 12,600 to validate, 102,600 to test
 
 # %% ../../nbs/data/synthetic.ipynb #00000008
 ZIPF, TOPICS, RHO = 1.2, 12, .5 # exponent of popularity; number of topics; share of ids that follow the topic

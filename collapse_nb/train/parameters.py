@@ -40,15 +40,15 @@ Scales = Annotated[tuple[Annotated[StrictInt, Field(ge=1)], ...], BeforeValidato
 
 # %% ../../nbs/train/parameters.ipynb #00000008
 class Scaling(Record):
-    "Parameters of the scaling study, notebook 06; the defaults are its smoke size."
+    "Parameters of the scaling study, notebook 06; with every one at its default it is a smoke run."
     dataset: str = "synthetic"                        # a card's name or path
     source: str = ""                                  # raw file or encoded folder; empty for embedded data
     models: Names = ("DNN",)                          # of the six of Table 1
     designs: Names = ("SE", "ME")                     # single- and multi-embedding
     scales: Scales = (1, 2)                           # model sizes
     seeds: StrictInt = Field(2, ge=1)                 # how many, from 0 on
-    rows: StrictInt = Field(8192, ge=0)               # training rows; 0 for all
-    max_epochs: StrictInt = Field(1, ge=0)            # 0 for the recipe's
+    rows: StrictInt = Field(0, ge=0)                  # training rows; 0 for all
+    max_epochs: StrictInt = Field(0, ge=0)            # 0 for the recipe's
     variant: Literal["paper", "released"] = "paper"   # of the models
     device: str = "auto"                              # auto, cpu, cuda, cuda:N
     store: str = ""                                   # folder of finished runs; empty for the repository's

@@ -90,7 +90,7 @@ def seconds_per_epoch(
     group: Group,         # what would be trained
     data: Encoded,        # on what
     device: str = "auto", # where
-    steps: int = 3,       # steps that are timed, after one that is not
+    steps: int = 2,       # steps that are timed, after one that is not
 ) -> float:               # estimated seconds of one epoch, evaluation included
     "Time a few real steps of a group and scale them to an epoch."
     target = find_device(device)
