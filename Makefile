@@ -33,7 +33,7 @@ $(VENV)/ok: pyproject.toml constraints.txt
 
 sweep: $(VENV)/ok
 	mkdir -p $(OUT)
-	$(BIN)/papermill nbs/06_scaling.ipynb $(OUT)/06_scaling.ipynb $(if $(P),$(P),$(SWEEP))
+	$(BIN)/papermill --log-output --no-progress-bar nbs/06_scaling.ipynb $(OUT)/06_scaling.ipynb $(if $(P),$(P),$(SWEEP))
 test: $(VENV)/ok
 	$(BIN)/python tests/run.py
 lab: $(VENV)/ok
