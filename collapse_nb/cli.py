@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .data.cards import load_card
 from .data.encode import encode as encode_file
@@ -44,7 +44,7 @@ def _say(text: str, status: int) -> int:
 Card_ = Annotated[str, typer.Argument(metavar="CARD", help="A dataset card: its name, or the path of a .toml file.")]
 Source_ = Annotated[str, typer.Option(help="Raw file (CSV, TSV, Parquet; gzip too) or encoded folder; empty for embedded data.")]
 Device_ = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-console = Console()
+console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
 
 # %% ../nbs/cli.ipynb #00000008
 @app.command(epilog="Example: collapse encode hflights --source hflights.csv.gz --out data/encoded/hflights")
@@ -57,8 +57,8 @@ def encode(
     data = encode_file(load_card(card), source, out)
     rows = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "valid", "test"))
     console.print(f"{data.name}: {rows} rows; {data.schema.num_fields} fields, {data.schema.num_rows:,} ids; "
-                  f"label rate {data.label_rate:.4f}; fingerprint {data.fingerprint}", highlight=False)
-    for name, size in zip(data.schema.names, data.schema.cardinalities, strict=True): console.print(f"  {name} {size:,}", highlight=False)
+                  f"label rate {data.label_rate:.4f}; fingerprint {data.fingerprint}")
+    for name, size in zip(data.schema.names, data.schema.cardinalities, strict=True): console.print(f"  {name} {size:,}")
 
 # %% ../nbs/cli.ipynb #0000000a
 @app.command(epilog="Example: collapse fit synthetic --model DCNv2 --design ME --scale 4 --seeds 3 --rows 20000")
@@ -84,13 +84,13 @@ def fit(
     frame = run_sweep([group], runs, run=lambda g: run_group(g, data, device))
     mine = {g.id for g in runs.groups() if g.cell == group.cell}
     frame = frame[frame.group.isin(mine) & frame.seed.isin(group.seeds)]
-    _table(frame[["model", "design", "scale", "seed", "status", "note", "best_epoch", "valid_auc", "test_auc", "fit_s"]])
+    _table(frame[["model", "design", "scale", "seed", "status", "best_epoch", "valid_auc", "test_auc", "note"]])
     if (frame.status != "done").any(): raise typer.Exit(1)
 
 # %% ../nbs/cli.ipynb #0000000b
 def _table(frame) -> None:
     "Print a frame as a table."
-    table = Table(*frame.columns)
+    table = Table(*(Column(name, no_wrap=True) for name in frame.columns), box=None)
     for row in frame.itertuples(index=False): table.add_row(*(f"{v:.5f}" if isinstance(v, float) else str(v) for v in row))
     console.print(table)
 
@@ -107,8 +107,8 @@ def runs(
     format: Annotated[Format, typer.Option(help="table, csv or json.")] = Format.table,
 ) -> None:
     "Show what a store holds."
-    if not store.is_dir(): raise InputError(f"there is no store at {str(store)!r}: make one with collapse fit or make sweep.")
     frame = RunStore(store).frame()
+    if frame.empty: raise InputError(f"there are no runs in {str(store)!r}: make some with collapse fit or make sweep.")
     if format is Format.csv: print(frame.to_csv(index=False), end="")
     elif format is Format.json: print(frame.to_json(orient="records", indent=1))
-    else: _table(frame[["dataset", "train_rows", "model", "design", "scale", "variant", "seed", "status", "test_auc", "fit_s"]])
+    else: _table(frame[["dataset", "train_rows", "model", "design", "scale", "variant", "max_epochs", "seed", "status", "test_auc"]])

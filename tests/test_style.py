@@ -105,7 +105,7 @@ def test_notebook(notebook):
 
 def test_papermill_notebooks_have_their_parameters():
     "Untagged, papermill's values land above the defaults, and a full run silently becomes a smoke run."
-    run = set(re.findall(r"papermill (nbs/\S+\.ipynb)", (ROOT / "Makefile").read_text()))
+    run = set(re.findall(r"papermill (?:-\S+ )*(nbs/\S+\.ipynb)", (ROOT / "Makefile").read_text()))
     assert "nbs/06_scaling.ipynb" in run
     tags = {name: parameter_cells(read(ROOT / name)) for name in run if (ROOT / name).exists()}
     assert {name: count for name, count in tags.items() if count != 1} == {}

@@ -20,6 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import psutil
 
 from ..fields import FieldSchema
 from ..records import InputError
@@ -67,31 +68,42 @@ class Encoded:
 # %% ../../nbs/data/dataset.ipynb #00000010
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
+def _sweep_up(out: Path) -> None:
+    "Remove what killed processes of this machine left beside `out`: a process's number is in the folder's name."
+    for left in out.parent.glob(f".{out.name}.*.tmp"):
+        pid = left.name.split(".")[-3]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)): shutil.rmtree(left, ignore_errors=True)
+
+# %% ../../nbs/data/dataset.ipynb #00000011
 @contextmanager
 def fresh_folder(
     out: str | Path, # where the folder shall be
 ) -> Iterator[Path]: # where to write it meanwhile
     "A folder that appears whole or not at all."
     out = Path(out)
-    temporary = out.parent / f".{out.name}.{uuid4().hex[:8]}.tmp"
+    temporary = out.parent / f".{out.name}.{os.getpid()}.{uuid4().hex[:8]}.tmp"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_up(out)
         temporary.mkdir()
+    except OSError as err: raise InputError(f"cannot write {out} ({err.strerror}): choose another folder.") from None
+    try:
         yield temporary
         os.replace(temporary, out)
     except OSError as err:
+        if err.errno == errno.ENOTEMPTY: raise FileExistsError(f"{out} is there already") from None
         if err.errno not in _FULL: raise
         raise InputError(f"the disk under {out} is full: make room or write somewhere else; nothing was left behind.") from None
     finally: shutil.rmtree(temporary, ignore_errors=True)
 
-# %% ../../nbs/data/dataset.ipynb #00000015
+# %% ../../nbs/data/dataset.ipynb #00000018
 def checksum(
     path: Path, # any file
 ) -> str:       # 64 hexadecimal digits
     "SHA-256 of a file."
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
 
-# %% ../../nbs/data/dataset.ipynb #00000017
+# %% ../../nbs/data/dataset.ipynb #0000001a
 def fingerprint(
     schema: FieldSchema,  # names and cardinalities
     sizes: Iterable[int], # rows of train, valid, test
@@ -102,7 +114,7 @@ def fingerprint(
     said = json.dumps([schema.names, schema.cardinalities, list(sizes), x_sum, y_sum])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-# %% ../../nbs/data/dataset.ipynb #0000001a
+# %% ../../nbs/data/dataset.ipynb #0000001d
 def write_encoded(
     folder: Path,                                     # an existing folder, from `fresh_folder`
     name: str,                                        # of the dataset
@@ -125,13 +137,13 @@ def write_encoded(
             "label_rate": ones / rows, **known, "sha256": sums}
     (folder / "schema.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
-# %% ../../nbs/data/dataset.ipynb #0000001c
+# %% ../../nbs/data/dataset.ipynb #0000001f
 def _splits(x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]) -> list[Split]:
     "Consecutive slices of the given sizes."
     ends = np.cumsum(sizes)
     return [Split(x[e - n:e], y[e - n:e]) for e, n in zip(ends, sizes, strict=True)]
 
-# %% ../../nbs/data/dataset.ipynb #0000001f
+# %% ../../nbs/data/dataset.ipynb #00000022
 def in_memory(
     name: str,                    # of the dataset
     schema: FieldSchema,          # N fields
@@ -147,7 +159,7 @@ def in_memory(
         sums.append(hashlib.sha256(file.getbuffer()).hexdigest())
     return Encoded(name, schema, *_splits(x, y, sizes), fingerprint(schema, sizes, *sums), float(y.mean()), bayes_auc)
 
-# %% ../../nbs/data/dataset.ipynb #00000021
+# %% ../../nbs/data/dataset.ipynb #00000024
 def read_schema(
     path: str | Path, # an encoded folder
 ) -> dict:            # the contents of schema.json
@@ -161,7 +173,7 @@ def read_schema(
         raise InputError(f"{path}/schema.json is not of format 1: encode the data again with this version.")
     return said
 
-# %% ../../nbs/data/dataset.ipynb #00000023
+# %% ../../nbs/data/dataset.ipynb #00000026
 def open_encoded(
     path: str | Path,    # an encoded folder
     verify: bool = True, # compare checksums first

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import collapse_nb
 from .cards import Card, load_card
-from .dataset import Encoded, open_encoded
+from .dataset import Encoded, open_encoded, read_schema
 from .encode import encode
 from .synthetic import synthetic
 from ..records import InputError
@@ -46,6 +46,9 @@ def open_source(
         return synthetic().head(rows)
     if not path.exists(): raise InputError(f"source {source!r} does not exist: give a raw file or an encoded folder.")
     data = open_encoded(path) if path.is_dir() else encode(card, path, encoded_folder(card, path))
+    said = read_schema(path).get("card") if path.is_dir() else None
+    if data.name == card.name and said and said != card.model_dump(mode="json"):
+        raise InputError(f"{source!r} was encoded by another version of the card {card.name}: encode the raw file again.")
     if data.name != card.name:
         raise InputError(f"{source!r} holds {data.name} and dataset {card.name} was asked for: name the one or the other.")
     return data.head(rows)

@@ -88,8 +88,7 @@ class FieldWeightedPooling(nn.Module):
         "sum_i e_i * (sum_j r_ij e_j), normalised."
         by_field = e.transpose(1, 2).flatten(2)  # (G, N, B·K)
         pooled = (torch.bmm(pair_matrices(self.weight, self.pairs, self.num_fields), by_field) * by_field).sum(1)
-        channels = self.norm(pooled.unflatten(1, (e.shape[1], -1))).transpose(0, 1)
-        return dropout(channels, self.dropout, self.training).transpose(0, 1)
+        return dropout(self.norm(pooled.unflatten(1, (e.shape[1], -1))).transpose(0, 1), self.dropout, self.training).transpose(0, 1)
 
 # %% ../../nbs/nn/interactions.ipynb #00000011
 class Pairs(nn.Module):

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['Recipe', 'predict', 'replica_losses', 'penalties', 'train_epoch', 'Progress', 'restore', 'table_abundance',
-           'FitResult', 'evaluate', 'run_epochs', 'peak_bytes', 'summary', 'fit']
+           'FitResult', 'evaluate', 'run_epochs', 'summary', 'fit']
 
 # %% ../../nbs/train/fit.ipynb #00000002
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,10 +21,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..abundance import information_abundance
+from ..fields import FieldSchema
 from ..nn.zoo import Model
 from ..records import InputError, Record
 from .metrics import auc, logloss_nats
-from .rows import Rows, batches, find_device
+from .rows import Rows, batches, find_device, peak_bytes, reset_peak
 
 # %% ../../nbs/train/fit.ipynb #00000005
 class Recipe(Record):
@@ -132,12 +132,14 @@ def restore(
 # %% ../../nbs/train/fit.ipynb #00000010
 @torch.no_grad()
 def table_abundance(
-    model: Model, # R replicas of M sets
-) -> np.ndarray:  # (R, M, N), dimensionless; NaN where a replica's table is not finite or all zero
-    "IA(E_i^(m)) of every table."
+    model: Model,       # R replicas of M sets
+    running: list[int], # replicas to measure; a stopped one's history is cut
+) -> np.ndarray:        # (R, M, N), dimensionless; NaN for the others, and where a table is not finite or all zero
+    "IA(E_i^(m)) of the running replicas' tables."
     per_field = []
     for stack in model.field_tables(): # (R, M, D_i, K)
         usable = stack.isfinite().flatten(1).all(1) & (stack != 0).flatten(2).any(2).all(1)
+        usable &= torch.tensor([r in running for r in range(len(stack))], device=stack.device)
         ia = torch.full(stack.shape[:2], torch.nan, dtype=torch.float64, device=stack.device)
         if usable.any(): ia[usable] = information_abundance(stack[usable]).double()
         per_field.append(ia)
@@ -149,8 +151,9 @@ class FitResult:
     "What a training of R replicas left behind; the model itself holds each replica's best weights."
     frame: pd.DataFrame   # a row per replica: seed, status and note, best_epoch, epochs, valid and test metrics, seconds, bytes
     history: pd.DataFrame # a row per replica and epoch: losses, validation metrics, seconds
-    abundance: np.ndarray # (epochs, R, M, N): information abundance per epoch, replica, set and field
+    abundance: np.ndarray # (epochs, R, M, N): information abundance per epoch, replica, set and field; NaN after a replica stopped
     test_logits: Tensor   # (R, n_test) on the CPU; NaN for a failed replica
+    schema: FieldSchema   # the fields, in the order of `abundance`
 
 # %% ../../nbs/train/fit.ipynb #00000013
 def evaluate(
@@ -187,17 +190,10 @@ def run_epochs(
         for r in running:
             if progress.failed[r] is None: progress.update(r, epoch, area[r].item())
         yield [dict(replica=r, seed=model.seeds[r], epoch=epoch, train_loss_nats=losses[r], valid_auc=area[r].item(),
-                    valid_logloss_nats=loss[r].item(), train_s=train_s) for r in running], table_abundance(model)
+                    valid_logloss_nats=loss[r].item(), train_s=train_s) for r in running], table_abundance(model, running)
         if all(progress.stopped): return
 
 # %% ../../nbs/train/fit.ipynb #00000015
-def peak_bytes(
-    device: torch.device, # that was trained on
-) -> int:                 # of device memory, or of this process's memory so far on the CPU
-    "The high-water mark of memory."
-    if device.type == "cuda": return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
 def summary(
     model: Model, progress: Progress, history: pd.DataFrame, # after training
     tested: tuple[Tensor, Tensor, Tensor],                   # from `evaluate` on the test rows
@@ -226,7 +222,7 @@ def fit(
     model.to(target)
     train, valid, test = (Rows(data, part, model.schema, target) for part in ("train", "valid", "test"))
     progress, start = Progress(model, recipe.patience), time.perf_counter()
-    if target.type == "cuda": torch.cuda.reset_peak_memory_stats(target)
+    reset_peak(target)
     with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence(model.seeds).generate_state(1)[0]))
         records, abundance = zip(*run_epochs(model, train, valid, recipe, regularizer, progress, show), strict=True)
@@ -234,4 +230,4 @@ def fit(
     history = pd.DataFrame([row for epoch in records for row in epoch])
     tested = evaluate(model, test, torch.tensor([f is None for f in progress.failed]))
     frame = summary(model, progress, history, tested, len(train), time.perf_counter() - start)
-    return FitResult(frame, history, np.stack(abundance), tested[0])
+    return FitResult(frame, history, np.stack(abundance), tested[0], model.schema)

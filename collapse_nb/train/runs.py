@@ -12,6 +12,8 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +36,7 @@ class Group(Record):
     spec: ModelSpec                     # the model
     recipe: Recipe = Recipe()           # how it is trained
     seeds: tuple[int, ...] = Field(min_length=1) # of initialisation and dropout, one per replica
+    origin: tuple[str, str, int] | None = Field(None, exclude=True) # card, source and rows to open; no part of the identity
 
     @field_validator("seeds")
     @classmethod
@@ -53,10 +56,11 @@ class Group(Record):
 # %% ../../nbs/train/runs.ipynb #00000009
 @cache
 def _commit() -> str:
-    "The git commit of the code that runs, or nothing outside a repository."
+    "The git commit of the code that runs, marked when files differ from it; nothing outside a repository."
     here = Path(collapse_nb.__file__).parents[1]
     if not (here / ".git").exists(): return ""
-    try: return subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True).stdout.strip()
+    ask = lambda *words: subprocess.run(["git", *words], cwd=here, capture_output=True, text=True).stdout.strip()
+    try: return ask("rev-parse", "HEAD") + "-dirty" * bool(ask("status", "--porcelain", "-uno"))
     except OSError: return ""
 
 def surroundings(
@@ -65,7 +69,7 @@ def surroundings(
     "Versions, device and threads of a run."
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {"device": f"{device.type} ({chip})", "threads": torch.get_num_threads(), "python": platform.python_version(),
-            "torch": torch.__version__, "version": collapse_nb.__version__, "commit": _commit(),
+            "torch": torch.__version__, "numpy": np.__version__, "version": collapse_nb.__version__, "commit": _commit(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 # %% ../../nbs/train/runs.ipynb #0000000b
@@ -79,6 +83,12 @@ def _read(path: Path, read: Callable):
     try: return read(path)
     except (OSError, ValueError) as err:
         raise InputError(f"{path} cannot be read ({err}): delete the folder {path.parent} and run the sweep again.") from None
+
+def _epochs(folder: Path) -> pd.DataFrame:
+    "The epochs of one group, with the abundance of each field's tables."
+    epochs, fields = _read(folder / "history.csv", pd.read_csv).assign(group=folder.name), _read(folder / "schema.json", _json)["names"]
+    ia = _read(folder / "abundance.npy", np.load).mean(2)[epochs.epoch - 1, epochs.replica]
+    return pd.concat([epochs, pd.DataFrame(ia, columns=[f"ia_{name}" for name in fields])], axis=1)
 
 # %% ../../nbs/train/runs.ipynb #0000000c
 class StoredRuns:
@@ -97,11 +107,12 @@ class StoredRuns:
         return [Group(**_read(f / "group.json", _json)) for f in self.folders()]
     def frame(self) -> pd.DataFrame:
         "All runs, a row each, in the order of dataset, model, size, design and seed."
-        rows = [row for f in self.folders() for row in _read(f / "runs.json", _json)]
+        rows = [row | group.recipe.model_dump() | {"replicas": len(group.seeds)}
+                for f, group in zip(self.folders(), self.groups(), strict=True) for row in _read(f / "runs.json", _json)]
         return pd.DataFrame(rows).sort_values(ORDER, kind="stable", ignore_index=True) if rows else pd.DataFrame(columns=["group", *ORDER])
     def history(self) -> pd.DataFrame:
-        "All epochs of all runs, with the group's id."
-        parts = [_read(f / "history.csv", pd.read_csv).assign(group=f.name) for f in self.folders()]
+        "All epochs of all runs: group, seed, epoch, losses, validation metrics, and `ia_<field>`, the mean over sets."
+        parts = [_epochs(f) for f in self.folders()]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["group", "seed", "epoch"])
     def array(self, group: str, name: str) -> np.ndarray:
         "`abundance` or `test_logits` of the group with that id, memory-mapped."
@@ -118,13 +129,13 @@ class RunStore(StoredRuns):
         extra: dict,       # further columns for every row: sizes, surroundings
     ) -> None:
         "File a finished group: whole, or not at all."
-        if group in self: return # another process was faster
         identity = {"group": group.id, "dataset": group.dataset, "fingerprint": group.fingerprint, **group.spec.model_dump(),
                     "dim": group.spec.dim, "num_sets": group.spec.num_sets}
         rows = [{**identity, **row, **extra} for row in result.frame.to_dict("records")]
-        with fresh_folder(self.path / group.id) as folder:
+        with suppress(FileExistsError), fresh_folder(self.path / group.id) as folder: # it exists when another process was faster
             (folder / "group.json").write_text(group.model_dump_json(indent=1))
             (folder / "runs.json").write_text(json.dumps(rows, indent=1))
             result.history.to_csv(folder / "history.csv", index=False)
+            (folder / "schema.json").write_text(json.dumps(asdict(result.schema)))
             np.save(folder / "abundance.npy", result.abundance.astype(np.float32))
             np.save(folder / "test_logits.npy", result.test_logits.float().numpy())
