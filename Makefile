@@ -12,8 +12,8 @@ BIN     = $(VENV)/bin
 OUT    ?= runs
 CONSTRAINTS ?= -c constraints.txt
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
-# the sweep's size in `make sweep`; three epochs, because on the embedded data validation AUC peaks at the second or third
-SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 2, 4], seeds: 3, max_epochs: 3}'
+# the sweep's size in `make sweep`: two epochs, so that it takes minutes; a study leaves max_epochs to early stopping
+SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 2, 4], seeds: 3, max_epochs: 2}'
 # torch asks for huge pages: large activations come and go in every step, and mapping them 4 KB at a time costs a fifth of it
 export THP_MEM_ALLOC_ENABLE ?= 1
 
@@ -27,7 +27,7 @@ $(VENV)/ok: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(if $(filter-out $(TORCH),$(HAVE)),rm $@; $(BIN)/python -m pip uninstall -q -y torch)
 	@$(BIN)/python -m pip install -qq --no-deps --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/$(TORCH) \
-	  torch==$(TORCH_VERSION) 2>/dev/null || echo "No torch $(TORCH_VERSION) came from PyTorch's $(TORCH) index: the default index's build is used"
+	  torch==$(TORCH_VERSION) 2>/dev/null || echo "No torch $(TORCH_VERSION) came from PyTorch's $(TORCH) index: pip takes its default build, which on Linux brings several GB of CUDA"
 	@$(BIN)/python -m pip install -qq $(CONSTRAINTS) -e ".[lab,dev]"
 	@echo $(TORCH) > $@
 
@@ -43,6 +43,6 @@ readme: $(VENV)/ok
 bench: $(VENV)/ok
 	mkdir -p $(OUT)
 	$(BIN)/papermill nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(P)
-clean:
+distclean:
 	rm -rf $(VENV) _proc _site build
-.PHONY: sweep test lab readme bench clean
+.PHONY: sweep test lab readme bench distclean
