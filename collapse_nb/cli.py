@@ -21,6 +21,7 @@ from .data.source import open_source
 from .nn.zoo import ModelSpec
 from .records import InputError
 from .train.fit import Recipe
+from .train.rows import find_device
 from .train.runs import Group, RunStore
 from .train.sweep import run_group
 from .train.sweep import sweep as run_sweep
@@ -77,6 +78,7 @@ def fit(
 ) -> None:
     "Train one model; a run that the store already has is not run again."
     spec, recipe = ModelSpec(model, design, scale, variant), Recipe(max_epochs=max_epochs)
+    find_device(device)
     if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
     data = open_source(card, source, rows)
     group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, recipe=recipe, seeds=range(seeds))

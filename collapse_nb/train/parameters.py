@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, StrictInt
 from ..data.source import home
 from ..nn.zoo import MULTI
 from ..records import Record, unknown
+from .rows import find_device
 
 # %% ../../nbs/train/parameters.ipynb #00000005
 def assigned(
@@ -55,6 +56,7 @@ class Scaling(Record):
     out_dir: str = ""                                 # folder for tables and figures; empty for the repository's
 
     def model_post_init(self, _) -> None:
+        find_device(self.device)
         for given, what, known in (self.models, "model", MULTI), (self.designs, "design", ("SE", "ME")):
             if wrong := [g for g in given if g not in known]: raise unknown(what, wrong[0], known)
 
