@@ -14,6 +14,8 @@ CONSTRAINTS ?= -c constraints.txt
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 # the sweep's size in `make sweep`: two epochs, so that it takes minutes; a study leaves max_epochs to early stopping
 SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 2, 4], seeds: 3, max_epochs: 2}'
+# the race of `make bench`: all six models, at the base and four times it
+BENCH = -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21}'
 # torch asks for huge pages: large activations come and go in every step, and mapping them 4 KB at a time costs a fifth of it
 export THP_MEM_ALLOC_ENABLE ?= 1
 
@@ -42,7 +44,7 @@ readme: $(VENV)/ok
 	$(BIN)/python docs/readme.py
 bench: $(VENV)/ok
 	mkdir -p $(OUT)
-	$(BIN)/papermill nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(P)
+	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 distclean:
 	rm -rf $(VENV) _proc _site build
 .PHONY: sweep test lab readme bench distclean
