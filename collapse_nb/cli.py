@@ -77,8 +77,7 @@ def fit(
     store: Annotated[Path, typer.Option(help="Folder of finished runs.")] = Path("runs/store"),
 ) -> None:
     "Train one model; a run that the store already has is not run again."
-    spec, recipe = ModelSpec(model, design, scale, variant), Recipe(max_epochs=max_epochs)
-    find_device(device)
+    spec, recipe, device = ModelSpec(model, design, scale, variant), Recipe(max_epochs=max_epochs), str(find_device(device))
     if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
     data = open_source(card, source, rows)
     group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, recipe=recipe, seeds=range(seeds))
