@@ -41,6 +41,7 @@ def normal(shape: Sequence[int], generator: Generator) -> Tensor:
 class EmbeddingSets(nn.Module):
     "Embedding tables of G groups: `weight` is (sum D_i, G * blocks * K) and group g owns the g-th run of columns."
     replica_dim = 1 # replicas lie side by side in the columns
+    sparse = False  # whether the gradient of `weight` holds the rows that a batch hit, or all
     def __init__(self,
         schema: FieldSchema, # names and cardinalities of the N fields
         groups: int,         # G = replicas x sets
@@ -60,7 +61,7 @@ class EmbeddingSets(nn.Module):
         x: Tensor, # (B, N) field-local ids
     ) -> Tensor:   # (G, B, N, blocks * K), a view: whoever needs it contiguous copies once, in the layout it needs
         "Look up e_i^(m) for every field, set and replica."
-        return F.embedding(x + self.offsets, self.weight).unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
+        return F.embedding(x + self.offsets, self.weight, sparse=self.sparse).unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
 
     def tables(self) -> list[Tensor]:
         "Per field, a (G, D_i, blocks * K) view of its tables."
@@ -71,6 +72,7 @@ class EmbeddingSets(nn.Module):
 class FieldLinear(nn.Module):
     "First-order term b + sum_i w_{x_i} of R replicas: `weight` is (sum D_i, R)."
     replica_dim = 1
+    sparse = False # as in EmbeddingSets
     def __init__(self,
         schema: FieldSchema, # names and cardinalities of the N fields
         replicas: int,       # R
@@ -90,4 +92,4 @@ class FieldLinear(nn.Module):
         x: Tensor, # (B, N) field-local ids
     ) -> Tensor:   # (R, B)
         "Sum the weights of the row's values."
-        return (F.embedding(x + self.offsets, self.weight).sum(1) + self.bias).T
+        return (F.embedding(x + self.offsets, self.weight, sparse=self.sparse).sum(1) + self.bias).T

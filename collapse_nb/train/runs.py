@@ -21,12 +21,16 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, field_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
 
 import collapse_nb
 from ..data.dataset import fresh_folder
-from ..nn.zoo import ModelSpec
+from ..fields import FieldSchema
+from ..nn.zoo import Model, ModelSpec, build
 from ..records import InputError, Record
-from .fit import FitResult, Recipe
+from .fit import FitResult
+from .recipe import Recipe
 
 # %% ../../nbs/train/runs.ipynb #00000005
 class Group(Record):
@@ -34,6 +38,7 @@ class Group(Record):
     dataset: str                        # the dataset's name, for people
     fingerprint: str                    # of the encoded rows, for the identity
     spec: ModelSpec                     # the model
+    treatment: str = ""                 # what else was done to it or to its training, for the identity; empty for nothing
     recipe: Recipe = Recipe()           # how it is trained
     seeds: tuple[int, ...] = Field(min_length=1) # of initialisation and dropout, one per replica
     origin: tuple[str, str, int] | None = Field(None, exclude=True) # card, source and rows to open; no part of the identity
@@ -94,9 +99,10 @@ def _epochs(folder: Path) -> pd.DataFrame:
 class StoredRuns:
     "Reading side of a store: finished groups in a folder."
     def __init__(self,
-        path: str | Path, # the store's folder; it need not exist
+        path: str | Path,      # the store's folder; it need not exist
+        weights: bool = False, # file the trained models too
     ):
-        self.path = Path(path)
+        self.path, self.weights = Path(path), weights
         if self.path.exists() and not self.path.is_dir(): raise InputError(f"{str(path)!r} is a file: name a folder for the store.")
 
     def folders(self) -> list[Path]:
@@ -114,6 +120,16 @@ class StoredRuns:
         "All epochs of all runs: group, seed, epoch, losses, validation metrics, and `ia_<field>`, the mean over sets."
         parts = [_epochs(f) for f in self.folders()]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["group", "seed", "epoch"])
+    def model(self, group: Group, treat: Callable | None = None) -> Model:
+        "The trained model of a finished group, each replica at its best epoch; `treat` is what `run_group` was given."
+        weights = self.path / group.id / "weights.safetensors"
+        if not weights.is_file():
+            raise InputError(f"{weights.parent} holds no weights: delete the folder and run its sweep with RunStore(..., weights=True).")
+        model = build(group.spec, FieldSchema(**_read(weights.parent / "schema.json", _json)), len(group.seeds), group.seeds)
+        if treat: treat(model)
+        try: load_model(model, weights)
+        except (RuntimeError, SafetensorError) as err: raise InputError(f"{weights} does not fit its model ({err}): delete the folder.") from None
+        return model.eval()
     def array(self, group: str, name: str) -> np.ndarray:
         "`abundance` or `test_logits` of the group with that id, memory-mapped."
         return _read(self.path / group / f"{name}.npy", lambda p: np.load(p, mmap_mode="r"))
@@ -130,12 +146,13 @@ class RunStore(StoredRuns):
     ) -> None:
         "File a finished group: whole, or not at all."
         identity = {"group": group.id, "dataset": group.dataset, "fingerprint": group.fingerprint, **group.spec.model_dump(),
-                    "dim": group.spec.dim, "num_sets": group.spec.num_sets}
+                    "treatment": group.treatment, "dim": group.spec.dim, "num_sets": group.spec.num_sets}
         rows = [{**identity, **row, **extra} for row in result.frame.to_dict("records")]
         with suppress(FileExistsError), fresh_folder(self.path / group.id) as folder: # it exists when another process was faster
             (folder / "group.json").write_text(group.model_dump_json(indent=1))
             (folder / "runs.json").write_text(json.dumps(rows, indent=1))
             result.history.to_csv(folder / "history.csv", index=False)
-            (folder / "schema.json").write_text(json.dumps(asdict(result.schema)))
+            (folder / "schema.json").write_text(json.dumps(asdict(result.model.schema)))
+            if self.weights: save_model(result.model, folder / "weights.safetensors")
             np.save(folder / "abundance.npy", result.abundance.astype(np.float32))
             np.save(folder / "test_logits.npy", result.test_logits.float().numpy())

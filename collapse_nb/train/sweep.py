@@ -18,7 +18,8 @@ from ..data.dataset import Encoded
 from ..data.source import open_source
 from ..nn.zoo import MULTI, ModelSpec, build
 from ..records import InputError, unknown
-from .fit import Recipe, fit, predict, replica_losses
+from .fit import fit, predict, replica_losses
+from .recipe import Recipe, optimizers
 from .rows import Rows, batches, find_device
 from .runs import Group, RunStore, surroundings
 
@@ -35,16 +36,19 @@ def grid(
 
 # %% ../../nbs/train/sweep.ipynb #00000008
 def run_group(
-    group: Group,         # what to train
-    data: Encoded,        # the rows that its fingerprint names
-    device: str = "auto", # auto, cpu, cuda or cuda:N
-    show: bool = True,    # progress bars
-) -> tuple:               # FitResult and a dict of further columns
+    group: Group,                  # what to train
+    data: Encoded,                 # the rows that its fingerprint names
+    device: str = "auto",          # auto, cpu, cuda or cuda:N
+    show: bool = True,             # progress bars
+    treat: Callable | None = None, # does to the fresh model what group.treatment says; returns a regulariser for `fit`, or None
+) -> tuple:                        # FitResult and a dict of further columns
     "Build and train the seeds of one group."
     if data.fingerprint != group.fingerprint:
         raise InputError(f"data {data.fingerprint} were given for a group on {group.fingerprint}: open the dataset the group names.")
+    if bool(group.treatment) != bool(treat):
+        raise InputError(f"treatment {group.treatment!r} and treat = {treat} were given: name what is done to the model, and do what is named.")
     model = build(group.spec, data.schema, len(group.seeds), group.seeds)
-    result = fit(model, data, group.recipe, device, show=show)
+    result = fit(model, data, group.recipe, device, treat(model) if treat else None, show)
     sizes = {f"{kind}_parameters": n for kind, n in model.num_parameters().items()}
     return result, {"train_rows": len(data.train), **sizes, **surroundings(find_device(device))}
 
@@ -115,7 +119,7 @@ def sweep(
             bar.update()
     return store.frame()
 
-# %% ../../nbs/train/sweep.ipynb #0000001a
+# %% ../../nbs/train/sweep.ipynb #0000001c
 def seconds_per_epoch(
     group: Group,         # what would be trained
     data: Encoded,        # on what
@@ -125,12 +129,14 @@ def seconds_per_epoch(
     "Time a few real steps of a group and scale them to an epoch."
     target = find_device(device)
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
-    adam = torch.optim.Adam(model.parameters(), weight_decay=group.recipe.weight_decay, fused=True)
+    steppers = optimizers(model, group.recipe)
     size = min(group.recipe.batch_size, len(data.train))
     rows = Rows(data.head(size), "train", data.schema, target)
     x, y = rows[slice(0, size)]
     def step():
-        adam.zero_grad(set_to_none=True); replica_losses(model, x, y).sum().backward(); adam.step()
+        for stepper in steppers: stepper.zero_grad(set_to_none=True)
+        replica_losses(model, x, y).sum().backward()
+        for stepper in steppers: stepper.step()
     step(); train_s = _timed(step, steps, target) * len(batches(len(data.train), group.recipe.batch_size))
     return train_s + _timed(partial(predict, model, rows), 1, target) * len(data.valid) / size
 
@@ -142,7 +148,7 @@ def _timed(work: Callable, times: int, device: torch.device) -> float:
     wait()
     return (time.perf_counter() - start) / times
 
-# %% ../../nbs/train/sweep.ipynb #0000001b
+# %% ../../nbs/train/sweep.ipynb #0000001d
 def plan(
     groups: Iterable[Group], # what is missing
     data: Encoded,           # on what
