@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
 BASE = {"records", "fields"}
-MEASURES = {"abundance", "stats"}
+MEASURES = {"abundance", "stats", "findings"}
 PAPER = {"toy", "evidence", "regularization", "multi_embedding", "diagnose"}
 NN = BASE | MEASURES
 DATA = NN | {"nn", "show"}
@@ -19,7 +19,7 @@ TRAIN = DATA | {"data"}
 
 # what each unit (a module or a folder of collapse_nb) may import besides itself
 MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "show": BASE, "nn": NN, "data": DATA, "train": TRAIN}
-MAY_IMPORT |= dict.fromkeys(MEASURES, BASE)
+MAY_IMPORT |= dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 

@@ -65,8 +65,7 @@ class EmbeddingSets(nn.Module):
 
     def tables(self) -> list[Tensor]:
         "Per field, a (G, D_i, blocks * K) view of its tables."
-        fused = self.weight.unflatten(1, (self.groups, -1)).transpose(0, 1)
-        return list(fused.split(self.schema.cardinalities, dim=1))
+        return list(self.weight.unflatten(1, (self.groups, -1)).transpose(0, 1).split(self.schema.cardinalities, dim=1))
 
 # %% ../../nbs/nn/embedding.ipynb #0000000f
 class FieldLinear(nn.Module):

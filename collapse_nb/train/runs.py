@@ -118,26 +118,40 @@ class StoredRuns:
         return pd.DataFrame(rows).sort_values(ORDER, kind="stable", ignore_index=True) if rows else pd.DataFrame(columns=["group", *ORDER])
     def history(self) -> pd.DataFrame:
         "All epochs of all runs: group, seed, epoch, losses, validation metrics, and `ia_<field>`, the mean over sets."
-        parts = [_epochs(f) for f in self.folders()]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["group", "seed", "epoch"])
-    def model(self, group: Group, treat: Callable | None = None) -> Model:
-        "The trained model of a finished group, each replica at its best epoch; `treat` is what `run_group` was given."
-        weights = self.path / group.id / "weights.safetensors"
-        if not weights.is_file():
-            raise InputError(f"{weights.parent} holds no weights: delete the folder and run its sweep with RunStore(..., weights=True).")
-        model = build(group.spec, FieldSchema(**_read(weights.parent / "schema.json", _json)), len(group.seeds), group.seeds)
-        if treat: treat(model)
-        try: load_model(model, weights)
-        except (RuntimeError, SafetensorError) as err: raise InputError(f"{weights} does not fit its model ({err}): delete the folder.") from None
-        return model.eval()
+        return pd.concat([*map(_epochs, self.folders())] or [pd.DataFrame(columns=["group", "seed", "epoch"])], ignore_index=True)
     def array(self, group: str, name: str) -> np.ndarray:
         "`abundance` or `test_logits` of the group with that id, memory-mapped."
         return _read(self.path / group / f"{name}.npy", lambda p: np.load(p, mmap_mode="r"))
 
 # %% ../../nbs/train/runs.ipynb #0000000d
+def _trained(folder: Path, group: Group, treat: Callable | None) -> Model:
+    "The model whose weights lie in a folder."
+    file = folder / "weights.safetensors"
+    if not file.is_file():
+        raise InputError(f"{folder} holds no weights: delete it and run its sweep again with RunStore(..., weights=True).")
+    model = build(group.spec, FieldSchema(**_read(folder / "schema.json", _json)), len(group.seeds), group.seeds)
+    if treat: treat(model)
+    try: load_model(model, file)
+    except (RuntimeError, SafetensorError) as err: raise InputError(f"{file} does not fit its model ({err}): delete {folder}.") from None
+    return model.eval()
+
+# %% ../../nbs/train/runs.ipynb #0000000e
+def _rows(group: Group, result: FitResult, extra: dict) -> list[dict]:
+    "A row per seed: what was run, what came of it, and the further columns."
+    identity = {"group": group.id, "dataset": group.dataset, "fingerprint": group.fingerprint, **group.spec.model_dump(),
+                "treatment": group.treatment, "dim": group.spec.dim, "num_sets": group.spec.num_sets}
+    return [{**identity, **row, **extra} for row in result.frame.to_dict("records")]
+
+# %% ../../nbs/train/runs.ipynb #0000000f
 class RunStore(StoredRuns):
     "Finished groups in a folder; the folder is made when the first one is saved."
     def __contains__(self, group: Group) -> bool: return (self.path / group.id).is_dir()
+    def model(self,
+        group: Group,                  # finished
+        treat: Callable | None = None, # as `run_group` was given
+    ) -> Model:                        # in evaluation mode
+        "The trained model of a group, each replica at its best epoch."
+        return _trained(self.path / group.id, group, treat)
 
     def save(self,
         group: Group,      # what was trained
@@ -145,12 +159,9 @@ class RunStore(StoredRuns):
         extra: dict,       # further columns for every row: sizes, surroundings
     ) -> None:
         "File a finished group: whole, or not at all."
-        identity = {"group": group.id, "dataset": group.dataset, "fingerprint": group.fingerprint, **group.spec.model_dump(),
-                    "treatment": group.treatment, "dim": group.spec.dim, "num_sets": group.spec.num_sets}
-        rows = [{**identity, **row, **extra} for row in result.frame.to_dict("records")]
         with suppress(FileExistsError), fresh_folder(self.path / group.id) as folder: # it exists when another process was faster
             (folder / "group.json").write_text(group.model_dump_json(indent=1))
-            (folder / "runs.json").write_text(json.dumps(rows, indent=1))
+            (folder / "runs.json").write_text(json.dumps(_rows(group, result, extra), indent=1))
             result.history.to_csv(folder / "history.csv", index=False)
             (folder / "schema.json").write_text(json.dumps(asdict(result.model.schema)))
             if self.weights: save_model(result.model, folder / "weights.safetensors")

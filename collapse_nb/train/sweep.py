@@ -46,7 +46,7 @@ def run_group(
     if data.fingerprint != group.fingerprint:
         raise InputError(f"data {data.fingerprint} were given for a group on {group.fingerprint}: open the dataset the group names.")
     if bool(group.treatment) != bool(treat):
-        raise InputError(f"treatment {group.treatment!r} and treat = {treat} were given: name what is done to the model, and do what is named.")
+        raise InputError(f"treatment {group.treatment!r} was given with treat = {treat}: name what is done to the model, and do it.")
     model = build(group.spec, data.schema, len(group.seeds), group.seeds)
     result = fit(model, data, group.recipe, device, treat(model) if treat else None, show)
     sizes = {f"{kind}_parameters": n for kind, n in model.num_parameters().items()}
@@ -120,6 +120,15 @@ def sweep(
     return store.frame()
 
 # %% ../../nbs/train/sweep.ipynb #0000001c
+def _timed(work: Callable, times: int, device: torch.device) -> float:
+    "Mean seconds of a call."
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    wait(); start = time.perf_counter()
+    for _ in range(times): work()
+    wait()
+    return (time.perf_counter() - start) / times
+
+# %% ../../nbs/train/sweep.ipynb #0000001d
 def seconds_per_epoch(
     group: Group,         # what would be trained
     data: Encoded,        # on what
@@ -140,15 +149,7 @@ def seconds_per_epoch(
     step(); train_s = _timed(step, steps, target) * len(batches(len(data.train), group.recipe.batch_size))
     return train_s + _timed(partial(predict, model, rows), 1, target) * len(data.valid) / size
 
-def _timed(work: Callable, times: int, device: torch.device) -> float:
-    "Mean seconds of a call."
-    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
-    wait(); start = time.perf_counter()
-    for _ in range(times): work()
-    wait()
-    return (time.perf_counter() - start) / times
-
-# %% ../../nbs/train/sweep.ipynb #0000001d
+# %% ../../nbs/train/sweep.ipynb #0000001e
 def plan(
     groups: Iterable[Group], # what is missing
     data: Encoded,           # on what
