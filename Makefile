@@ -1,6 +1,8 @@
 # Everything starts from a bare machine with Python 3.11 or newer and make: each target makes .venv first when it is missing.
 #   make sweep                            the central experiment on the embedded data; P="-p dataset hflights ..." passes parameters on
 #   make test                             every notebook as a test, then the tests that cross notebooks
+#   make results                          the full runs behind every figure and verdict, made or resumed: hours on two cores
+#   make figures                          redraws figures/ from data/results
 #   make sweep TORCH=cu130                the same on a GPU: TORCH names the PyTorch wheel index (cpu, cu126, cu130, ...);
 #                                         once given it is remembered, and another one replaces the build of torch
 PYTHON ?= python3
@@ -38,6 +40,14 @@ sweep: $(VENV)/ok
 	$(BIN)/papermill --log-output --no-progress-bar nbs/06_scaling.ipynb $(OUT)/06_scaling.ipynb $(if $(P),$(P),$(SWEEP))
 test: $(VENV)/ok
 	$(BIN)/python tests/run.py
+# public tables of notebooks 00 to 06; a file that is not there is left out
+HFLIGHTS ?= data/raw/hflights.csv.gz
+DIABETES ?= data/raw/diabetic_data.csv.gz
+results: $(VENV)/ok
+	$(BIN)/python docs/results.py hflights=$(HFLIGHTS) diabetes130=$(DIABETES)
+	$(BIN)/python docs/figures.py
+figures: $(VENV)/ok
+	$(BIN)/python docs/figures.py
 lab: $(VENV)/ok
 	$(BIN)/jupyter lab nbs
 readme: $(VENV)/ok
@@ -47,4 +57,4 @@ bench: $(VENV)/ok
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 distclean:
 	rm -rf $(VENV) _proc _site build
-.PHONY: sweep test lab readme bench distclean
+.PHONY: sweep test results lab figures readme bench distclean

@@ -1,0 +1,68 @@
+"""Redraw every file of figures/ from data/results (make figures).
+
+    .venv/bin/python docs/figures.py          # all that have results
+    .venv/bin/python docs/figures.py fig2     # one
+"""
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+
+from collapse_nb import stats
+from collapse_nb.records import InputError, unknown
+from collapse_nb.show import charts
+from collapse_nb.show.tables import read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, FIGURES = ROOT / "data" / "results", ROOT / "figures"
+# the modules of collapse_nb.show that draw the paper's figures, each with a FIGURES of its own
+MODULES = ("toy", "spectra", "evidence", "overfitting", "sets")
+
+
+def scaling(**how) -> Callable:
+    "A chart of AUC against size, with the published cells of the same dataset where there are some."
+    def draw(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:
+        published = stats.published(runs["dataset"].iloc[0])
+        return charts.scaling_chart(stats.cells(runs), how.get("title") or charts.finding(differences), published, **how.get("drawn", {}))
+    return draw
+
+
+def difference(differences: pd.DataFrame, resampled: pd.DataFrame) -> alt.TopLevelMixin:
+    return charts.difference_chart(differences, charts.finding(differences), resampled)
+
+
+def registry() -> dict[str, tuple[Callable, tuple[str, ...]]]:
+    "Figure -> what draws it, and the stems of the result tables that it takes, in order."
+    gain = {"title": "Single-embedding alone: what size adds to the base", "drawn": {"designs": ("SE",), "value": "gain"}}
+    found = {"fig1a": (scaling(**gain), ("runs", "differences")), "fig7": (scaling(), ("runs", "differences")),
+             "difference": (difference, ("differences", "resampled"))}
+    for name in MODULES: found |= import_module(f"collapse_nb.show.{name}").FIGURES
+    return found
+
+
+def sources(stems: tuple[str, ...]) -> Iterator[str]:
+    "The datasets that have a table for every stem, as the suffixes of file names; an empty one for results without a dataset."
+    if not stems or all((RESULTS / f"{s}.csv").is_file() for s in stems): yield ""; return
+    found = [{m[1] for f in RESULTS.glob(f"{s}-*.csv") if (m := re.fullmatch(rf"{re.escape(s)}(-[^-]+)", f.stem))} for s in stems]
+    yield from sorted(set.intersection(*found))
+
+
+def main(wanted: list[str]) -> None:
+    known = registry()
+    for name in wanted or known:
+        if name not in known: raise unknown("figure", name, known)
+        draw, stems = known[name]
+        suffixes = list(sources(stems))
+        for suffix in suffixes:
+            chart = draw(*(read_table(s + suffix, RESULTS) for s in stems))
+            print(charts.save(chart, name + suffix, FIGURES).relative_to(ROOT))
+        if not suffixes: print(f"{name}: not drawn, data/results has no {' and '.join(stems)} of one dataset; make results makes them")
+
+
+if __name__ == "__main__":
+    try: main(sys.argv[1:])
+    except InputError as err: sys.exit(f"figures: {err}")
