@@ -67,6 +67,9 @@ def main() -> None:
     try: app()
     except InputError as err: sys.exit(_say(str(err), 2))
     except KeyboardInterrupt: sys.exit(_say("stopped; finished work is kept.", 130))
+    except OSError as err: # what a system can refuse is endless: names that are too long, permissions, disks that fail
+        if not err.strerror: raise
+        sys.exit(_say(f"{err.filename or 'a file'} cannot be used ({err.strerror}): check the path, its permissions and its disk.", 2))
 
 # %% ../nbs/cli.ipynb #00000009
 Card_ = Annotated[str, typer.Argument(metavar="CARD", help="A dataset card: its name, or the path of a .toml file.")]

@@ -82,7 +82,8 @@ FAULTS = {
     "field without values": (CARD, table(HEADER, *[r.rsplit(",", 1)[0] + "," for r in ROWS]), ["field 'b' has no values"]),
     "truncated gzip": (CARD, gzip.compress(table(HEADER, *ROWS))[:-12], ["gzip", "cut off or damaged"]),
     "damaged gzip": (CARD, gzip.compress(table(HEADER, *ROWS))[:20] + b"\0" * 40, ["gzip", "cut off or damaged"]),
-    "not UTF-8": (CARD, table(HEADER, *ROWS) + b"1,\xff\xfe,x\n", ["UTF-8"]),
+    "not UTF-8": (CARD, table(HEADER, *ROWS) + b"1,\xff\xfe,x\n", ["line 42 is not UTF-8"]),
+    "another separator": (CARD, table(HEADER, *ROWS).replace(b",", b";"), ["'y;a;b' is one column", "commas"]),
     "not Parquet": (PARQUET, table(HEADER, *ROWS), ["not a whole Parquet file"]),
     "expression on text": (Card(name="clicks", label="y", fields={"c": "b > 3"}), table(HEADER, *ROWS), ["cannot be computed"]),
 }

@@ -46,7 +46,7 @@ TRANSFORMS = {"criteo_integer": criteo_integer}
 # %% ../../nbs/data/cards.ipynb #0000000b
 class CardField(Record):
     "One field: `column`, or `sql`, or `column` through `transform`."
-    name: str                    # the field's name in the schema
+    name: str = Slot(min_length=1) # the field's name in the schema
     column: str = ""             # a column of the source, taken as it is
     sql: str = ""                # or an expression over its columns
     transform: str | None = None # or a named mapping of the column
@@ -107,8 +107,9 @@ def _whole(card: "Card") -> "Card":
     names = [f.name for f in card.fields]
     if card.format != "embedded" and not (card.label and names):
         raise InputError(f"the card {card.name!r} needs a label and at least one field: write label = \"...\" and fields = [...].")
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise InputError(f"the card {card.name!r} names the fields {twice} twice: give every field its own name.")
+    for what, given in ("field", names), ("column", card.columns):
+        if twice := sorted({n for n in given if given.count(n) > 1}):
+            raise InputError(f"the card {card.name!r} names the {what}s {twice} twice: give every {what} its own name.")
     if not all(f > 0 for f in card.split) or abs(sum(card.split) - 1) > 1e-9:
         raise InputError(f"the split {list(card.split)} of card {card.name!r} must be three positive fractions that sum to 1.")
     parse(card.where)
@@ -138,7 +139,7 @@ class Card(Record):
     min_count: int = Slot(1, ge=1)                   # rows a value needs for an id of its own
     vocabulary: Literal["all", "train"] = "all"      # rows whose values are counted
     split: tuple[float, float, float] = (.8, .1, .1) # fractions for training, validation, test
-    split_seed: int = 0                              # of the permutation of rows
+    split_seed: int = Slot(0, ge=-2**63, lt=2**63)   # of the permutation of rows
     published: Published | None = None               # what others found
     _checked = model_validator(mode="after")(_whole)
 

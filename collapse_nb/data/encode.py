@@ -108,7 +108,9 @@ def check_labels(
     "Check that labels are 0 or 1 and that both occur."
     parts, wrong, first = [], 0, None
     for df in blocks:
-        y = df["y"].cast(pl.Float64, strict=False)
+        try: y = df["y"].cast(pl.Float64, strict=False)
+        except pl.exceptions.PolarsError:
+            raise InputError(f"the label of {name} is of type {df['y'].dtype}: give 0 and 1, or a truth value.") from None
         bad = df["y"].filter(((y != 0) & (y != 1)).fill_null(True))
         if len(bad) and not wrong: first = bad[0]
         parts.append(y.eq(1).fill_null(False).to_numpy().astype(np.uint8))

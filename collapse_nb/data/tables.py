@@ -94,6 +94,9 @@ def text_columns(
     try: names = next(csv.reader([block[:_header(block)].decode("utf-8-sig").rstrip("\r\n")], delimiter=separator))
     except (UnicodeDecodeError, csv.Error) as err:
         raise InputError(f"the header of {path} cannot be read ({err}): UTF-8 text is expected.") from None
+    if len(names) == 1 and any(mark in names[0] for mark in ";|\t,"):
+        raise InputError(f"the header of {path}, {names[0]!r} is one column: separate columns by commas with format = \"csv\" in the card, "
+                         "or by tabs with format = \"tsv\".")
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise InputError(f"the header of {path} names the columns {twice} twice: give every column its own name.")
     return tuple(names)
@@ -113,6 +116,14 @@ def check_text(
         raise InputError(f"{path} ends its lines with carriage returns alone: save it with line feeds, or convert it with tr '\\r' '\\n'.")
 
 # %% ../../nbs/data/tables.ipynb #0000001b
+def _refuse_bytes(block: bytes, line: int) -> None:
+    "Name the line whose bytes are not UTF-8."
+    try: block.decode()
+    except UnicodeDecodeError as err:
+        at = line + block.count(b"\n", 0, err.start)
+        raise InputError(f"line {at} is not UTF-8, it has the byte 0x{block[err.start]:02x}: save the file as UTF-8.") from None
+
+# %% ../../nbs/data/tables.ipynb #0000001c
 def _parse(
     block: bytes,            # whole records
     line: int,               # line number of the first
@@ -128,13 +139,14 @@ def _parse(
         df = pl.read_csv(block, has_header=False, separator=separator, schema=dict.fromkeys(columns, pl.String),
                          null_values=["", *nulls])
     except pl.exceptions.PolarsError as err:
+        _refuse_bytes(block, line)
         why = str(err).splitlines()[0]
         raise InputError(f"the lines from {line} on cannot be read ({why}): UTF-8 text with matching quotes is expected.") from None
     if df.height != (~blank).sum():
         raise InputError(f"the lines from {line} on have a quote inside a cell: quote the whole cell and double the quote.")
     return df
 
-# %% ../../nbs/data/tables.ipynb #0000001c
+# %% ../../nbs/data/tables.ipynb #0000001d
 def text_frames(
     path: Path,                     # csv or tsv, plain or gzip
     separator: str,                 # one character
@@ -153,10 +165,10 @@ def text_frames(
             if block and (df := _parse(block, line, separator, columns, nulls)).height: yield df
             bar.update(getattr(file, "fileobj", file).tell() - bar.n)
 
-# %% ../../nbs/data/tables.ipynb #00000024
+# %% ../../nbs/data/tables.ipynb #00000025
 BLOCK_ROWS = 1 << 17 # at a time
 
-# %% ../../nbs/data/tables.ipynb #00000025
+# %% ../../nbs/data/tables.ipynb #00000026
 @contextmanager
 def open_parquet(
     path: Path, # a plain Parquet file
@@ -169,7 +181,7 @@ def open_parquet(
         why = str(err).splitlines()[0]
         raise InputError(f"{path} is not a whole Parquet file ({why}): check the file and the card's format.") from None
 
-# %% ../../nbs/data/tables.ipynb #00000026
+# %% ../../nbs/data/tables.ipynb #00000027
 def parquet_frames(
     path: Path,                 # a plain Parquet file
     columns: list[str],         # the columns to read
@@ -182,7 +194,7 @@ def parquet_frames(
             yield pl.from_arrow(batch)
             bar.update(batch.num_rows)
 
-# %% ../../nbs/data/tables.ipynb #00000028
+# %% ../../nbs/data/tables.ipynb #00000029
 def stage_text(
     frames: Iterator[pl.DataFrame], # from `text_frames`
     columns: list[str],             # the columns to keep
@@ -194,7 +206,7 @@ def stage_text(
         for df in frames: writer.write_table(df.select(columns).to_arrow(compat_level=pl.CompatLevel.oldest()))
     return target
 
-# %% ../../nbs/data/tables.ipynb #0000002c
+# %% ../../nbs/data/tables.ipynb #0000002d
 def number_types(
     frames: Iterable[pl.DataFrame], # the rows
     columns: list[str],             # text columns that expressions use
