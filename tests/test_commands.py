@@ -2,8 +2,10 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -15,10 +17,18 @@ CARD = 'label = "bought"\nfields = ["day", "item"]\nmin_count = 2\n'
 TABLE = "day,item,bought\n" + "".join(f"{i % 7},{i % 11},{int(i * i % 5 < 2)}\n" for i in range(3000))
 
 
-def command(*words: object, cwd: Path) -> subprocess.CompletedProcess:
+MAIN = ("-c", "from collapse_nb.cli import main; main()")
+
+
+def start(*words: object, cwd: Path) -> subprocess.Popen:
     "A command in a process of its own, with this repository's library."
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True)
+    return subprocess.Popen([sys.executable, *map(str, words)], cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def command(*words: object, cwd: Path) -> subprocess.CompletedProcess:
+    with start(*words, cwd=cwd) as process: out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def papermill(cwd: Path, *parameters: object) -> subprocess.CompletedProcess:
@@ -27,7 +37,7 @@ def papermill(cwd: Path, *parameters: object) -> subprocess.CompletedProcess:
 
 
 def collapse(cwd: Path, *words: object) -> subprocess.CompletedProcess:
-    return command("-c", "from collapse_nb.cli import main; main()", *words, cwd=cwd)
+    return command(*MAIN, *words, cwd=cwd)
 
 
 @pytest.fixture
@@ -94,6 +104,52 @@ def test_collapse_from_table_to_runs(own):
     assert [(r["dataset"], r["model"], r["seed"], r["status"]) for r in rows] == [("own", "DCNv2", s, "done") for s in (0, 1)]
     assert len(collapse(own, "runs", "--format", "csv").stdout.splitlines()) == 3
     assert all(f"{r['test_auc']:.5f}" in collapse(own, "runs").stdout for r in rows)
+    unread = [start(*MAIN, *words, cwd=own) for words in (["runs"], ["runs", "--format", "csv"], ["fit", "--help"])]
+    for process in unread: process.stdout.close() # as `| head -1` does, when it has its line
+    for process in unread:
+        with process: assert (process.stderr.read(), process.wait()) == ("", 1)
+
+
+def interrupted(process: subprocess.Popen) -> str:
+    "What a command says to Ctrl-C."
+    process.send_signal(signal.SIGINT)
+    with process: err = process.stderr.read()
+    assert process.returncode == 130 and "Traceback" not in err and "Aborted" not in err, err
+    return err
+
+
+STOPPED = "collapse: stopped; finished work is kept.\n"
+
+
+def test_interrupt_while_encoding(own):
+    (own / "own.csv").write_text(TABLE + TABLE.split("\n", 1)[1] * 300)
+    process = start(*MAIN, "encode", "own.toml", "--source", "own.csv", "--out", "out/enc", cwd=own)
+    while not list(own.glob("out/.enc.*.tmp")) and process.poll() is None: time.sleep(.01)
+    assert interrupted(process).endswith(STOPPED) and os.listdir(own / "out") == []
+
+
+def test_interrupt_while_training(own):
+    assert collapse(own, "encode", "own.toml", "--source", "own.csv", "--out", "enc").returncode == 0
+    process = start(*MAIN, "fit", "own.toml", "--source", "enc", "--scale", 20, "--store", "store", cwd=own)
+    assert "0/1" in "".join(process.stderr.read(1) for _ in range(40)) # the bar over groups: it has begun
+    assert interrupted(process).endswith(STOPPED) and not list(own.glob("store/*"))
+
+
+def test_interrupt_while_starting(own):
+    "Loading the library takes longer than anything else that a short command does."
+    process = start("-c", "from collapse_nb.cli import main; print('here', flush=True); main()", "runs", cwd=own)
+    assert process.stdout.readline() == "here\n"
+    time.sleep(.3)
+    assert interrupted(process) == STOPPED
+
+
+def test_usage_errors_and_help(own):
+    for words, said in {("fit", "synthetic", "--scale", "two"): "valid integer", ("fitt",): "No such command 'fitt'",
+                        ("encode", "own.toml"): "Missing option"}.items():
+        done = collapse(own, *words)
+        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    done = collapse(own, "--help")
+    assert done.returncode == 0 and "encode" in done.stdout
 
 
 BAD_COMMANDS = {
@@ -107,6 +163,10 @@ BAD_COMMANDS = {
     "short row": (("encode", "own.toml", "--source", "short.csv", "--out", "enc"), "line 3"),
     "cut gzip": (("encode", "own.toml", "--source", "cut.csv.gz", "--out", "enc"), "cut off or damaged"),
     "constant label": (("encode", "own.toml", "--source", "constant.csv", "--out", "enc"), "label"),
+    "a folder": (("encode", "own.toml", "--source", ".", "--out", "enc"), "is a folder"),
+    "zip": (("encode", "own.toml", "--source", "zip.csv", "--out", "enc"), "is a zip archive"),
+    "seeds 0": (("fit", "synthetic", "--seeds", 0), "train at least one"),
+    "a name too long": (("encode", "own.toml", "--source", "own.csv", "--out", "x" * 300), "File name too long"),
     "unwritable": (("encode", "own.toml", "--source", "own.csv", "--out", "own.csv/enc"), "cannot write"),
 }
 
@@ -114,6 +174,7 @@ BAD_COMMANDS = {
 @pytest.mark.parametrize("words,said", BAD_COMMANDS.values(), ids=BAD_COMMANDS)
 def test_collapse_refuses_in_one_sentence(own, words, said):
     (own / "short.csv").write_text("day,item,bought\n1,2,0\n1,2\n3,4,1\n")
+    (own / "zip.csv").write_bytes(b"PK\3\4" + bytes(99))
     (own / "cut.csv.gz").write_bytes(gzip.compress(TABLE.encode())[:-20])
     (own / "constant.csv").write_text("day,item,bought\n" + "1,2,0\n" * 50)
     done = collapse(own, *words)

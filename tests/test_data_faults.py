@@ -1,15 +1,23 @@
 "Bad tables and bad folders: one sentence each, and nothing half-written."
+import bz2
 import gzip
+import io
+import lzma
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from collapse_nb.data.cards import Card
+from collapse_nb.data import encode as encode_module
+from collapse_nb.data.cards import Card, load_card
+from collapse_nb.data.dataset import fresh_folder
 from collapse_nb.data.encode import encode, open_encoded
 from collapse_nb.records import InputError
 
@@ -22,7 +30,43 @@ def table(*rows: str) -> bytes:
     return ("\n".join(rows) + "\n").encode()
 
 
+def archive(kind: str) -> bytes:
+    "A table in an archive that is not read."
+    content, file = table(HEADER, *ROWS), io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as z: z.writestr("t.csv", content)
+    if kind == "tar":
+        with tarfile.open(fileobj=file, mode="w") as t: t.addfile(tarfile.TarInfo("t.csv"))
+    magic = {"zstd": b"\x28\xb5\x2f\xfd", "7z": b"7z\xbc\xaf\x27\x1c"}.get(kind, b"")
+    return {"xz": lzma.compress(content), "bzip2": bz2.compress(content)}.get(kind) or file.getvalue() or magic + bytes(range(256))
+
+
+def parquet(cut: bool = False, spoilt: bool = False) -> bytes:
+    "A Parquet file that is cut short, or has zeros in its middle."
+    pl.DataFrame({"y": [0, 1] * 999, "a": [*range(1998)], "b": [*range(1998)]}).write_parquet(file := io.BytesIO())
+    content = file.getvalue()
+    return content[:-100] if cut else content[:200] + b"\0" * 900 + content[1100:] if spoilt else content
+
+
+PARQUET = CARD.model_copy(update={"format": "parquet"})
+NO_HEADER = CARD.model_copy(update={"columns": ("y", "a", "b")})
 FAULTS = {
+    **{kind: (CARD, archive(kind), [f"is a {kind} archive", "unpack it"]) for kind in ("zip", "bzip2", "zstd", "7z", "tar")},
+    "xz": (CARD, archive("xz"), ["is an xz archive", "unpack it"]),
+    "zip in gzip": (CARD, gzip.compress(archive("zip")), ["is a zip archive"]),
+    "tar in gzip": (CARD, gzip.compress(archive("tar")), ["is a tar archive"]),
+    "zip for Parquet": (PARQUET, archive("zip"), ["is a zip archive"]),
+    "carriage returns": (CARD, table(HEADER, *ROWS).replace(b"\n", b"\r"), ["carriage returns alone", "line feeds"]),
+    "carriage returns without a header": (NO_HEADER, table(*ROWS).replace(b"\n", b"\r"), ["carriage returns alone"]),
+    "carriage returns, many": (CARD, table(HEADER, *ROWS * 9000).replace(b"\n", b"\r"), ["carriage returns alone"]),
+    "UTF-16": (CARD, table(HEADER, *ROWS).decode().encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
+    "zero bytes": (CARD, table(HEADER) + bytes(99), ["no UTF-8 text"]),
+    "header not UTF-8": (CARD, table("y,a,b,ä", *[r + ",1" for r in ROWS]).decode().encode("latin-1"), ["the header of", "UTF-8"]),
+    "Parquet for csv": (CARD, parquet(), ["is a Parquet file", 'format = "parquet"']),
+    "Parquet cut short": (PARQUET, parquet(cut=True), ["not a whole Parquet file"]),
+    "Parquet spoilt": (PARQUET, parquet(spoilt=True), ["not a whole Parquet file"]),
+    "too few rows": (CARD, table(HEADER, *ROWS[:9]), ["the 9 rows of clicks make 7 (", "0 (0 of them 1) for validation", "more rows"]),
+    "a rare label": (CARD, table(HEADER, *["0,1,x"] * 99, "1,1,x"), ["10 (0 of them 1) for validation", "both a 0 and a 1"]),
     "missing column": (CARD, table("y,a,bb", *ROWS), ["unknown column", "'b'", "did you mean 'bb'?"]),
     "label not 0/1": (CARD, table(HEADER, *ROWS, "3,1,x", "2,1,x"), ["must be 0 or 1", "2 of 42 rows", "the first is 3"]),
     "label missing": (CARD, table(HEADER, *ROWS, ",1,x"), ["must be 0 or 1", "1 of 41 rows", "missing"]),
@@ -38,9 +82,10 @@ FAULTS = {
     "field without values": (CARD, table(HEADER, *[r.rsplit(",", 1)[0] + "," for r in ROWS]), ["field 'b' has no values"]),
     "truncated gzip": (CARD, gzip.compress(table(HEADER, *ROWS))[:-12], ["gzip", "cut off or damaged"]),
     "damaged gzip": (CARD, gzip.compress(table(HEADER, *ROWS))[:20] + b"\0" * 40, ["gzip", "cut off or damaged"]),
-    "not UTF-8": (CARD, table(HEADER, *ROWS) + b"1,\xff\xfe,x\n", ["UTF-8"]),
-    "not Parquet": (CARD.model_copy(update={"format": "parquet"}), table(HEADER, *ROWS), ["not a whole Parquet file"]),
-    "expression on text": (CARD.model_copy(update={"label": "b > 3"}), table(HEADER, *ROWS), ["cannot be computed"]),
+    "not UTF-8": (CARD, table(HEADER, *ROWS) + b"1,\xff\xfe,x\n", ["line 42 is not UTF-8"]),
+    "another separator": (CARD, table(HEADER, *ROWS).replace(b",", b";"), ["'y;a;b' is one column", "commas"]),
+    "not Parquet": (PARQUET, table(HEADER, *ROWS), ["not a whole Parquet file"]),
+    "expression on text": (Card(name="clicks", label="y", fields={"c": "b > 3"}), table(HEADER, *ROWS), ["cannot be computed"]),
 }
 
 
@@ -56,7 +101,30 @@ def test_bad_table(fault, tmp_path):
 
 def test_source_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="there is no file"): encode(CARD, tmp_path / "no.csv", tmp_path / "out")
+    with pytest.raises(InputError, match="is a folder"): encode(CARD, tmp_path, tmp_path / "out")
     assert os.listdir(tmp_path) == []
+
+
+BAD_CARDS = {
+    "a slash in the name": ('name = "a/b"\nlabel = "y"\nfields = ["a"]', "'a/b' becomes part of file names"),
+    "a dot before the name": ('name = ".a"\nlabel = "y"\nfields = ["a"]', "'.a' becomes part of file names"),
+    "the label as a field": ('label = "y"\nfields = ["a", "y"]', "the field 'y' of card 'own' uses the column 'y'"),
+    "the label's column": ('label = "late > 15"\nfields = ["a", "late"]', "the field 'late' of card 'own' uses the column 'late'"),
+    "the label's SQL": ('label = "late > 15"\n[fields]\na = "a"\nb = "late > 15"', "the field 'b' of card 'own' uses the column 'late'"),
+    "through a transform": ('label = "y"\nfields = [{ b = { column = "y", transform = "criteo_integer" } }]', "the field 'b'"),
+    "a field that is nothing": ('label = "y"\nfields = [{ b = {} }]', "the field 'b' must be one thing"),
+    "a field with two names": ('label = "y"\nfields = [{ b = { name = "c" } }]', "the field 'b' must be one thing"),
+    "all columns": ("label = \"y\"\n[fields]\nb = \"COLUMNS('.*')\"", "several columns"),
+    "a name that is a number": ('name = 3\nlabel = "y"\nfields = ["a"]', "name = 3"),
+    "a split that is no number": ('label = "y"\nfields = ["a"]\nsplit = [nan, 0.5, 0.5]', "three positive fractions"),
+}
+
+
+@pytest.mark.parametrize("text,said", BAD_CARDS.values(), ids=BAD_CARDS)
+def test_bad_card(tmp_path, text, said):
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(InputError) as err: load_card(tmp_path / "own.toml")
+    assert said in str(err.value) and "\n" not in str(err.value)
 
 
 @pytest.fixture
@@ -93,6 +161,39 @@ def test_encoding_again(encoded):
     with open(encoded / "t.csv", "a") as file: file.write("1,2,3\n")
     with pytest.raises(InputError, match="is there already"): encode(CARD, encoded / "t.csv", encoded / "out")
     with pytest.raises(InputError, match="is there already"): encode(CARD, encoded / "t.csv", encoded)
+
+
+def test_two_at_once(tmp_path, monkeypatch):
+    "The later one opens what the first one finished, if it is of the same card and source, and refuses it otherwise."
+    (tmp_path / "t.csv").write_bytes(table(HEADER, *ROWS))
+    write = encode_module._write
+
+    def overtaken(by: Card):
+        def slow(card: Card, source: Path, folder: Path, known: dict) -> None:
+            write(card, source, folder, known)
+            monkeypatch.setattr(encode_module, "_write", write)
+            encode(by, tmp_path / "t.csv", tmp_path / "out")
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        monkeypatch.setattr(encode_module, "_write", slow)
+        return encode(CARD, tmp_path / "t.csv", tmp_path / "out")
+
+    assert overtaken(CARD).fingerprint == encode(CARD, tmp_path / "t.csv", tmp_path / "alone").fingerprint
+    with pytest.raises(InputError, match="is there already"): overtaken(CARD.model_copy(update={"min_count": 2}))
+    assert sorted(os.listdir(tmp_path)) == ["alone", "out", "t.csv"]
+
+
+def test_leftovers_of_another_machine_stay(tmp_path, monkeypatch):
+    def killed() -> None:
+        with pytest.raises(OSError), fresh_folder(tmp_path / "out"): raise OSError # what it wrote is kept, as SIGKILL would
+    with monkeypatch.context() as m:
+        m.setattr("collapse_nb.data.dataset.shutil.rmtree", lambda *_, **__: None)
+        m.setattr("collapse_nb.data.dataset.os.getpid", lambda: 999_999_999)
+        killed()
+        m.setattr("collapse_nb.data.dataset.platform.node", lambda: "another-machine")
+        killed()
+    assert len(os.listdir(tmp_path)) == 2
+    with fresh_folder(tmp_path / "out"): left = os.listdir(tmp_path)
+    assert len(left) == 2 and sum("999999999" in name for name in left) == 1
 
 
 def encode_under_limit(source: str, out: str, limit: int) -> None:

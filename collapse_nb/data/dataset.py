@@ -8,10 +8,12 @@ __all__ = ['Split', 'split_sizes', 'Encoded', 'fresh_folder', 'checksum', 'finge
 
 # %% ../../nbs/data/dataset.ipynb #00000002
 import errno
+import glob
 import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -67,12 +69,19 @@ class Encoded:
 
 # %% ../../nbs/data/dataset.ipynb #00000010
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+
+def _temporary(out: Path) -> Path:
+    "A name beside `out` that says which machine and process writes there."
+    host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    return out.parent / f".{out.name}.{host}.{os.getpid()}.{uuid4().hex[:8]}.tmp"
 
 def _sweep_up(out: Path) -> None:
-    "Remove what killed processes of this machine left beside `out`: a process's number is in the folder's name."
-    for left in out.parent.glob(f".{out.name}.*.tmp"):
-        pid = left.name.split(".")[-3]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)): shutil.rmtree(left, ignore_errors=True)
+    "Remove what killed processes of this machine left beside `out`; others may share the disk, and theirs may be alive."
+    host = _temporary(out).name.split(".")[-4]
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+        at, pid = left.name.split(".")[-4:-2]
+        if at == host and pid.isdigit() and not psutil.pid_exists(int(pid)): shutil.rmtree(left, ignore_errors=True)
 
 # %% ../../nbs/data/dataset.ipynb #00000011
 @contextmanager
@@ -81,7 +90,7 @@ def fresh_folder(
 ) -> Iterator[Path]: # where to write it meanwhile
     "A folder that appears whole or not at all."
     out = Path(out)
-    temporary = out.parent / f".{out.name}.{os.getpid()}.{uuid4().hex[:8]}.tmp"
+    temporary = _temporary(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _sweep_up(out)
@@ -91,7 +100,7 @@ def fresh_folder(
         yield temporary
         os.replace(temporary, out)
     except OSError as err:
-        if err.errno == errno.ENOTEMPTY: raise FileExistsError(f"{out} is there already") from None
+        if err.errno in _TAKEN and out.exists(): raise FileExistsError(f"{out} is there already") from None
         if err.errno not in _FULL and " requested and " not in str(err): raise # numpy's own words for a disk that filled up
         raise InputError(f"the disk under {out} is full: make room or write somewhere else; nothing was left behind.") from None
     finally: shutil.rmtree(temporary, ignore_errors=True)

@@ -224,5 +224,7 @@ def write_synthetic(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already: choose another folder or remove it.")
-    with fresh_folder(out) as folder: write_encoded(folder, "synthetic", schema, sizes, blocks(), known)
+    try:
+        with fresh_folder(out) as folder: write_encoded(folder, "synthetic", schema, sizes, blocks(), known)
+    except FileExistsError: raise InputError(f"{out} was made by another process meanwhile: use it or choose another folder.") from None
     return open_encoded(out, verify=False)
