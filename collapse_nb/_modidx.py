@@ -538,4 +538,5 @@ d = { 'settings': { 'branch': 'main',
                                          'collapse_nb.train.sweep.run_here': ('train/sweep.html#run_here', 'collapse_nb/train/sweep.py'),
                                          'collapse_nb.train.sweep.seconds_per_epoch': ( 'train/sweep.html#seconds_per_epoch',
                                                                                         'collapse_nb/train/sweep.py'),
-                                         'collapse_nb.train.sweep.sweep': ('train/sweep.html#sweep', 'collapse_nb/train/sweep.py')}}}
+                                         'collapse_nb.train.sweep.sweep': ('train/sweep.html#sweep', 'collapse_nb/train/sweep.py'),
+                                         'collapse_nb.train.sweep.writable': ('train/sweep.html#writable', 'collapse_nb/train/sweep.py')}}}

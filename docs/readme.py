@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "data" / "results"
+MARK = "<!-- the paper's figures and tables, with our verdicts -->" # where in the notebook the list of `paper_list` belongs
 HEADER = "<!-- Written from nbs/index.ipynb by docs/readme.py (make readme): edit the notebook, not this file. -->"
 # `](target)` or `src="target"`, but for addresses and anchors; fenced code is matched first, to be left alone
 LINK = re.compile(r'(?P<code>^```.*?^```)|(?P<before>\]\(|src=")(?!\w+:|#|/)(?P<target>[^)\s"]+)', flags=re.M | re.S)
@@ -24,13 +27,43 @@ def to_root(link: re.Match) -> str:
     return link["before"] + posixpath.normpath(posixpath.join("nbs", link["target"]))
 
 
+# figure or table of the paper -> the notebook that has it, and how the names of its files in figures/ begin
+ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01", "fig2"), "Fig. 3": ("03", "fig3"),
+         "Fig. 4": ("02", "fig4"), "Fig. 5": ("04", "fig5"), "Fig. 6": ("04", "fig6"), "Fig. 7": ("06", "fig7"), "Fig. 8": ("05", "fig8"),
+         "Fig. 9": ("06", "fig7-criteo"), "Fig. 10": ("06", "fig7-avazu"),
+         "Table 1": ("06", None), "Table 2": ("00", None), "Table 3": ("06", None), "Table 4": ("06", None)}
+
+
+def verdicts(item: str, results: Path) -> str:
+    "Every claim whose place in the paper names the item, with the verdict on each dataset."
+    said: dict[str, list[str]] = {}
+    for file in sorted(results.glob("findings-*.csv")):
+        dataset = "-".join(file.stem.split("-")[2:])
+        for row in pd.read_csv(file).itertuples():
+            if re.search(rf"{re.escape(item)}(?![0-9])", row.where):
+                said.setdefault(row.claim, []).append(f"{row.verdict} ({dataset})" if dataset else row.verdict)
+    return "<br>".join(f"{claim}: {', '.join(found)}" for claim, found in said.items()) or "not run here"
+
+
+def paper_list(results: Path = RESULTS) -> str:
+    "The paper's figures and tables: where each one is, and what became of its claims."
+    lines = ["| paper | notebook | figures | claim: verdict |", "|---|---|---|---|"]
+    for item, (number, stem) in ITEMS.items():
+        notebook = next((ROOT / "nbs").glob(f"{number}_*.ipynb"))
+        drawn = sorted((ROOT / "figures").glob(f"{stem}*.svg")) if stem else []
+        links = ", ".join(f"[{f.stem}](figures/{f.name})" for f in drawn) or "–"
+        lines.append(f"| {item} | [{number}](nbs/{notebook.name}) | {links} | {verdicts(item, results)} |")
+    return "\n".join(lines)
+
+
 def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
     "The README's text; cells of directives (`#| hide`, `#| eval`, ...) stay out of it."
     exporter = MarkdownExporter(config=Config(RegexRemovePreprocessor={"enabled": True, "patterns": [r"#\|", r"\s*\Z"]}))
     nb = nbformat.read(notebook, as_version=4)
     nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean removes it, and code would lose its colours
     text, _ = exporter.from_notebook_node(nb)
-    return HEADER + "\n\n" + re.sub(r"\n{3,}", "\n\n", LINK.sub(to_root, text)).strip() + "\n"
+    text = LINK.sub(to_root, text).replace(MARK, paper_list())
+    return HEADER + "\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def main() -> int:
