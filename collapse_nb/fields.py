@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from .records import InputError
 
-# %% ../nbs/00_preliminaries.ipynb #00000005
+# %% ../nbs/00_preliminaries.ipynb #00000006
 @dataclass(frozen=True)
 class FieldSchema:
     "Names and cardinalities D_i of the N fields (§2); rows of the fused table are `ids + offsets`."
