@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['LOOK', 'MEASURES', 'FLOOR', 'SERIES', 'POINTS', 'looks', 'largest', 'growth_chart', 'hits_chart']
 
-# %% ../../nbs/show/growth.ipynb #be78561f
+# %% ../../nbs/show/growth.ipynb #af1cb671
 import altair as alt
 import pandas as pd
 
 from ..records import InputError
 from .charts import styled
 
-# %% ../../nbs/show/growth.ipynb #556c05c2
+# %% ../../nbs/show/growth.ipynb #b53869c1
 LOOK = {"learned": ("#0072B2", "circle"), "random": ("#777777", "diamond"), "Adam": ("#0072B2", "circle"),
         "AdamW": ("#D55E00", "square"), "SparseAdam": ("#009E73", "triangle-up")}
 MEASURES = {"ia": "information abundance", "ia_normalised": "abundance / min(D, K)", "ia_weighted": "abundance as clicks see it",
@@ -26,7 +26,7 @@ def looks(
     scales = [alt.Scale(domain=shown, range=[LOOK[t][i] for t in shown]) for i in (0, 1)]
     return alt.Color("table:N", scale=scales[0], legend=alt.Legend(symbolOpacity=1)), alt.Shape("table:N", scale=scales[1])
 
-# %% ../../nbs/show/growth.ipynb #3a45f93c
+# %% ../../nbs/show/growth.ipynb #669726aa
 FLOOR = 1e-4 # smaller ratios are drawn at the bottom of logarithmic axes
 
 def largest(
@@ -37,7 +37,7 @@ def largest(
     rows = rows[rows["model"] == rows["model"].iloc[0]]
     return rows[rows["scale"] == rows["scale"].max()]
 
-# %% ../../nbs/show/growth.ipynb #f4689ec8
+# %% ../../nbs/show/growth.ipynb #6e891937
 SERIES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"] # a colour per model
 POINTS = ["circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right"]
 
@@ -51,27 +51,29 @@ def _growth_panel(
     linear, ends = measure == "ia_normalised", [.85 * dims[0], 1.18 * dims[-1]]
     across = alt.Scale(type="log", domain=ends, nice=False)
     x = alt.X("dim:Q", title="embedding dim K", axis=alt.Axis(values=dims, grid=False), scale=across)
-    scale = alt.Scale(domain=[0, 1]) if linear else alt.Scale(type="log", domain=[1, ends[1]], nice=False)
+    low = max(1., float(rows[["mean", "low"]].min().min()) / 1.5)
+    scale = alt.Scale(domain=[0, 1]) if linear else alt.Scale(type="log", domain=[low, ends[1]], nice=False)
     y = lambda field: alt.Y(field, scale=scale, axis=alt.Axis(title=MEASURES[measure], tickCount=5, format="~g"))
     pairs = [*[*zip(SERIES, POINTS, strict=True)][:len(series) - 1], LOOK["random"]]
     colours, shapes = (alt.Scale(domain=series, range=[pair[i] for pair in pairs]) for i in (0, 1))
     tips = ["series", "scale", "dim", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high")), "n"]
     base, colour = alt.Chart(rows), alt.Color("series:N", scale=colours, legend=alt.Legend(symbolOpacity=1))
     limit = alt.Chart(bound).mark_line(color="#222222", strokeDash=[4, 3], strokeWidth=1).encode(x, y("most:Q"))
-    lines = base.mark_line(strokeWidth=1.8).encode(x, y("mean:Q"), colour)
-    spans = base.mark_rule(strokeWidth=1.4).encode(x, y("low:Q"), alt.Y2("high:Q"), colour)
+    lines = base.mark_line(strokeWidth=1.8, aria=False).encode(x, y("mean:Q"), colour)
+    spans = base.mark_rule(strokeWidth=1.4, clip=True, aria=False).encode(x, y("low:Q"), alt.Y2("high:Q"), colour)
     look = colour, alt.Shape("series:N", scale=shapes)
-    points = base.mark_point(filled=True, size=48, opacity=1).encode(x, y("mean:Q"), *look, tooltip=tips)
+    points = base.mark_point(filled=True, size=48, opacity=1, aria=False).encode(x, y("mean:Q"), *look, tooltip=tips)
     return (limit + lines + spans + points).properties(width=225, height=220)
 
-# %% ../../nbs/show/growth.ipynb #9e055300
+# %% ../../nbs/show/growth.ipynb #7febba1e
 def growth_chart(
     intervals: pd.DataFrame, # as for `abundance_chart`
     growth: pd.DataFrame,    # model, table, value, low, high: exponent of K
 ) -> alt.HConcatChart:       # 600 px wide
     "Mean abundance of the fields with D ≥ K against K, plain and normalised (§1; §3)."
-    rows = intervals[(intervals["field"] == "fields with D ≥ K") & intervals["table"].isin(["learned", "random"])]
-    if rows.empty: raise InputError("no field has as many values as the largest K, so growth cannot be told from rank: use smaller scales.")
+    large = (intervals["field"] == "fields with D ≥ K").any()
+    rows = intervals[intervals["field"] == ("fields with D ≥ K" if large else "all fields")]
+    rows = rows[rows["table"].isin(["learned", "random"])]
     models = rows["model"].drop_duplicates().tolist()
     rows = rows[(rows["table"] == "learned") | (rows["model"] == models[0])]
     rows = rows.assign(series=rows["model"].where(rows["table"] == "learned", "random"))
@@ -81,12 +83,13 @@ def growth_chart(
     ours = growth[growth["table"] == "learned"]
     end = lambda g: "" if pd.isna(g.low) else f" ({g.low:.2f} to {g.high:.2f})"
     said = " and ".join(f"K^{g.value:.2f}{end(g)} for {g.model}" for g in ours.itertuples())
-    title = f"Mean information abundance grows as {said}" if said else "One size alone shows no growth"
-    how = ["Fields with D ≥ K at every size; means over fields, then seeds, with 95 % intervals over seeds.",
+    title = f"Mean information abundance grows as {said}" if said else "Mean information abundance against K"
+    which = "Fields with D ≥ K at every size" if large else "No field has D ≥ K at every size, so all fields, limited by rank"
+    how = [f"{which}; means over fields, then seeds, with 95 % intervals over seeds.",
            "Dashed: the most that is possible, K and 1. Grey: random tables of the same shapes."]
     return styled(alt.hconcat(*panels, spacing=24), title, how)
 
-# %% ../../nbs/show/growth.ipynb #74057305
+# %% ../../nbs/show/growth.ipynb #51ef73dc
 def _hits_panel(
     rows: pd.DataFrame, # one measure
     buckets: list[str], # in order
@@ -105,12 +108,12 @@ def _hits_panel(
     share = alt.Tooltip("share", format=".1%")
     tips = ["table", "bucket", *(alt.Tooltip(c, format=".3g") for c in ("mean", "low", "high")), "n", "values", share]
     base, look = alt.Chart(rows), looks(tables)
-    spans = base.mark_rule(strokeWidth=1.4, clip=True).encode(x, y("low:Q"), alt.Y2("high:Q"), look[0], offset)
-    points = base.mark_point(filled=True, size=48, opacity=1).encode(x, y("mean:Q"), *look, offset, tooltip=tips)
+    spans = base.mark_rule(strokeWidth=1.4, clip=True, aria=False).encode(x, y("low:Q"), alt.Y2("high:Q"), look[0], offset)
+    points = base.mark_point(filled=True, size=48, opacity=1, aria=False).encode(x, y("mean:Q"), *look, offset, tooltip=tips)
     start = alt.Chart(pd.DataFrame({"one": [1]})).mark_rule(color="#222222", strokeDash=[4, 3]).encode(y("one:Q"))
     return alt.layer(*[start] * long, spans, points).properties(width=225, height=220)
 
-# %% ../../nbs/show/growth.ipynb #23b0e3d1
+# %% ../../nbs/show/growth.ipynb #f96f023d
 def hits_chart(
     hits: pd.DataFrame, # model, scale, table, bucket, measure, mean, low, high, n, values, share
 ) -> alt.HConcatChart:  # 600 px wide

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIGURES', 'spectra_chart', 'abundance_chart', 'normalised_chart', 'optimiser_chart']
 
-# %% ../../nbs/show/spectra.ipynb #13bf6c4a
+# %% ../../nbs/show/spectra.ipynb #2885ac00
 from collections.abc import Callable
 
 import altair as alt
@@ -14,24 +14,26 @@ import pandas as pd
 from .charts import styled
 from .growth import FLOOR, LOOK, MEASURES, growth_chart, hits_chart, largest, looks
 
-# %% ../../nbs/show/spectra.ipynb #2b0783db
+# %% ../../nbs/show/spectra.ipynb #938ce061
 def spectra_chart(
     spectra: pd.DataFrame, # model, scale, dim, field, cardinality, k, ratio, random: a row per singular value, mean over seeds
 ) -> alt.LayerChart:       # 600 px wide
     "Normalised singular values of every learned table at the largest size (§1, Fig. 1b)."
     rows = largest(spectra)
-    rows = rows.assign(drawn=rows["ratio"].clip(lower=FLOOR), behind=rows["random"].clip(lower=FLOOR))
+    rows = rows.assign(drawn=rows["ratio"].clip(lower=FLOOR).round(5), behind=rows["random"].clip(lower=FLOOR).round(5))
     small = rows.assign(small=rows["ratio"] < .1, random=rows["random"] < .1).groupby("field")[["small", "random"]].mean()
     across = alt.Scale(domain=[1, int(rows["dim"].max())], nice=False)
     x = alt.X("k:Q", title="k, rank of the singular value", axis=alt.Axis(grid=False), scale=across)
     low = max(FLOOR, .8 * rows[["drawn", "behind"]].to_numpy().min())
     axis, scale = alt.Axis(format="~g", tickCount=4, title="σₖ / σ₁"), alt.Scale(type="log", domain=[low, 1], nice=False)
-    colour = alt.Color("cardinality:Q", scale=alt.Scale(type="log", range=["#E69F00", "#CC4778", "#0D0887"], interpolate="lab"),
-                       legend=alt.Legend(orient="right", title="cardinality", format="~s", gradientLength=180))
-    tips = ["field", "cardinality", "k", alt.Tooltip("ratio", format=".4g"), alt.Tooltip("random", format=".4g")]
-    base, line = alt.Chart(rows), {"strokeWidth": 1.8, "point": {"size": 12, "filled": True}}
-    behind = base.mark_line(strokeWidth=1, color="#BBBBBB").encode(x, alt.Y("behind:Q", axis=axis, scale=scale), alt.Detail("field:N"))
-    lines = base.mark_line(**line).encode(x, alt.Y("drawn:Q", axis=axis, scale=scale), alt.Detail("field:N"), colour, tooltip=tips)
+    decades = [10 ** e for e in range(9) if rows["cardinality"].min() <= 10 ** e <= rows["cardinality"].max()]
+    legend = alt.Legend(type="gradient", orient="right", title="cardinality", format="~s", gradientLength=180, values=decades)
+    hues = alt.Scale(type="log", range=["#E69F00", "#CC4778", "#0D0887"], interpolate="lab")
+    colour = alt.Color("cardinality:Q", scale=hues, legend=legend)
+    base, y = alt.Chart(rows[["field", "cardinality", "k", "drawn", "behind"]]), {"axis": axis, "scale": scale}
+    behind = base.mark_line(strokeWidth=1, color="#BBBBBB", aria=False).encode(x, alt.Y("behind:Q", **y), alt.Detail("field:N"))
+    lines = base.mark_line(strokeWidth=1.8, aria=False).encode(x, alt.Y("drawn:Q", **y), alt.Detail("field:N"), colour,
+                                                               tooltip=["field", "cardinality"])
     name, size = rows["model"].iloc[0], int(rows["scale"].iloc[0])
     title = (f"{name} at {size}x: in the median table {small['small'].median():.0%} of the singular values are below a tenth of the "
              f"largest; in random tables of the same shapes, {small['random'].median():.0%}")
@@ -39,7 +41,7 @@ def spectra_chart(
     cut = [f"Singular values below {FLOOR:g} σ₁ are drawn at the bottom."] * bool((rows["ratio"] < FLOOR).any())
     return styled((behind + lines).properties(width=470, height=260), title, [how, *cut])
 
-# %% ../../nbs/show/spectra.ipynb #e1ad8794
+# %% ../../nbs/show/spectra.ipynb #ceea9640
 def _fields(
     rows: pd.DataFrame, # intervals, with means over fields among them
 ) -> pd.DataFrame:      # a row per field, measure and table, small fields first, with their labels
@@ -47,7 +49,7 @@ def _fields(
     one = rows.dropna(subset="cardinality").sort_values("cardinality", kind="stable")
     return one.assign(label=one["field"] + " (" + one["cardinality"].astype(int).map("{:,}".format) + ")")
 
-# %% ../../nbs/show/spectra.ipynb #aa949c46
+# %% ../../nbs/show/spectra.ipynb #90327385
 def _panel(
     rows: pd.DataFrame, # of `_fields`, one measure
     first: bool,        # whether this is the panel on the left, which names the fields
@@ -59,17 +61,18 @@ def _panel(
     axis = alt.Axis(labelLimit=200, ticks=False, domain=False, labelPadding=8, grid=True, labels=first)
     y = alt.Y("label:N", sort=rows["label"].drop_duplicates().tolist(), title="field (cardinality)" if first else None, axis=axis)
     offset = [alt.YOffset("table:N", sort=tables, scale=alt.Scale(paddingOuter=.3))] * apart
-    top = 1.1 * float(rows[["high", "most"]].max().max())
+    top = 1.1 * float(rows["most"].max())
     scale = alt.Scale(domain=[0, 1]) if measure == "ia_normalised" else alt.Scale(type="log", domain=[1, top], nice=False)
     x = lambda field: alt.X(field, scale=scale, axis=alt.Axis(title=MEASURES[measure], tickCount=5, format="~g", grid=True))
     tips = ["field", "cardinality", "table", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high")), "n"]
-    base, look = alt.Chart(rows), looks(tables)
-    most = base.mark_tick(color="#222222", thickness=1.5, size=12).encode(x("most:Q"), y)
-    spans = base.mark_rule(strokeWidth=1.6, clip=True).encode(x("low:Q"), alt.X2("high:Q"), y, look[0], *offset)
-    points = base.mark_point(filled=True, size=42, opacity=1).encode(x("mean:Q"), y, *look, *offset, tooltip=tips)
-    return (most + spans + points).properties(width=width, height=alt.Step(30 if apart else 21))
+    kept = ["label", "field", "cardinality", "table", "mean", "low", "high", "n", "most"]
+    base, look = alt.Chart(rows[kept].round(4)), looks(tables)
+    most = base.mark_tick(color="#222222", thickness=1.5, size=12, aria=False).encode(x("most:Q"), y)
+    spans = base.mark_rule(strokeWidth=1.6, clip=True, aria=False).encode(x("low:Q"), alt.X2("high:Q"), y, look[0], *offset)
+    points = base.mark_point(filled=True, size=42, opacity=1, aria=False).encode(x("mean:Q"), y, *look, *offset, tooltip=tips)
+    return (most + spans + points).properties(width=width, height=alt.Step(32 if apart else 21, **{"for": "position"}))
 
-# %% ../../nbs/show/spectra.ipynb #2843917a
+# %% ../../nbs/show/spectra.ipynb #966b973b
 def _panels(
     rows: pd.DataFrame,    # intervals of one model at one size
     tables: list[str],     # which to draw
@@ -87,7 +90,7 @@ def _panels(
     note = f"{ends}. Black tick: the most that is possible, {'min(D, K)' if 'ia_normalised' not in measures else 'min(D, K), or 1'}."
     return styled(panels[0] if len(panels) == 1 else alt.hconcat(*panels, spacing=16), title, [note, *how])
 
-# %% ../../nbs/show/spectra.ipynb #b43a05a6
+# %% ../../nbs/show/spectra.ipynb #1cb58bbd
 def _below(
     rows: pd.DataFrame, # intervals of one model at one size
     measure: str,       # one of MEASURES
@@ -98,7 +101,7 @@ def _below(
     above = int((gap["low"] > 0).sum())
     return f"in {(gap['high'] < 0).sum()} of {len(gap)} fields" + f", above in {above}" * bool(above)
 
-# %% ../../nbs/show/spectra.ipynb #ac5e968f
+# %% ../../nbs/show/spectra.ipynb #98201e09
 def abundance_chart(
     intervals: pd.DataFrame, # model, scale, dim, field, cardinality, measure, table, mean, low, high, n
 ) -> alt.TopLevelMixin:      # 600 px wide
@@ -108,19 +111,19 @@ def abundance_chart(
     title = f"{name} at {size}x: learned tables hold less information abundance than random ones {_below(rows, 'ia')}"
     return _panels(rows, ["learned", "random"], ["ia"], title, ["Counted are the fields whose interval of learned − random excludes zero."])
 
-# %% ../../nbs/show/spectra.ipynb #47c3cb99
+# %% ../../nbs/show/spectra.ipynb #0d8a0ad0
 def normalised_chart(
     intervals: pd.DataFrame, # as for `abundance_chart`
 ) -> alt.TopLevelMixin:      # 600 px wide
     "Normalised and frequency-weighted abundance, learned against random, at the largest size (beside §3, Fig. 2)."
     rows = largest(intervals)
     name, size = rows["model"].iloc[0], int(rows["scale"].iloc[0])
-    title = (f"{name} at {size}x, learned below random: {_below(rows, 'ia')} for each table's rows alike, "
-             f"{_below(rows, 'ia_weighted')} for rows weighted by clicks")
+    title = (f"{name} at {size}x: learned tables lie below random ones {_below(rows, 'ia_normalised')} as they are, and "
+             f"{_below(rows, 'ia_weighted')} weighted by clicks")
     how = ["Left: IA over the most that is possible. Right: IA(diag(√p) E), p the share of training rows that hold a value."]
     return _panels(rows, ["learned", "random"], ["ia_normalised", "ia_weighted"], title, how)
 
-# %% ../../nbs/show/spectra.ipynb #0573d9d9
+# %% ../../nbs/show/spectra.ipynb #bf087527
 def _against_adam(
     rows: pd.DataFrame, # intervals
     measure: str,       # one of MEASURES
@@ -143,7 +146,7 @@ def optimiser_chart(
            "SparseAdam: rows that no batch hits stay as they are. Left: every row counts alike; right: as often as it is clicked."]
     return _panels(rows, ["random", "Adam", "AdamW", "SparseAdam"], ["ia", "ia_weighted"], title, how, apart=True)
 
-# %% ../../nbs/show/spectra.ipynb #9f5d5b82
+# %% ../../nbs/show/spectra.ipynb #dffd6f75
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "fig1b": (spectra_chart, ("spectra",)),
     "fig2": (abundance_chart, ("abundance-intervals",)),
