@@ -6,7 +6,7 @@
 __all__ = ['BLOCK_VALUES', 'BUCKETS', 'singular_values', 'information_abundance', 'effective_rank', 'stable_rank',
            'normalized_abundance', 'weighted_abundance', 'measures', 'row_counts', 'by_hits', 'row_rms', 'Spectrum']
 
-# %% ../nbs/01_information_abundance.ipynb #699ca660
+# %% ../nbs/01_information_abundance.ipynb #b38794a7
 import torch
 from torch import Tensor
 
@@ -111,7 +111,7 @@ def weighted_abundance(
     table = _matrix(table)
     return information_abundance(table * _root(weight, table))
 
-# %% ../nbs/01_information_abundance.ipynb #17585dff
+# %% ../nbs/01_information_abundance.ipynb #e22b6df7
 def measures(
     table: Tensor,                # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor | None = None, # p (D,): training frequency or count of each row
@@ -124,7 +124,7 @@ def measures(
              "stable_rank": relative.square().sum(-1), "small": (relative < .1).double().mean(-1)}
     return known if weight is None else known | {"ia_weighted": weighted_abundance(table, weight)}
 
-# %% ../nbs/01_information_abundance.ipynb #76b0b004
+# %% ../nbs/01_information_abundance.ipynb #15e729be
 def row_counts(
     x,                   # (n, N) field-local ids, an array or a tensor
     schema: FieldSchema, # N fields of cardinality D_i
@@ -138,7 +138,7 @@ def row_counts(
         raise InputError(f"field {over[0]} has ids beyond its cardinality: give the ids and the schema of one dataset.")
     return counts
 
-# %% ../nbs/01_information_abundance.ipynb #17fe4cc3
+# %% ../nbs/01_information_abundance.ipynb #31420468
 BUCKETS = {"0": (0, 1), "1–9": (1, 10), "10–99": (10, 100), "100+": (100, float("inf"))} # hits: from, to below
 
 def by_hits(
