@@ -7,7 +7,7 @@ __all__ = ['FORMS', 'VIEWS', 'cross_blocks', 'block_penalty', 'per_replica', 'be
            'BlockTargets', 'paper_form', 'released_form', 'initial_penalty', 'matched_weight', 'projections',
            'after_peak', 'batch_embeddings', 'batch_spectra']
 
-# %% ../nbs/04_overfitting.ipynb #901d4d00
+# %% ../nbs/04_overfitting.ipynb #15b4064c
 from collections.abc import Callable
 
 import pandas as pd
@@ -19,7 +19,7 @@ from .nn.networks import CrossLayer
 from .nn.zoo import BASE_DIM, Model
 from .records import InputError
 
-# %% ../nbs/04_overfitting.ipynb #4e2f65c0
+# %% ../nbs/04_overfitting.ipynb #36e3806c
 def cross_blocks(
     model: Model, # a DCNv2 of R replicas and M sets, G = R·M
 ) -> Tensor:      # (L, G, N, N, K, K): layer, group, field i, field j, rows and columns of W_{i->j}
@@ -30,7 +30,7 @@ def cross_blocks(
     split = (layer.weight.unflatten(2, (N, K)).unflatten(1, (N, K)) for layer in model.interaction.layers) # (G, j, rows, i, columns)
     return torch.stack([blocks.permute(0, 3, 1, 2, 4) for blocks in split])
 
-# %% ../nbs/04_overfitting.ipynb #a9c87757
+# %% ../nbs/04_overfitting.ipynb #92e4faeb
 def block_penalty(
     blocks: Tensor,              # (…, K, K) square matrices A
     target: Tensor | float = 1., # λ, (…) or one for all
@@ -39,7 +39,7 @@ def block_penalty(
     gram, square = blocks.mT @ blocks, lambda t: t.square().sum((-2, -1))
     return square(gram) - 2 * target * square(blocks) + target**2 * blocks.shape[-1]
 
-# %% ../nbs/04_overfitting.ipynb #dd196611
+# %% ../nbs/04_overfitting.ipynb #bb452658
 def per_replica(
     values: Tensor, # (L, G, …) something of every layer and group
     model: Model,   # of R replicas and M sets, G = R·M
@@ -47,14 +47,14 @@ def per_replica(
     "Sum over everything but replicas: a replica is charged for all of its sets, layers and blocks, and for nobody else's."
     return values.transpose(0, 1).unflatten(0, (model.replicas, -1)).flatten(1).sum(1)
 
-# %% ../nbs/04_overfitting.ipynb #0d7dec4e
+# %% ../nbs/04_overfitting.ipynb #ee9a328a
 def best_target(
     blocks: Tensor, # (…, K, K) square matrices A
 ) -> Tensor:        # (…)
     "λ* = ||A||_F^2 / K, the mean squared singular value: the λ of the smallest penalty (§4.2, Evidence III)."
     return blocks.square().sum((-2, -1)) / blocks.shape[-1]
 
-# %% ../nbs/04_overfitting.ipynb #0a6e5c58
+# %% ../nbs/04_overfitting.ipynb #baa92ddb
 def gated(
     weight: Tensor, # (G, N·K, N·K) of a cross layer
     gate: Tensor,   # (G, N, N) one scalar per pair (i, j)
@@ -63,7 +63,7 @@ def gated(
     N, K = gate.shape[1], weight.shape[1] // gate.shape[1]
     return (weight.view(-1, N, K, N, K) * gate.mT[:, :, None, :, None]).view_as(weight)
 
-# %% ../nbs/04_overfitting.ipynb #d64de528
+# %% ../nbs/04_overfitting.ipynb #25dab7cf
 class GatedCrossLayer(CrossLayer):
     "x0 * (x (g W)^T + b) + x: a cross layer with a `gate` (G, N, N) on its blocks, one at the start (§4.2, Evidence III, released)."
     def __init__(self,
@@ -81,7 +81,7 @@ class GatedCrossLayer(CrossLayer):
         "One cross layer, its blocks gated."
         return torch.addcmul(x, x0, torch.baddbmm(self.bias[:, None], x, gated(self.weight, self.gate).mT))
 
-# %% ../nbs/04_overfitting.ipynb #3c22405f
+# %% ../nbs/04_overfitting.ipynb #712e311f
 class BlockTargets(nn.Module):
     "The learnable λ_ij of the printed form: `weight` is (G, L, N, N), one at the start (§4.2, Evidence III)."
     replica_dim = 0
@@ -95,7 +95,7 @@ class BlockTargets(nn.Module):
         "λ in the order of `cross_blocks`."
         return self.weight.transpose(0, 1)
 
-# %% ../nbs/04_overfitting.ipynb #e51374ef
+# %% ../nbs/04_overfitting.ipynb #b8551770
 def _weight(weight: float) -> float:
     if not 0 < weight < float("inf"):
         raise InputError(f"a weight of {weight} was given to the penalty: give a positive number, such as 1e-5.")
@@ -111,7 +111,7 @@ def paper_form(
         return lambda m: weight * per_replica(block_penalty(cross_blocks(m), m.targets()), m)
     return treat
 
-# %% ../nbs/04_overfitting.ipynb #87aaa3fa
+# %% ../nbs/04_overfitting.ipynb #ef8feec3
 def released_form(
     weight: float = 1e-5, # of the penalty against the cross-entropy in nats
 ) -> Callable:            # for `run_group` and `RunStore.model`
@@ -125,7 +125,7 @@ def released_form(
 
 FORMS = {"paper": paper_form, "released": released_form}
 
-# %% ../nbs/04_overfitting.ipynb #f33111bf
+# %% ../nbs/04_overfitting.ipynb #900e75c2
 def initial_penalty(
     num_fields: int, # N
     dim: int,        # K
@@ -143,7 +143,7 @@ def matched_weight(
     "The weight that makes the initial penalty that of the base size (§4.2, Evidence III)."
     return weight * initial_penalty(num_fields, base_dim) / initial_penalty(num_fields, dim)
 
-# %% ../nbs/04_overfitting.ipynb #05efa9a6
+# %% ../nbs/04_overfitting.ipynb #b3484c54
 def projections(
     model: Model, # a DCNv2 of R replicas, treated or not
 ) -> pd.DataFrame:# a row per replica: seed, evenness in [1/K, 1], size
@@ -157,7 +157,7 @@ def projections(
     mean = lambda values: (per_replica(values, model) / count).tolist()
     return pd.DataFrame({"seed": model.seeds, "evenness": mean(even), "size": mean(size)})
 
-# %% ../nbs/04_overfitting.ipynb #3f578a05
+# %% ../nbs/04_overfitting.ipynb #1069ea83
 def after_peak(
     history: pd.DataFrame, # epochs of runs: group, seed, epoch, valid_auc, train_loss_nats
 ) -> pd.DataFrame:         # a row per run: group, seed, peak, fall, valid_after, train_after; NaN without two epochs after the peak
@@ -172,7 +172,7 @@ def after_peak(
                      "train_after": loss[-1] - loss[peak] if enough else float("nan")})
     return pd.DataFrame(rows, columns=["group", "seed", "peak", "fall", "valid_after", "train_after"])
 
-# %% ../nbs/04_overfitting.ipynb #b89a1fda
+# %% ../nbs/04_overfitting.ipynb #633a29ee
 @torch.no_grad()
 def batch_embeddings(
     model: Model, # R replicas of M sets
@@ -181,7 +181,7 @@ def batch_embeddings(
     "What the tables give for a batch of rows."
     return model.embedding(x).unflatten(0, (model.replicas, -1)).transpose(2, 3)
 
-# %% ../nbs/04_overfitting.ipynb #678b715f
+# %% ../nbs/04_overfitting.ipynb #55ffc636
 def _spectra(
     stacks: list[Tensor], # matrices (R, M, n, k), such as one stack per field
 ) -> dict[str, list]:     # per replica, means over sets and stacks

@@ -6,7 +6,7 @@
 __all__ = ['FORMS', 'FORM_COLOURS', 'MODEL_COLOURS', 'PANELS', 'FIGURES', 'said', 'fig5a', 'fig5b', 'fig5c', 'fig5_weights',
            'fig6', 'fig6_batch']
 
-# %% ../../nbs/show/overfitting.ipynb #fafdaa38
+# %% ../../nbs/show/overfitting.ipynb #b79cec8e
 from collections.abc import Callable
 
 import altair as alt
@@ -14,7 +14,7 @@ import pandas as pd
 
 from .charts import COLOURS, styled
 
-# %% ../../nbs/show/overfitting.ipynb #5c419651
+# %% ../../nbs/show/overfitting.ipynb #63cf5e4e
 FORMS = {"plain": "plain DCNv2", "paper": "printed form", "released": "released form", "matched": "released form, matched weight"}
 FORM_COLOURS = dict(zip(FORMS.values(), (COLOURS["SE"], "#009E73", COLOURS["ME"], "#CC79A7"), strict=True))
 MODEL_COLOURS = {"DCNv2": COLOURS["SE"], "DNN": "#E69F00"}
@@ -30,7 +30,7 @@ def said(
     ends = lambda r: f" ({number(r.value)}, 95 % interval {number(r.low)} to {number(r.high)})" if pd.notna(r.low) else ""
     return ". ".join(f"{r.claim}: {r.verdict}{ends(r)}" for r in rows.itertuples()) or "No claim was tested"
 
-# %% ../../nbs/show/overfitting.ipynb #d568a814
+# %% ../../nbs/show/overfitting.ipynb #68ad8e89
 def _finished(
     rows: pd.DataFrame, # one row per run, with status and form
 ) -> pd.DataFrame:      # with `series`, the form in words
@@ -50,7 +50,7 @@ def _colour(
 def _y(title: str, digits: str, column: str) -> alt.Y:
     return alt.Y(column, title=title, axis=alt.Axis(format=digits, tickCount=5), scale=alt.Scale(zero=False, nice=False, padding=8))
 
-# %% ../../nbs/show/overfitting.ipynb #ae955ad4
+# %% ../../nbs/show/overfitting.ipynb #5a725292
 def _over_sizes(
     rows: pd.DataFrame,   # scale, the colour's field and the value, one row per seed
     value: str,           # column
@@ -69,7 +69,7 @@ def _over_sizes(
     dots = draw.mark_point(filled=True, size=28, opacity=.55).encode(x, _y(title, digits, f"{value}:Q"), colour, tooltip=tips)
     return (lines + dots).properties(width=width, height=210)
 
-# %% ../../nbs/show/overfitting.ipynb #5e8f9db7
+# %% ../../nbs/show/overfitting.ipynb #e6fc513f
 def fig5a(
     fields: pd.DataFrame, # regularised-fields: form, scale, seed, field, cardinality, ia, ia_norm
     found: pd.DataFrame,  # findings-04
@@ -93,7 +93,7 @@ def fig5a(
     notes = ["Dots: means over seeds. Bars: from the lowest to the highest seed. The claim is about the mean over fields of IA itself."]
     return styled(alt.vconcat(*panels, spacing=12), said(found, "Fig. 5a", 1), notes)
 
-# %% ../../nbs/show/overfitting.ipynb #b1728da0
+# %% ../../nbs/show/overfitting.ipynb #be61c589
 def fig5b(
     rows: pd.DataFrame,  # regularised: form, scale, seed, status, test_auc
     found: pd.DataFrame, # findings-04
@@ -105,7 +105,7 @@ def fig5b(
     chart = _over_sizes(rows, "test_auc", "test AUC", ".4f", _colour("series:N", rows["series"], FORM_COLOURS), 520)
     return styled(chart, said(found, "Fig. 5b", 1), ["Dots: seeds. Lines: their means. The axis does not start at zero."])
 
-# %% ../../nbs/show/overfitting.ipynb #e2cad905
+# %% ../../nbs/show/overfitting.ipynb #fec58f52
 def fig5c(
     epochs: pd.DataFrame, # regularised-epochs: model, form, scale, seed, epoch, train_loss_nats, valid_auc
     found: pd.DataFrame,  # findings-04
@@ -125,7 +125,7 @@ def fig5c(
     note = f"DCNv2 at {top}x; a line is a seed, a ring its best epoch. The loss is cross-entropy in training, without the penalty."
     return styled(alt.hconcat(*panels, spacing=30), said(found, "Fig. 5c", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #2ddd0264
+# %% ../../nbs/show/overfitting.ipynb #781d3bf5
 PANELS = {"evenness": ("blocks: IA(W) / K", ".2f"), "ia_norm": ("tables: mean IA / min(D, K)", ".2f"), "test_auc": ("test AUC", ".4f")}
 
 def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]: # the released form at the base size by weight, and plain
@@ -133,7 +133,7 @@ def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]: # the relea
     rows = rows[(rows["scale"] == 1) & (rows["status"] == "done")]
     return rows[rows["form"].isin(["released", "swept"])], rows[rows["form"] == "plain"]
 
-# %% ../../nbs/show/overfitting.ipynb #5a603a1f
+# %% ../../nbs/show/overfitting.ipynb #9e171f12
 def fig5_weights(
     rows: pd.DataFrame, # regularised: form, weight, scale, seed, status, evenness, ia_norm, test_auc
 ) -> alt.HConcatChart:  # 600 px wide
@@ -156,7 +156,7 @@ def fig5_weights(
     note = "Dots: seeds. Lines: means. Grey: plain DCNv2, lowest to highest seed. No axis starts at zero."
     return styled(alt.hconcat(*panels, spacing=22), title, [note])
 
-# %% ../../nbs/show/overfitting.ipynb #da47f000
+# %% ../../nbs/show/overfitting.ipynb #b9bdeac7
 def fig6(
     rows: pd.DataFrame,  # scaling-dnn-dcnv2: model, scale, seed, status, ia, test_auc
     found: pd.DataFrame, # findings-04
@@ -171,7 +171,7 @@ def fig6(
     note = "Dots: seeds. Lines: their means. The left axis does not start at zero."
     return styled(alt.hconcat(left, right, spacing=30), said(found, "Fig. 6", 3), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #4a09ceb9
+# %% ../../nbs/show/overfitting.ipynb #e5520373
 def fig6_batch(
     rows: pd.DataFrame,  # batch-spectra: model, scale, seed, view, ia_norm
     found: pd.DataFrame, # findings-04
@@ -185,7 +185,7 @@ def fig6_batch(
     note = "Dots: seeds. Lines: means. Every panel has its own axis; none starts at zero."
     return styled(alt.hconcat(*panels, spacing=22), said(found, "Fig. 6 by batch", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #c800c87b
+# %% ../../nbs/show/overfitting.ipynb #03f0d5ac
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "fig5a": (fig5a, ("regularised-fields", "findings-04")),
     "fig5b": (fig5b, ("regularised", "findings-04")),
