@@ -6,7 +6,8 @@
 __all__ = ['FORMS', 'FORM_COLOURS', 'MODEL_COLOURS', 'PANELS', 'FIGURES', 'said', 'fig5a', 'fig5b', 'fig5c', 'fig5_weights',
            'fig6', 'fig6_batch']
 
-# %% ../../nbs/show/overfitting.ipynb #b79cec8e
+# %% ../../nbs/show/overfitting.ipynb #e4459502
+import math
 from collections.abc import Callable
 
 import altair as alt
@@ -14,7 +15,7 @@ import pandas as pd
 
 from .charts import COLOURS, styled
 
-# %% ../../nbs/show/overfitting.ipynb #63cf5e4e
+# %% ../../nbs/show/overfitting.ipynb #0425328e
 FORMS = {"plain": "plain DCNv2", "paper": "printed form", "released": "released form", "matched": "released form, matched weight"}
 FORM_COLOURS = dict(zip(FORMS.values(), (COLOURS["SE"], "#009E73", COLOURS["ME"], "#CC79A7"), strict=True))
 MODEL_COLOURS = {"DCNv2": COLOURS["SE"], "DNN": "#E69F00"}
@@ -26,11 +27,17 @@ def said(
 ) -> str:                # a sentence for each
     "A figure's title: its claims with their verdicts and intervals."
     rows = found[found["where"].str.endswith(figure)].tail(last)
-    number = lambda v: f"{v:+.3g}".replace("-", "−")
-    ends = lambda r: f" ({number(r.value)}, 95 % interval {number(r.low)} to {number(r.high)})" if pd.notna(r.low) else ""
-    return ". ".join(f"{r.claim}: {r.verdict}{ends(r)}" for r in rows.itertuples()) or "No claim was tested"
+    return ". ".join(f"{r.claim}: {r.verdict}{_ends(r.value, r.low, r.high)}" for r in rows.itertuples()) or "No claim was tested"
 
-# %% ../../nbs/show/overfitting.ipynb #68ad8e89
+def _ends(*numbers: float) -> str: # of value, low, high; nothing without an interval
+    "A value and its interval, to two digits of the interval."
+    if pd.isna(numbers[1]): return ""
+    half = (numbers[2] - numbers[1]) / 2
+    places = 3 if half <= 0 else min(6, max(0, 1 - math.floor(math.log10(half))))
+    value, low, high = (f"{n:+.{places}f}".replace("-", "−") for n in numbers)
+    return f" ({value}, 95 % interval {low} to {high})"
+
+# %% ../../nbs/show/overfitting.ipynb #d5ba6d12
 def _finished(
     rows: pd.DataFrame, # one row per run, with status and form
 ) -> pd.DataFrame:      # with `series`, the form in words
@@ -50,7 +57,7 @@ def _colour(
 def _y(title: str, digits: str, column: str) -> alt.Y:
     return alt.Y(column, title=title, axis=alt.Axis(format=digits, tickCount=5), scale=alt.Scale(zero=False, nice=False, padding=8))
 
-# %% ../../nbs/show/overfitting.ipynb #5a725292
+# %% ../../nbs/show/overfitting.ipynb #3bf27dba
 def _over_sizes(
     rows: pd.DataFrame,   # scale, the colour's field and the value, one row per seed
     value: str,           # column
@@ -62,14 +69,16 @@ def _over_sizes(
     "One panel: seeds and means against model size."
     sizes = sorted(rows["scale"].unique().tolist())
     axis = alt.Axis(values=sizes, labelExpr="datum.value + 'x'", title="model size", grid=False, labelOverlap=False)
-    x = alt.X("scale:Q", axis=axis, scale=alt.Scale(type="log", domain=[.88 * sizes[0], 1.12 * sizes[-1]], nice=False))
-    field, draw = colour.shorthand.split(":")[0], alt.Chart(rows)
+    x = alt.X("at:Q", axis=axis, scale=alt.Scale(type="log", domain=[.88 * sizes[0], 1.12 * sizes[-1]], nice=False))
+    field = colour.shorthand.split(":")[0]
+    apart = {name: 1.02**k for k, name in enumerate(rows[field].unique(), -(rows[field].nunique() // 2))} # beside each other, not on top
+    draw = alt.Chart(rows.assign(at=rows["scale"] * rows[field].map(apart)))
     tips = [field, "scale", "seed", alt.Tooltip(value, format=".5f")]
     lines = draw.mark_line(strokeWidth=2).encode(x, _y(title, digits, f"mean({value}):Q"), colour)
     dots = draw.mark_point(filled=True, size=28, opacity=.55).encode(x, _y(title, digits, f"{value}:Q"), colour, tooltip=tips)
     return (lines + dots).properties(width=width, height=210)
 
-# %% ../../nbs/show/overfitting.ipynb #e6fc513f
+# %% ../../nbs/show/overfitting.ipynb #f4dc33f2
 def fig5a(
     fields: pd.DataFrame, # regularised-fields: form, scale, seed, field, cardinality, ia, ia_norm
     found: pd.DataFrame,  # findings-04
@@ -91,9 +100,9 @@ def fig5a(
         spans = draw.mark_rule(strokeWidth=1.4).encode(alt.Y("ia_norm_min:Q"), alt.Y2("ia_norm_max:Q"))
         panels.append((spans + draw.mark_point(filled=True, size=40, opacity=1).encode(y, tooltip=tips)).properties(width=540, height=130))
     notes = ["Dots: means over seeds. Bars: from the lowest to the highest seed. The claim is about the mean over fields of IA itself."]
-    return styled(alt.vconcat(*panels, spacing=12), said(found, "Fig. 5a", 1), notes)
+    return styled(alt.vconcat(*panels, spacing=12), said(found, "Fig. 5a", 2), notes)
 
-# %% ../../nbs/show/overfitting.ipynb #be61c589
+# %% ../../nbs/show/overfitting.ipynb #6d45353d
 def fig5b(
     rows: pd.DataFrame,  # regularised: form, scale, seed, status, test_auc
     found: pd.DataFrame, # findings-04
@@ -105,7 +114,7 @@ def fig5b(
     chart = _over_sizes(rows, "test_auc", "test AUC", ".4f", _colour("series:N", rows["series"], FORM_COLOURS), 520)
     return styled(chart, said(found, "Fig. 5b", 1), ["Dots: seeds. Lines: their means. The axis does not start at zero."])
 
-# %% ../../nbs/show/overfitting.ipynb #fec58f52
+# %% ../../nbs/show/overfitting.ipynb #b28737ed
 def fig5c(
     epochs: pd.DataFrame, # regularised-epochs: model, form, scale, seed, epoch, train_loss_nats, valid_auc
     found: pd.DataFrame,  # findings-04
@@ -125,15 +134,15 @@ def fig5c(
     note = f"DCNv2 at {top}x; a line is a seed, a ring its best epoch. The loss is cross-entropy in training, without the penalty."
     return styled(alt.hconcat(*panels, spacing=30), said(found, "Fig. 5c", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #781d3bf5
-PANELS = {"evenness": ("blocks: IA(W) / K", ".2f"), "ia_norm": ("tables: mean IA / min(D, K)", ".2f"), "test_auc": ("test AUC", ".4f")}
+# %% ../../nbs/show/overfitting.ipynb #7134edff
+PANELS = {"evenness": ("blocks: IA(W) / K", ".3f"), "ia_norm": ("tables: mean IA / min(D, K)", ".3f"), "test_auc": ("test AUC", ".4f")}
 
 def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]: # the released form at the base size by weight, and plain
     "Rows of the sweep over weights."
     rows = rows[(rows["scale"] == 1) & (rows["status"] == "done")]
     return rows[rows["form"].isin(["released", "swept"])], rows[rows["form"] == "plain"]
 
-# %% ../../nbs/show/overfitting.ipynb #9e171f12
+# %% ../../nbs/show/overfitting.ipynb #5b0d4830
 def fig5_weights(
     rows: pd.DataFrame, # regularised: form, weight, scale, seed, status, evenness, ia_norm, test_auc
 ) -> alt.HConcatChart:  # 600 px wide
@@ -156,7 +165,7 @@ def fig5_weights(
     note = "Dots: seeds. Lines: means. Grey: plain DCNv2, lowest to highest seed. No axis starts at zero."
     return styled(alt.hconcat(*panels, spacing=22), title, [note])
 
-# %% ../../nbs/show/overfitting.ipynb #b9bdeac7
+# %% ../../nbs/show/overfitting.ipynb #5f09b783
 def fig6(
     rows: pd.DataFrame,  # scaling-dnn-dcnv2: model, scale, seed, status, ia, test_auc
     found: pd.DataFrame, # findings-04
@@ -169,9 +178,9 @@ def fig6(
     left = _over_sizes(rows, "ia", "IA, mean over fields", ".1f", colour, 230)
     right = _over_sizes(rows, "gain", "test AUC − own mean at the base", "+.4f", colour, 230)
     note = "Dots: seeds. Lines: their means. The left axis does not start at zero."
-    return styled(alt.hconcat(left, right, spacing=30), said(found, "Fig. 6", 3), [note])
+    return styled(alt.hconcat(left, right, spacing=30), said(found, "Fig. 6", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #e5520373
+# %% ../../nbs/show/overfitting.ipynb #985be77c
 def fig6_batch(
     rows: pd.DataFrame,  # batch-spectra: model, scale, seed, view, ia_norm
     found: pd.DataFrame, # findings-04
@@ -180,12 +189,12 @@ def fig6_batch(
     colour, panels = _colour("model:N", rows["model"], MODEL_COLOURS), []
     for view, part in rows.groupby("view", sort=False):
         title = alt.TitleParams(view, fontSize=12, offset=4)
-        panel = _over_sizes(part, "ia_norm", "" if panels else "IA / largest possible", ".2f", colour, 138)
+        panel = _over_sizes(part, "ia_norm", "" if panels else "IA / largest possible", ".3f", colour, 138)
         panels.append(panel.properties(title=title, height=190))
     note = "Dots: seeds. Lines: means. Every panel has its own axis; none starts at zero."
     return styled(alt.hconcat(*panels, spacing=22), said(found, "Fig. 6 by batch", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #03f0d5ac
+# %% ../../nbs/show/overfitting.ipynb #ebdf32ab
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "fig5a": (fig5a, ("regularised-fields", "findings-04")),
     "fig5b": (fig5b, ("regularised", "findings-04")),
