@@ -6,7 +6,7 @@
 __all__ = ['FORMS', 'FORM_COLOURS', 'MODEL_COLOURS', 'PANELS', 'FIGURES', 'said', 'fig5a', 'fig5b', 'fig5c', 'fig5_weights',
            'fig6', 'fig6_batch']
 
-# %% ../../nbs/show/overfitting.ipynb #e4459502
+# %% ../../nbs/show/overfitting.ipynb #d5cfbd7b
 import math
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from .charts import COLOURS, styled
 
-# %% ../../nbs/show/overfitting.ipynb #0425328e
+# %% ../../nbs/show/overfitting.ipynb #518a3f19
 FORMS = {"plain": "plain DCNv2", "paper": "printed form", "released": "released form", "matched": "released form, matched weight"}
 FORM_COLOURS = dict(zip(FORMS.values(), (COLOURS["SE"], "#009E73", COLOURS["ME"], "#CC79A7"), strict=True))
 MODEL_COLOURS = {"DCNv2": COLOURS["SE"], "DNN": "#E69F00"}
@@ -37,7 +37,7 @@ def _ends(*numbers: float) -> str: # of value, low, high; nothing without an int
     value, low, high = (f"{n:+.{places}f}".replace("-", "−") for n in numbers)
     return f" ({value}, 95 % interval {low} to {high})"
 
-# %% ../../nbs/show/overfitting.ipynb #d5ba6d12
+# %% ../../nbs/show/overfitting.ipynb #b14b46ca
 def _finished(
     rows: pd.DataFrame, # one row per run, with status and form
 ) -> pd.DataFrame:      # with `series`, the form in words
@@ -57,7 +57,7 @@ def _colour(
 def _y(title: str, digits: str, column: str) -> alt.Y:
     return alt.Y(column, title=title, axis=alt.Axis(format=digits, tickCount=5), scale=alt.Scale(zero=False, nice=False, padding=8))
 
-# %% ../../nbs/show/overfitting.ipynb #3bf27dba
+# %% ../../nbs/show/overfitting.ipynb #5b88356c
 def _over_sizes(
     rows: pd.DataFrame,   # scale, the colour's field and the value, one row per seed
     value: str,           # column
@@ -78,7 +78,7 @@ def _over_sizes(
     dots = draw.mark_point(filled=True, size=28, opacity=.55).encode(x, _y(title, digits, f"{value}:Q"), colour, tooltip=tips)
     return (lines + dots).properties(width=width, height=210)
 
-# %% ../../nbs/show/overfitting.ipynb #f4dc33f2
+# %% ../../nbs/show/overfitting.ipynb #6ace1c5f
 def fig5a(
     fields: pd.DataFrame, # regularised-fields: form, scale, seed, field, cardinality, ia, ia_norm
     found: pd.DataFrame,  # findings-04
@@ -102,7 +102,7 @@ def fig5a(
     notes = ["Dots: means over seeds. Bars: from the lowest to the highest seed. The claim is about the mean over fields of IA itself."]
     return styled(alt.vconcat(*panels, spacing=12), said(found, "Fig. 5a", 2), notes)
 
-# %% ../../nbs/show/overfitting.ipynb #6d45353d
+# %% ../../nbs/show/overfitting.ipynb #e6b3d5c8
 def fig5b(
     rows: pd.DataFrame,  # regularised: form, scale, seed, status, test_auc
     found: pd.DataFrame, # findings-04
@@ -114,7 +114,7 @@ def fig5b(
     chart = _over_sizes(rows, "test_auc", "test AUC", ".4f", _colour("series:N", rows["series"], FORM_COLOURS), 520)
     return styled(chart, said(found, "Fig. 5b", 1), ["Dots: seeds. Lines: their means. The axis does not start at zero."])
 
-# %% ../../nbs/show/overfitting.ipynb #b28737ed
+# %% ../../nbs/show/overfitting.ipynb #b3bdc199
 def fig5c(
     epochs: pd.DataFrame, # regularised-epochs: model, form, scale, seed, epoch, train_loss_nats, valid_auc
     found: pd.DataFrame,  # findings-04
@@ -134,7 +134,7 @@ def fig5c(
     note = f"DCNv2 at {top}x; a line is a seed, a ring its best epoch. The loss is cross-entropy in training, without the penalty."
     return styled(alt.hconcat(*panels, spacing=30), said(found, "Fig. 5c", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #7134edff
+# %% ../../nbs/show/overfitting.ipynb #fff4ba58
 PANELS = {"evenness": ("blocks: IA(W) / K", ".3f"), "ia_norm": ("tables: mean IA / min(D, K)", ".3f"), "test_auc": ("test AUC", ".4f")}
 
 def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]: # the released form at the base size by weight, and plain
@@ -142,7 +142,7 @@ def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]: # the relea
     rows = rows[(rows["scale"] == 1) & (rows["status"] == "done")]
     return rows[rows["form"].isin(["released", "swept"])], rows[rows["form"] == "plain"]
 
-# %% ../../nbs/show/overfitting.ipynb #5b0d4830
+# %% ../../nbs/show/overfitting.ipynb #84f8561c
 def fig5_weights(
     rows: pd.DataFrame, # regularised: form, weight, scale, seed, status, evenness, ia_norm, test_auc
 ) -> alt.HConcatChart:  # 600 px wide
@@ -165,7 +165,7 @@ def fig5_weights(
     note = "Dots: seeds. Lines: means. Grey: plain DCNv2, lowest to highest seed. No axis starts at zero."
     return styled(alt.hconcat(*panels, spacing=22), title, [note])
 
-# %% ../../nbs/show/overfitting.ipynb #5f09b783
+# %% ../../nbs/show/overfitting.ipynb #3b913b48
 def fig6(
     rows: pd.DataFrame,  # scaling-dnn-dcnv2: model, scale, seed, status, ia, test_auc
     found: pd.DataFrame, # findings-04
@@ -180,7 +180,7 @@ def fig6(
     note = "Dots: seeds. Lines: their means. The left axis does not start at zero."
     return styled(alt.hconcat(left, right, spacing=30), said(found, "Fig. 6", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #985be77c
+# %% ../../nbs/show/overfitting.ipynb #0c71bdf2
 def fig6_batch(
     rows: pd.DataFrame,  # batch-spectra: model, scale, seed, view, ia_norm
     found: pd.DataFrame, # findings-04
@@ -194,7 +194,7 @@ def fig6_batch(
     note = "Dots: seeds. Lines: means. Every panel has its own axis; none starts at zero."
     return styled(alt.hconcat(*panels, spacing=22), said(found, "Fig. 6 by batch", 2), [note])
 
-# %% ../../nbs/show/overfitting.ipynb #ebdf32ab
+# %% ../../nbs/show/overfitting.ipynb #edeed903
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "fig5a": (fig5a, ("regularised-fields", "findings-04")),
     "fig5b": (fig5b, ("regularised", "findings-04")),
