@@ -44,7 +44,7 @@ test: $(VENV)/ok
 HFLIGHTS ?= data/raw/hflights.csv.gz
 DIABETES ?= data/raw/diabetic_data.csv.gz
 results: $(VENV)/ok
-	$(BIN)/python docs/results.py hflights=$(HFLIGHTS) diabetes130=$(DIABETES)
+	$(BIN)/python docs/results.py --file hflights=$(HFLIGHTS) --file diabetes130=$(DIABETES) $(P)
 	$(BIN)/python docs/figures.py
 figures: $(VENV)/ok
 	$(BIN)/python docs/figures.py

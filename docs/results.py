@@ -1,84 +1,104 @@
 """Make or resume the full runs behind data/results, figures/ and the verdicts (make results).
 
-    .venv/bin/python docs/results.py hflights=hflights.csv.gz diabetes130=diabetic_data.csv.gz
+    .venv/bin/python docs/results.py --file hflights=hflights.csv.gz --file diabetes130=diabetic_data.csv.gz
+    .venv/bin/python docs/results.py --only 03 --dataset synthetic --scales 1,4     # a part of it
 
 Trained models are kept in runs/models: stopped and started again, it trains what is missing. A dataset whose file is not given, or not
-there, is left out, and the last lines say so. On a GPU the whole grid is trained; on the CPU two models at three sizes.
+there, is left out, and says so. What was run, and when, is noted in data/results/commands.csv.
 """
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
+import pandas as pd
 import torch
+import typer
 import yaml
 
-from collapse_nb.records import InputError
 from collapse_nb.train.runs import RunStore
 
 ROOT = Path(__file__).resolve().parents[1]
-STORE, EXECUTED = ROOT / "runs" / "models", ROOT / "runs" / "results"
-GPU = torch.cuda.is_available()
-SEEDS, SCALES = 5, [1, 2, 3, 4, 10] if GPU else [1, 4, 10]
+STORE, EXECUTED, RESULTS = ROOT / "runs" / "models", ROOT / "runs" / "results", ROOT / "data" / "results"
+GPU = torch.cuda.is_available() # the whole grid; on the CPU two models at three sizes
+SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 GRID = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"] if GPU else ["DNN", "DCNv2"]
-
-# notebook -> its parameters at full size; cheap ones first, and 06 last: it finds most of its runs in the store
-STUDIES = {
-    "00_preliminaries": {},
-    "03_interaction_collapse": {"seeds": SEEDS, "ranks": [1, 2, 4, 7, 10]},
-    "01_information_abundance": {"seeds": SEEDS, "models": ["DCNv2", "DNN"], "scales": [1, 4, 10], "ablation_scale": 4},
-    "04_overfitting": {"seeds": SEEDS, "scales": [1, 4, 10], "regularised_scales": [1, 4, 10] if GPU else [1, 4],
-                       "weights": [1e-6, 1e-5, 1e-4, 1e-3]},
-    "05_multi_embedding": {"seeds": SEEDS, "scales": [4, 10], "control_scale": 4},
-    "06_scaling": {"seeds": SEEDS, "models": GRID, "scales": SCALES},
-}
-# datasets with no embedded rows and the one notebook that wants them besides the two
-ONLY = {"diabetes130": ("00_preliminaries", "03_interaction_collapse")}
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06") # cheap ones first; 06 last: it finds most of its runs in the store
+# datasets besides synthetic and hflights, and the notebooks that want them: the law of 03 wants many fields
+ONLY = {"diabetes130": ("00", "03")}
 
 
-def plan(sources: dict[str, str]) -> list[tuple[str, dict]]:
-    "Notebook and parameters of every run, in order; the toy of notebook 02 has no dataset."
-    runs = [("02_toy_gradient", {"seeds": 40})]
-    for name, more in STUDIES.items():
-        for dataset, source in {"synthetic": "", **sources}.items():
-            if name in ONLY.get(dataset, STUDIES):
-                store = {} if name.startswith("00") else {"store": str(STORE)}
-                runs.append((name, {"dataset": dataset, "source": source, **store, **more}))
+def parameters(number: str, scales: list[int]) -> dict:
+    "What a notebook takes at full size, apart from the dataset: five seeds, and forty for the toy, which is cheap."
+    five = {"seeds": 5}
+    return {"00": {}, "02": {"seeds": 40}, "03": {**five, "ranks": [1, 2, 4, 7, 10]},
+            "01": {**five, "models": ["DCNv2", "DNN"], "scales": scales, "ablation_scale": min(4, max(scales))},
+            "04": {**five, "scales": scales, "regularised_scales": scales if GPU else [s for s in scales if s <= 4],
+                   "weights": [1e-6, 1e-5, 1e-4, 1e-3]},
+            "05": {**five, "scales": [s for s in scales if s > 1][-2:], "control_scale": min(4, max(scales))},
+            "06": {**five, "models": GRID, "scales": scales}}[number]
+
+
+def plan(files: dict[str, str], numbers: list[str], scales: list[int]) -> list[tuple[str, dict]]:
+    "Notebook and parameters of every run, in order; the toy has no dataset."
+    runs = []
+    for number in numbers:
+        if number == "02": runs.append((number, parameters(number, scales)))
+        for dataset, source in files.items() if number != "02" else ():
+            if number in ONLY.get(dataset, NOTEBOOKS):
+                store = {} if number == "00" else {"store": "runs/models"}
+                runs.append((number, {"dataset": dataset, "source": source, **store, **parameters(number, scales)}))
     return runs
 
 
-def execute(name: str, parameters: dict) -> bool:
-    "Run one notebook at full size; what papermill prints is shown."
-    label = f"{name} {parameters.get('dataset', '')}".strip()
-    words = yaml.safe_dump({**parameters, "out_dir": str(ROOT / "data" / "results")}, default_flow_style=True, width=10**6)
-    out = EXECUTED / f"{label.replace(' ', '-')}.ipynb"
+def execute(number: str, given: dict) -> bool:
+    "Run one notebook at full size, and note the command when it is done."
+    notebook = next((ROOT / "nbs").glob(f"{number}_*.ipynb"))
+    label = f"{notebook.stem} {given.get('dataset', '')}".strip()
+    words = yaml.safe_dump({**given, "out_dir": "data/results"}, default_flow_style=True, width=10**6).strip()
+    command = ["papermill", "--no-progress-bar", f"nbs/{notebook.name}", f"runs/results/{label.replace(' ', '-')}.ipynb", "-y", words]
     print(f"== {label}", flush=True)
     start = time.perf_counter()
-    papermill = Path(sys.executable).with_name("papermill")
-    code = subprocess.run([papermill, "--no-progress-bar", ROOT / "nbs" / f"{name}.ipynb", out, "-y", words]).returncode
-    print(f"== {label}: {'done' if code == 0 else 'FAILED'} after {time.perf_counter() - start:.0f} s", flush=True)
+    code = subprocess.run([Path(sys.executable).with_name(command[0]), *command[1:]], cwd=ROOT).returncode
+    seconds = time.perf_counter() - start
+    print(f"== {label}: {'done' if code == 0 else 'FAILED'} after {seconds:.0f} s", flush=True)
+    if code == 0: note(label, words.replace(str(given.get("source") or "\0"), Path(given.get("source", "")).name), seconds)
     return code == 0
 
 
-def given(words: list[str]) -> dict[str, str]:
-    "Dataset -> its file, of those that are there."
-    if wrong := [w for w in words if "=" not in w]: raise InputError(f"{wrong[0]!r} was given: name datasets as name=file.")
-    pairs = dict(w.split("=", 1) for w in words)
-    for name, file in pairs.items():
-        if not Path(file).is_file(): print(f"{name} is left out: there is no file {file!r}")
-    return {name: str(Path(file).resolve()) for name, file in pairs.items() if Path(file).is_file()}
+def note(label: str, words: str, seconds: float) -> None:
+    "One row per notebook and dataset: the last command that was run for it, and how long this start of it took."
+    file = RESULTS / "commands.csv"
+    rows = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["run", "parameters", "seconds", "finished"])
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    new = pd.DataFrame([{"run": label, "parameters": words, "seconds": round(seconds), "finished": today}])
+    pd.concat([rows[rows["run"] != label], new]).sort_values("run").to_csv(file, index=False)
 
 
-def main(words: list[str]) -> int:
+def main(
+    file: Annotated[list[str], typer.Option(help="DATASET=FILE, as often as there are datasets.")] = [],  # noqa: B006
+    only: Annotated[list[str], typer.Option(help="Number of a notebook, such as 03; all when none is given.")] = [],  # noqa: B006
+    dataset: Annotated[list[str], typer.Option(help="One of the datasets; all when none is given.")] = [],  # noqa: B006
+    scales: Annotated[str, typer.Option(help="Model sizes.")] = SCALES,
+) -> None:
+    "Make or resume the full runs."
+    if wrong := [w for w in file if "=" not in w]: raise typer.BadParameter(f"{wrong[0]!r} was given: name datasets as DATASET=FILE.")
+    if wrong := sorted(set(only) - set(NOTEBOOKS)):
+        raise typer.BadParameter(f"there is no study {wrong[0]!r}: choose of {' '.join(NOTEBOOKS)}.")
+    files = {"synthetic": ""}
+    for name, source in (w.split("=", 1) for w in file):
+        if Path(source).is_file(): files[name] = str(Path(source).resolve())
+        else: print(f"{name} is left out: there is no file {source!r}")
+    if dataset: files = {name: source for name, source in files.items() if name in dataset}
     EXECUTED.mkdir(parents=True, exist_ok=True)
-    failed = [f"{name} {parameters.get('dataset', '')}" for name, parameters in plan(given(words)) if not execute(name, parameters)]
+    todo = plan(files, [n for n in NOTEBOOKS if not only or n in only], [int(s) for s in scales.split(",")])
+    failed = [f"{number} {given.get('dataset', '')}" for number, given in todo if not execute(number, given)]
     frame = RunStore(STORE).frame()
     trained = frame.drop_duplicates("group").fit_s.sum() if len(frame) else 0
-    print(f"{len(frame)} runs in {STORE.relative_to(ROOT)}, {trained / 60:.0f} minutes of training in all, over however many starts.")
+    print(f"{len(frame)} runs in runs/models, {trained / 60:.0f} minutes of training in all, over however many starts.")
     for name in failed: print(f"FAILED: {name}")
-    return int(bool(failed))
+    raise typer.Exit(bool(failed))
 
 
-if __name__ == "__main__":
-    try: sys.exit(main(sys.argv[1:]))
-    except InputError as err: sys.exit(f"results: {err}")
+if __name__ == "__main__": typer.run(main)

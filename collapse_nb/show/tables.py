@@ -158,7 +158,8 @@ def findings_table(
     frame = pd.DataFrame({"claim": found["claim"], "where": found["where"], "ours": value,
                           "95 % interval": ["–" if a == "–" else f"{a} … {b}" for a, b in zip(low, high, strict=True)],
                           "paper": found["paper"].fillna("").replace("", "–"), "verdict": found["verdict"]})
-    return Shown(frame.set_index(pd.RangeIndex(1, len(frame) + 1)), "Intervals are over seeds. “cannot tell”: they exclude neither zero nor the claimed effect.")
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return Shown(frame, "Intervals are over seeds. “cannot tell”: they exclude neither zero nor the claimed effect.")
 
 # %% ../../nbs/show/tables.ipynb #00000023
 def read_table(
