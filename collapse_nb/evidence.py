@@ -85,7 +85,7 @@ def partner_abundance(
     "What the partner j brings into row i, without what row i itself has put there."
     if model.spec.model != "FFM": return field_abundance(model)
     N, R = model.schema.num_fields, model.replicas
-    if N < 3: raise InputError(f"an FFM of {N} fields was given: without the block of its one partner, no table is left; give at least 3 fields.")
+    if N < 3: raise InputError(f"an FFM of {N} fields was given: without the block of its one partner no table is left, so give 3 or more.")
     out = torch.full((R * model.spec.num_sets, N, N), torch.nan, dtype=torch.float64, device=model.embedding.weight.device)
     for j, table in enumerate(model.field_tables()):
         blocks = _factor(table.flatten(0, 1)).unflatten(-1, (N - 1, -1)).unbind(-2)
@@ -133,14 +133,15 @@ def _matrices(
 ) -> tuple[np.ndarray, np.ndarray]: # both (R, M, N, N)
     "Brings a matrix and the abundances of its partners to one shape."
     if not 2 <= matrix.ndim <= 4 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] < 3:
-        raise InputError(f"a matrix of shape {matrix.shape} was given: give (R, M, N, N), as sub_embedding_abundance does, of N >= 3 fields.")
+        raise InputError(f"a matrix of shape {matrix.shape} was given: give (R, M, N, N), of sub_embedding_abundance, of N >= 3 fields.")
     if matrix.ndim < 4: matrix = matrix.reshape(-1, 1, *matrix.shape[-2:])
     R, M, N, _ = matrix.shape
     forms = [((R, M, N, N), np.s_[:]), ((R, M, N), np.s_[:, :, None]), ((R, N, N), np.s_[:, None]),
              ((R, N), np.s_[:, None, None]), ((N,), np.s_[:]), ((N, N), np.s_[:])]
     for shape, form in forms:
         if partner.shape == shape: return matrix, np.broadcast_to(partner[form], matrix.shape)
-    raise InputError(f"abundances {partner.shape} were given for matrices {matrix.shape}: give one per field, ({R}, {N}), or per pair, ({R}, {N}, {N}).")
+    raise InputError(f"abundances {partner.shape} were given for matrices {matrix.shape}: "
+                     f"give one per field, ({R}, {N}), or per pair, ({R}, {N}, {N}).")
 
 # %% ../nbs/03_interaction_collapse.ipynb #0000001e
 def _correlations(

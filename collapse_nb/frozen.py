@@ -34,6 +34,17 @@ def even_table(
     return (norm / rank**.5 * left @ right.mT).float()
 
 # %% ../nbs/frozen.ipynb #0000000a
+def _in_place_of(
+    learned: Tensor, # (D_j, G * blocks * K), the rows of a field
+    fixed: Tensor,   # (G, D_j, blocks * K)
+) -> Tensor:         # (D_j, G * blocks * K), of the learned rows' type and device
+    "A fixed table in the layout of the rows it replaces."
+    rows = fixed.transpose(0, 1).flatten(1).to(learned)
+    if rows.shape != learned.shape:
+        raise InputError(f"a fixed table {tuple(fixed.shape)} was given for rows {tuple(learned.shape)}: give one table per group.")
+    return rows
+
+# %% ../nbs/frozen.ipynb #0000000c
 class FrozenField(EmbeddingSets):
     "Tables of which one is fixed: `weight` has the other fields' rows, the buffer `fixed` is (D_j, G * blocks * K)."
     def __init__(self,
@@ -43,14 +54,9 @@ class FrozenField(EmbeddingSets):
     ):
         nn.Module.__init__(self)
         self.schema, self.groups, self.dim, self.blocks, self.field = learned.schema, learned.groups, learned.dim, learned.blocks, field
-        sizes = learned.schema.cardinalities
-        parts = list(learned.weight.detach().split(sizes))
-        if fixed.shape != (self.groups, sizes[field], parts[0].shape[1] // self.groups):
-            raise InputError(f"a fixed table {tuple(fixed.shape)} was given for field {learned.schema.names[field]}: give one per group.")
-        del parts[field]
-        self.weight = nn.Parameter(torch.cat(parts))
-        self.register_buffer("fixed", fixed.transpose(0, 1).flatten(1).to(self.weight))
-        self.sizes = [*sizes[:field], *sizes[field + 1:]]
+        self.sizes, parts = list(learned.schema.cardinalities), list(learned.weight.detach().split(learned.schema.cardinalities))
+        self.register_buffer("fixed", _in_place_of(parts.pop(field), fixed))
+        self.weight, _ = nn.Parameter(torch.cat(parts)), self.sizes.pop(field)
         self.register_buffer("offsets", torch.tensor([0, *self.sizes[:-1]]).cumsum(0), persistent=False)
 
     def forward(self,
@@ -62,13 +68,12 @@ class FrozenField(EmbeddingSets):
         e = torch.cat([e[:, :self.field], F.embedding(own, self.fixed), e[:, self.field:]], 1)
         return e.unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
 
-    def tables(self) -> list[Tensor]:
-        "Per field, a (G, D_i, blocks * K) view of its tables, the fixed one among them."
+    def tables(self) -> list[Tensor]: # per field a (G, D_i, blocks * K) view, the fixed one among them
         parts = list(self.weight.split(self.sizes))
         parts.insert(self.field, self.fixed)
         return [t.unflatten(1, (self.groups, -1)).transpose(0, 1) for t in parts]
 
-# %% ../nbs/frozen.ipynb #0000000f
+# %% ../nbs/frozen.ipynb #00000011
 def freeze(
     field: int,  # j, the field whose table is fixed
     rank: int,   # its rank and abundance
@@ -85,7 +90,7 @@ def freeze(
         model.embedding = FrozenField(learned, field, torch.stack(drawn))
     return treat
 
-# %% ../nbs/frozen.ipynb #00000015
+# %% ../nbs/frozen.ipynb #00000017
 def frozen_choice(
     schema: FieldSchema, # the fields
     dim: int,            # K

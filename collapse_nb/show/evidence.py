@@ -50,7 +50,8 @@ def _of(
     model: str,         # FFM or DCNv2
 ) -> pd.DataFrame:      # this model's
     "One model's rows."
-    if not len(part := rows[rows["model"] == model]): raise InputError(f"the rows given hold no {model}: run notebook 03 with it among law_models.")
+    part = rows[rows["model"] == model]
+    if part.empty: raise InputError(f"the rows given hold no {model}: run notebook 03 with it among its law_models.")
     return part
 
 def _fields(
@@ -64,6 +65,23 @@ def _fields(
 # %% ../../nbs/show/evidence.ipynb #0000000d
 SHADES = ["#F4F8FC", "#9CC9E3", "#3B8DC0", "#0B4A86", "#06264D"] # one blue, from pale to dark
 
+def _heat(
+    cells: pd.DataFrame, # field, towards, ia
+    order: list[str],    # of the fields
+    few: bool,           # whether there is room for numbers
+) -> alt.LayerChart:     # without title or size
+    "Cells in shades, with numbers where they can be read."
+    axis = partial(alt.Axis, labelFontSize=11 if few else 7, labelOverlap=False, ticks=False, domain=False, labelLimit=110)
+    x = alt.X("towards:N", sort=order, axis=axis(title="partner j, by IA(Eⱼ) →", labelAngle=-90))
+    y = alt.Y("field:N", sort=order, axis=axis(title="← by IA(Eᵢ), field i"))
+    legend = alt.Legend(title="IA", orient="right", gradientLength=160, format=".1f")
+    base = alt.Chart(cells).encode(x, y, tooltip=["field", "towards", "ia"])
+    rects = base.mark_rect(aria=False).encode(alt.Color("ia:Q", scale=alt.Scale(range=SHADES, zero=False), legend=legend))
+    ink = alt.condition(f"datum.ia > {cells['ia'].agg(['min', 'max']).mean():.3f}", alt.value("white"), alt.value("#222222"))
+    written = base.mark_text(fontSize=10, aria=False).encode(alt.Text("ia:Q", format=".1f"), color=ink)
+    return alt.layer(rects, *[written.transform_filter("isValid(datum.ia)")] * few)
+
+# %% ../../nbs/show/evidence.ipynb #0000000e
 def matrix_chart(
     model: str,              # FFM or DCNv2
     pairs: pd.DataFrame,     # rows of sub-embeddings
@@ -72,24 +90,14 @@ def matrix_chart(
 ) -> alt.LayerChart:         # 600 px wide
     "IA(E_i^{->j}) as a heat map, fields sorted by IA(E_i) (§4.1, Fig. 3a and 3d)."
     order, cells = _fields(marginals, model), _of(pairs, model)[["field", "towards", "trained"]].rename(columns={"trained": "ia"}).round(2)
-    size, few = (430 if len(order) <= 16 else 460) / len(order), len(order) <= 16
-    axis = lambda title: alt.Axis(title=title, labelFontSize=11 if few else 7, labelOverlap=False, ticks=False, domain=False, labelLimit=110,
-                                  labelAngle=-90 if title[0] == "p" else 0)
-    x = alt.X("towards:N", sort=order, axis=axis("partner j, by IA(Eⱼ) →"))
-    y = alt.Y("field:N", sort=order, axis=axis("← by IA(Eᵢ), field i"))
-    legend = alt.Legend(title="IA", orient="right", gradientLength=160, format=".1f")
-    base = alt.Chart(cells).encode(x, y, tooltip=["field", "towards", "ia"])
-    layers = [base.mark_rect(aria=False).encode(alt.Color("ia:Q", scale=alt.Scale(range=SHADES, zero=False), legend=legend))]
-    if few:
-        middle = (cells["ia"].min() + cells["ia"].max()) / 2
-        layers.append(base.mark_text(fontSize=10, aria=False).encode(alt.Text("ia:Q", format=".1f"),
-                      color=alt.condition(f"datum.ia > {middle:.3f}", alt.value("white"), alt.value("#222222"))).transform_filter("isValid(datum.ia)"))
-    chart = alt.layer(*layers).properties(width=size * len(order), height=size * len(order))
+    side = 430 if len(order) <= 16 else 460
+    chart = _heat(cells, order, few=len(order) <= 16).properties(width=side, height=side)
     note = ["Means over seeds of IA(Eᵢ→ⱼ). Read along a row: same field i, same number of ids, another partner.",
-            "The diagonal, which FFM does not have, is empty." if model == "FFM" else "On the diagonal a field meets itself; it takes no part in the test."]
+            "The diagonal, which FFM does not have, is empty." if model == "FFM" else
+            "On the diagonal a field meets itself; it takes no part in the test."]
     return styled(chart, law_said(law, model), note).configure_view(stroke=None, fill="#DDDDDD")
 
-# %% ../../nbs/show/evidence.ipynb #00000011
+# %% ../../nbs/show/evidence.ipynb #00000012
 STATES = {"trained": COLOURS["ME"], "shuffled": COLOURS["SE"], "initial": "#888888"}
 LOOKS = {"trained": "circle", "shuffled": "triangle-up", "initial": "diamond"}
 
@@ -100,56 +108,76 @@ def _by_state(
     scale = lambda looks: alt.Scale(domain=shown, range=[looks[s] for s in shown])
     return alt.Color("state:N", scale=scale(STATES)), alt.Shape("state:N", scale=scale(LOOKS))
 
+def _points(
+    rows: pd.DataFrame, # value, low and high of fields in some states
+    x: alt.X,           # where the fields stand
+    title: str,         # of the vertical
+) -> alt.LayerChart:    # points and intervals
+    "A point with its interval for every field and state."
+    y = lambda column: alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=False))
+    colour, shape = _by_state(["trained", "initial"])
+    tips = ["field", "cardinality", "state", *(alt.Tooltip(c, format=".2f") for c in ("abundance", "value", "low", "high"))]
+    bars = alt.Chart(rows).mark_rule(strokeWidth=2, opacity=.5).encode(x, y("low"), alt.Y2("high:Q"), colour)
+    return bars + alt.Chart(rows).mark_point(filled=True, size=40, opacity=1).encode(x, y("value"), colour, shape, tooltip=tips)
+
+# %% ../../nbs/show/evidence.ipynb #00000013
 def sum_chart(
     model: str,              # FFM or DCNv2
     over: str,               # "over partners j" or "over fields i"
     marginals: pd.DataFrame, # rows of sub-embedding-marginals
 ) -> alt.LayerChart:         # 600 px wide
     "Marginal sums of IA(E_i^{->j}), fields sorted by IA (§4.1, Fig. 3b, 3c, 3e and 3f)."
-    order, own = _fields(marginals, model), "i" if "partners" in over else "j"
+    order = _fields(marginals, model)
     rows = _of(marginals, model).query("sum == @over and state != 'shuffled'")
     trained = rows[rows["state"] == "trained"]
     rho = trained["abundance"].rank().corr(trained["value"].rank())
-    axis = alt.Axis(title=f"{'field i' if own == 'i' else 'partner j'}, by IA(E{'ᵢ' if own == 'i' else 'ⱼ'}) →", labelAngle=-90, labelOverlap=False,
-                    labelFontSize=11 if len(order) <= 16 else 8, labelLimit=120)
+    whose, table = ("field i", "IA(Eᵢ)") if "partners" in over else ("partner j", "IA(Eⱼ)")
+    small = {"labelAngle": -90, "labelOverlap": False, "labelFontSize": 11 if len(order) <= 16 else 8, "labelLimit": 120}
+    axis = alt.Axis(title=f"{whose}, by {table} →", **small)
     x = alt.X("field:N", sort=order, axis=axis)
-    y = lambda column: alt.Y(f"{column}:Q", title=f"sum of IA(Eᵢ→ⱼ) {over}", scale=alt.Scale(zero=False))
-    colour, shape = _by_state(["trained", "initial"])
-    tips = ["field", "cardinality", "state", *(alt.Tooltip(c, format=".2f") for c in ("abundance", "value", "low", "high"))]
-    bars = alt.Chart(rows).mark_rule(strokeWidth=2, opacity=.5).encode(x, y("low"), alt.Y2("high:Q"), colour)
-    points = alt.Chart(rows).mark_point(filled=True, size=40, opacity=1).encode(x, y("value"), colour, shape, tooltip=tips)
-    what = f"{model}, summed {over}: rank correlation with IA(E{'ᵢ' if own == 'i' else 'ⱼ'}) {number(rho, 2)} over {len(order)} fields".replace("0.", ".")
+    what = f"{model}, summed {over}: rank correlation with {table} {number(rho, 2)} over {len(order)} fields".replace("0.", ".")
     seeds = int(rows["seeds"].max())
     note = f"Means over {seeds} seeds with 95 % intervals" if seeds > 1 else "One seed, so no intervals"
-    return styled((bars + points).properties(width=520, height=220), what, [f"{note}; i = j left out. The axis does not start at zero."])
+    chart = _points(rows, x, f"sum of IA(Eᵢ→ⱼ) {over}").properties(width=520, height=220)
+    return styled(chart, what, [f"{note}; i = j left out. The axis does not start at zero."])
 
-# %% ../../nbs/show/evidence.ipynb #00000015
+# %% ../../nbs/show/evidence.ipynb #00000017
+def _law_panel(
+    rows: pd.DataFrame,   # of one statistic, with row and label
+    title: str,           # its name
+    domain: list[float],  # of the correlation
+) -> alt.LayerChart:      # 200 px wide
+    "One statistic: a line per model and state."
+    order = [f"{m}, {s}" for m in dict.fromkeys(rows["model"]) for s in STATES]
+    y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelPadding=8, labelLimit=150))
+    x = lambda c: alt.X(f"{c}:Q", title="mean correlation within rows", scale=alt.Scale(domain=domain))
+    (colour, shape), means = _by_state(list(STATES)), alt.Chart(rows.drop_duplicates("row"))
+    tips = ["row", "label", *(alt.Tooltip(c, format="+.3f") for c in ("mean", "low", "high"))]
+    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#222222").encode(x("zero"))
+    bars = means.mark_rule(strokeWidth=5, opacity=.4).encode(x("low"), alt.X2("high:Q"), y, colour)
+    seeds = alt.Chart(rows).mark_tick(thickness=1, size=12, opacity=.7).encode(x("rho"), y, colour)
+    points = means.mark_point(filled=True, size=60, opacity=1).encode(x("mean"), y, colour, shape, tooltip=tips)
+    labels = means.mark_text(dy=-12, fontSize=10, color="#444444").encode(x("mean"), y, alt.Text("label:N"))
+    layers = alt.layer(zero, bars, seeds, points, labels.transform_filter("datum.state == 'trained'"))
+    return layers.properties(width=200, height=alt.Step(32), title=alt.TitleParams(title, fontSize=12))
+
+# %% ../../nbs/show/evidence.ipynb #00000018
 def law_chart(
     law: pd.DataFrame, # rows of the law
 ) -> alt.ConcatChart:  # 600 px wide
     "Rank correlations within rows, in trained, shuffled and initial models (§4.1, Finding 1)."
-    rows = law.assign(row=law["model"] + ", " + law["state"], label="p = " + law["p"].map("{:.4f}".format).str.replace("0.", ".", n=1, regex=False))
-    models = list(dict.fromkeys(law["model"]))
-    y = alt.Y("row:N", sort=[f"{m}, {s}" for m in models for s in STATES], title=None, axis=alt.Axis(ticks=False, domain=False, labelPadding=8, labelLimit=150))
+    said = "p = " + law["p"].map("{:.4f}".format).str.replace("0.", ".", n=1, regex=False)
+    rows, models = law.assign(row=law["model"] + ", " + law["state"], label=said), list(dict.fromkeys(law["model"]))
     ends = pd.concat([law["rho"], law["low"], law["high"]])
-    x = lambda c: alt.X(f"{c}:Q", title="mean correlation within rows", scale=alt.Scale(domain=[min(ends.min(), 0) - .05, max(ends.max(), 0) + .05], nice=True))
-    colour, shape = _by_state(list(STATES))
-    panels = []
-    for statistic in dict.fromkeys(law["statistic"]):
-        part = rows[rows["statistic"] == statistic]
-        means = alt.Chart(part.drop_duplicates("row"))
-        tips = ["row", "label", *(alt.Tooltip(c, format="+.3f") for c in ("mean", "low", "high"))]
-        zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#222222").encode(x("zero"))
-        bars = means.mark_rule(strokeWidth=5, opacity=.4).encode(x("low"), alt.X2("high:Q"), y, colour)
-        seeds = alt.Chart(part).mark_tick(thickness=1, size=12, opacity=.7).encode(x("rho"), y, colour)
-        points = means.mark_point(filled=True, size=60, opacity=1).encode(x("mean"), y, colour, shape, tooltip=tips)
-        labels = means.mark_text(dy=-12, fontSize=10, color="#444444").encode(x("mean"), y, alt.Text("label:N")).transform_filter("datum.state == 'trained'")
-        panels.append(alt.layer(zero, bars, seeds, points, labels).properties(width=200, height=alt.Step(32), title=alt.TitleParams(statistic, fontSize=12)))
-    note = ["Bars: 95 % intervals over seeds; ticks: seeds. p permutes the names of the fields.", "At equal cardinality: partial on log D of the partner."]
+    domain = [min(ends.min(), 0) - .05, max(ends.max(), 0) + .05]
+    panels = [_law_panel(rows[rows["statistic"] == name], name, domain) for name in dict.fromkeys(law["statistic"])]
+    note = ["Bars: 95 % intervals over seeds; ticks: seeds. p permutes the names of the fields.",
+            "At equal cardinality: partial on log D of the partner."]
     return styled(alt.hconcat(*panels, spacing=30), "; ".join(law_said(law, m) for m in models), note)
 
-# %% ../../nbs/show/evidence.ipynb #00000019
-OUTCOMES = {"towards the frozen field": ("#D55E00", "circle"), "towards other fields": ("#0072B2", "square"), "tables": ("#009E73", "triangle-up")}
+# %% ../../nbs/show/evidence.ipynb #0000001c
+OUTCOMES = {"towards the frozen field": ("#D55E00", "circle"), "towards other fields": ("#0072B2", "square"),
+            "tables": ("#009E73", "triangle-up")}
 
 def frozen_said(
     causal: pd.DataFrame, # rows of causal
@@ -158,9 +186,12 @@ def frozen_said(
     first = causal[causal["outcome"] == "towards the frozen field"].iloc[0]
     slope = pd.Series({"mean": first["slope"], "low": first["slope_low"], "high": first["slope_high"]})
     field, numbers = first["field"], f"slope {span(slope, 3)} a rank"
-    if not slope["low"] * slope["high"] > 0: return f"Cannot tell whether sub-embeddings towards {field} follow the rank of its frozen table: {numbers}"
-    return f"The {'higher' if slope['mean'] > 0 else 'lower'} the rank of {field}'s frozen table, the richer the sub-embeddings towards it: {numbers}"
+    if not slope["low"] * slope["high"] > 0:
+        return f"Cannot tell whether sub-embeddings towards {field} follow the rank of its frozen table: {numbers}"
+    more = "higher" if slope["mean"] > 0 else "lower"
+    return f"The {more} the rank of {field}'s frozen table, the richer the sub-embeddings towards it: {numbers}"
 
+# %% ../../nbs/show/evidence.ipynb #0000001d
 def frozen_chart(
     causal: pd.DataFrame, # rows of causal
 ) -> alt.LayerChart:      # 600 px wide
@@ -172,7 +203,8 @@ def frozen_chart(
     colour, shape = alt.Color("outcome:N", scale=scale(0)), alt.Shape("outcome:N", scale=scale(1))
     means = alt.Chart(causal.drop_duplicates(["outcome", "rank"]))
     tips = ["outcome", "rank", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high", "slope", "slope_low", "slope_high"))]
-    layers = [means.mark_area(opacity=.18).encode(x, y("low"), alt.Y2("high:Q"), colour), means.mark_line(strokeWidth=1.8).encode(x, y("mean"), colour),
+    layers = [means.mark_area(opacity=.18).encode(x, y("low"), alt.Y2("high:Q"), colour),
+              means.mark_line(strokeWidth=1.8).encode(x, y("mean"), colour),
               alt.Chart(causal).mark_tick(orient="horizontal", size=9, thickness=1, opacity=.6).encode(x, y("ia"), colour),
               means.mark_point(filled=True, size=50, opacity=1).encode(x, y("mean"), colour, shape, tooltip=tips)]
     band = "bands: 95 % intervals over seeds" if causal["low"].notna().any() else "one seed, so no intervals"
@@ -180,9 +212,10 @@ def frozen_chart(
             "The axis does not start at zero. “tables”: IA(Eᵢ); the others: IA(Eᵢ→ⱼ) by partner."]
     return styled(alt.layer(*layers).properties(width=530, height=260), frozen_said(causal), note)
 
-# %% ../../nbs/show/evidence.ipynb #0000001d
+# %% ../../nbs/show/evidence.ipynb #00000021
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
-    **{name: (partial(matrix_chart, model), ("sub-embeddings", "sub-embedding-marginals", "law")) for name, model in (("fig3a", "FFM"), ("fig3d", "DCNv2"))},
+    **{name: (partial(matrix_chart, model), ("sub-embeddings", "sub-embedding-marginals", "law"))
+       for name, model in (("fig3a", "FFM"), ("fig3d", "DCNv2"))},
     **{name: (partial(sum_chart, model, over), ("sub-embedding-marginals",)) for name, model, over in (
         ("fig3b", "FFM", "over partners j"), ("fig3c", "FFM", "over fields i"),
         ("fig3e", "DCNv2", "over partners j"), ("fig3f", "DCNv2", "over fields i"))},
