@@ -16,21 +16,21 @@ FILLS = {"plain": "#EDEDED", "SE": "#CFE3F2", "set 1": "#F9D9C4", "set 2": "#F3E
 
 def _single() -> list[tuple]:
     "SE: (name, x, y, width, label, fill, names of what it feeds)."
-    return [("x1", 75, 20, 44, "x₁", "plain", ["e1"]), ("x2", 195, 20, 44, "x₂", "plain", ["e2"]),
-            ("e1", 75, 75, 108, "e₁, 2K wide", "SE", ["I"]), ("e2", 195, 75, 108, "e₂, 2K wide", "SE", ["I"]),
-            ("I", 135, 130, 228, "interaction I", "SE", ["P"]), ("P", 135, 185, 228, "hidden layer, ReLU", "SE", ["F"]),
-            ("F", 135, 295, 228, "rest of the MLP, F", "plain", ["y"]), ("y", 135, 350, 44, "ŷ", "plain", [])]
+    return [("x1", 75, 20, 44, "x1", "plain", ["e1"]), ("x2", 195, 20, 44, "x2", "plain", ["e2"]),
+            ("e1", 75, 75, 108, "e1, 2K wide", "SE", ["I"]), ("e2", 195, 75, 108, "e2, 2K wide", "SE", ["I"]),
+            ("I", 135, 130, 228, "interaction", "SE", ["P"]), ("P", 135, 185, 228, "hidden layer, ReLU", "SE", ["F"]),
+            ("F", 135, 295, 228, "rest of the MLP, F", "plain", ["y"]), ("y", 135, 350, 66, "prediction", "plain", [])]
 
 def _multi() -> list[tuple]:
     "ME: the same, both sets."
-    parts = [("x1", 395, 20, 44, "x₁", "plain", ["e11", "e12"]), ("x2", 515, 20, 44, "x₂", "plain", ["e21", "e22"])]
+    parts = [("x1", 395, 20, 44, "x1", "plain", ["e11", "e12"]), ("x2", 515, 20, 44, "x2", "plain", ["e21", "e22"])]
     for m, left in (1, 367), (2, 513):
-        tall, fill = "⁽¹⁾" if m == 1 else "⁽²⁾", f"set {m}"
-        parts += [(f"e1{m}", left, 75, 54, f"e₁{tall}", fill, [f"I{m}"]), (f"e2{m}", left + 60, 75, 54, f"e₂{tall}", fill, [f"I{m}"]),
-                  (f"I{m}", left + 30, 130, 114, f"interaction I{tall}", fill, [f"P{m}"]),
+        fill = f"set {m}"
+        parts += [(f"e1{m}", left, 75, 54, "e1, K", fill, [f"I{m}"]), (f"e2{m}", left + 60, 75, 54, "e2, K", fill, [f"I{m}"]),
+                  (f"I{m}", left + 30, 130, 114, f"interaction, set {m}", fill, [f"P{m}"]),
                   (f"P{m}", left + 30, 185, 114, "projection, ReLU", fill, ["mean"])]
     return [*parts, ("mean", 470, 240, 114, "mean over sets", "plain", ["F"]), ("F", 470, 295, 260, "rest of the MLP, F", "plain", ["y"]),
-            ("y", 470, 350, 44, "ŷ", "plain", [])]
+            ("y", 470, 350, 66, "prediction", "plain", [])]
 
 # %% ../../nbs/show/architecture.ipynb #00000006
 HALF = 14 # half the height of a box, px
@@ -42,7 +42,9 @@ def _drawn(parts: list[tuple]) -> tuple[pd.DataFrame, pd.DataFrame]:
     place = {name: (x, y, w) for name, x, y, w, *_ in parts}
     def arrow(a: str, b: str) -> dict:
         (x, y, w), (u, v, z) = place[a], place[b]
-        return dict(x=x if w < z or x == u else u, y=y + HALF, x2=x if z > w and abs(x - u) < z / 2 else u, y2=v - HALF)
+        if z > w and abs(x - u) < z / 2: u = x                                       # straight up into a wider box
+        elif w > z: x = u                                                            # straight up out of one
+        return dict(x=x, y=y + HALF, x2=min(max(x, u - z / 3), u + z / 3), y2=v - HALF)
     return boxes, pd.DataFrame([arrow(name, to) for name, *_, targets in parts for to in targets])
 
 # %% ../../nbs/show/architecture.ipynb #00000007
@@ -50,7 +52,7 @@ def architecture_chart() -> alt.LayerChart: # 600 px wide
     "SE and ME for N = 2 fields and M = 2 sets (§5.1, Fig. 7)."
     drawn = [_drawn(parts) for parts in (_single(), _multi())]
     boxes, arrows = (pd.concat(frames, ignore_index=True) for frames in zip(*drawn, strict=True))
-    heads = pd.DataFrame({"at": [135, 470], "mid": 385, "label": ["SE: one set, twice as wide", "ME: two sets, an interaction each"]})
+    heads = pd.DataFrame({"at": [135, 470], "mid": 385, "label": ["SE: one set, twice as wide", "ME: two sets, each with an interaction"]})
     X, Y = alt.Scale(domain=[0, 610], nice=False), alt.Scale(domain=[0, 400], nice=False)
     x, y = (lambda f: alt.X(f, scale=X, axis=None)), (lambda f: alt.Y(f, scale=Y, axis=None))
     fill = alt.Color("fill:N", scale=alt.Scale(domain=list(FILLS), range=list(FILLS.values())), legend=None)
@@ -61,6 +63,6 @@ def architecture_chart() -> alt.LayerChart: # 600 px wide
         x("x:Q"), y("y:Q"), alt.X2("x2"), alt.Y2("y2"), fill)
     texts = alt.Chart(boxes).mark_text(fontSize=11).encode(x("at:Q"), y("mid:Q"), text="label:N")
     names = alt.Chart(heads).mark_text(fontSize=12, fontWeight="bold").encode(x("at:Q"), y("mid:Q"), text="label:N")
-    note = "Two fields, base width K, model size 2. Read upwards; a box as wide as another holds as many numbers."
+    note = "Two fields, base width K, model size 2; read upwards. Both designs have the same number of table entries."
     chart = (lines + tips + rects + texts + names).properties(width=590, height=390)
     return styled(chart, "Single- and multi-embedding at the same table size", [note])

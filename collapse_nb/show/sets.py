@@ -18,8 +18,8 @@ from .charts import COLOURS, styled
 
 # %% ../../nbs/show/sets.ipynb #00000005
 def _number(value: float, width: float) -> str:
-    "A number with its sign, two digits into its interval."
-    places = next((d for d in range(1, 6) if width and width >= 2 * 10.**-d), 5)
+    "A number with its sign, rounded to what the width of its interval supports."
+    places = next((d for d in range(1, 6) if width >= 15 * 10.**-d), 5)
     return f"{value:+.{places}f}".replace("-", "−")
 
 def said(
@@ -34,9 +34,9 @@ def said(
     if pd.isna(row["low"]): return f"Cannot tell whether {row['claim']}: one run on a side gives no interval"
     value, low, high = (_number(row[c], row["high"] - row["low"]) for c in ("value", "low", "high"))
     lead = {"holds": row["claim"][0].upper() + row["claim"][1:], "does not hold": f"It does not hold that {row['claim']}"}
-    return f"{lead.get(row['verdict'], 'Cannot tell whether ' + row['claim'])}: difference {value} ({low} to {high}, 95 % interval)"
+    return f"{lead.get(row['verdict'], 'Cannot tell whether ' + row['claim'])}: difference {value} ({low} to {high}, 95\u00a0% interval)"
 
-# %% ../../nbs/show/sets.ipynb #00000008
+# %% ../../nbs/show/sets.ipynb #0000000a
 KINDS = {"SE": COLOURS["SE"], "ME": COLOURS["ME"], "apart": COLOURS["base"]}
 WORDS = {"SE": "SE", "ME": "ME, sets side by side", "apart": "base models, side by side"}
 
@@ -57,7 +57,7 @@ def _colours(names: dict[str, str]) -> alt.Color:
     return alt.Color("kind:N", scale=alt.Scale(domain=list(names.values()), range=[KINDS[k] for k in names]),
                      legend=alt.Legend(symbolOpacity=1, symbolType="circle", labelLimit=260))
 
-# %% ../../nbs/show/sets.ipynb #00000009
+# %% ../../nbs/show/sets.ipynb #0000000b
 def _columns(
     rows: pd.DataFrame,     # design, field, cardinality, and the value, a row per model
     value: str,             # the column that is drawn
@@ -76,7 +76,7 @@ def _columns(
     points = chart.mark_point(filled=True, size=36, opacity=1).encode(y("mean:Q"), _colours(names), tooltip=tips)
     return (spans + points).properties(width=540, height=170, title=alt.TitleParams(head, fontSize=12, offset=4))
 
-# %% ../../nbs/show/sets.ipynb #0000000b
+# %% ../../nbs/show/sets.ipynb #0000000d
 def abundance_chart(
     abundance: pd.DataFrame, # design, scale, seed, field, cardinality, set, ia; rows of whole tables have set "all"
     found: pd.DataFrame,     # the findings
@@ -93,7 +93,7 @@ def abundance_chart(
             "Grey, the null: base models trained apart, whose tables are put side by side. The title is about the mean over fields."]
     return styled(alt.vconcat(*panels, spacing=14), said(found, "§5.3, Fig. 8a"), note)
 
-# %% ../../nbs/show/sets.ipynb #0000000c
+# %% ../../nbs/show/sets.ipynb #0000000f
 def spread_chart(
     abundance: pd.DataFrame, # as above; rows of single sets have their number
     found: pd.DataFrame,     # the findings
@@ -111,7 +111,22 @@ def spread_chart(
             "The title is about the standard deviation over sets, relative to the mean, averaged over fields, in all seeds."]
     return styled((spans + points).properties(width=540, height=220), said(found, "§5.3, Fig. 8b"), note)
 
-# %% ../../nbs/show/sets.ipynb #0000000e
+# %% ../../nbs/show/sets.ipynb #00000012
+def _pattern(
+    part: pd.DataFrame,  # one set's rows: i, j, norm
+    order: list[str],    # of the fields
+    head: str,           # of the panel
+    shades: alt.Color,   # one scale for all panels
+    first: bool,         # whether fields are named on the left
+) -> alt.Chart:
+    "One set's heat map."
+    bare = dict(ticks=False, domain=False, labelLimit=60, labelFontSize=9)
+    x = alt.X("j:N", sort=order, axis=alt.Axis(title="to j", labels=False, **bare))
+    y = alt.Y("i:N", sort=order, axis=alt.Axis(title="from i" if first else None, labels=first and len(order) <= 26, **bare))
+    chart = alt.Chart(part).mark_rect().encode(x, y, shades, tooltip=["design", "set", "i", "j", "norm"])
+    return chart.properties(width=130, height=130, title=alt.TitleParams(head, fontSize=11, offset=3))
+
+# %% ../../nbs/show/sets.ipynb #00000013
 def pattern_chart(
     norms: pd.DataFrame, # design, scale, seed, set, i, j, norm
     found: pd.DataFrame, # the findings
@@ -119,26 +134,16 @@ def pattern_chart(
 ) -> alt.VConcatChart:   # 600 px wide
     "||W^(m)_{i->j}||_F of the first cross layer, a panel per set (§5.3, Fig. 8c)."
     rows = _rows(norms[norms["set"] < most], "interaction norms")
-    order = list(dict.fromkeys(rows["i"]))
+    order, names = list(dict.fromkeys(rows["i"])), {"ME": "set", "apart": "base model"}
     shades = alt.Color("norm:Q", scale=alt.Scale(scheme="blues", domain=[rows["norm"].min(), rows["norm"].max()]),
                        legend=alt.Legend(title="norm", titleOrient="left", gradientLength=200, format=".1f"))
-    def panel(design: str, m: int, first: bool) -> alt.Chart:
-        part, small = rows[(rows["design"] == design) & (rows["set"] == m)], len(order) <= 26
-        bare = dict(ticks=False, domain=False, labelLimit=60, labelFontSize=9)
-        x = alt.X("j:N", sort=order, axis=alt.Axis(title="to j", labels=False, **bare))
-        y = alt.Y("i:N", sort=order, axis=alt.Axis(title="from i" if first else None, labels=first and small, **bare))
-        head = alt.TitleParams(f"set {m + 1}" if design == "ME" else f"base model {m + 1}", fontSize=11, offset=3)
-        chart = alt.Chart(part).mark_rect().encode(x, y, shades, tooltip=["design", "set", "i", "j", "norm"])
-        return chart.properties(width=112, height=112, title=head)
-    lines = []
-    for design in ("ME", "apart"):
-        sets = sorted(rows[rows["design"] == design]["set"].unique())
-        if sets: lines.append(alt.hconcat(*(panel(design, m, k == 0) for k, m in enumerate(sets)), spacing=8))
+    lines = [[_pattern(part, order, f"{word} {m + 1}", shades, m == 0) for m, part in rows[rows["design"] == design].groupby("set")]
+             for design, word in names.items()]
     note = [f"Above: sets of one ME at {rows['scale'].iloc[0]}x. Below: base models trained apart. Both axes have one order of fields.",
             "The title is about 1 − correlation between two patterns, averaged over pairs, in all seeds."]
-    return styled(alt.vconcat(*lines, spacing=10), said(found, "§5.3, Fig. 8c"), note)
+    return styled(alt.vconcat(*(alt.hconcat(*line, spacing=8) for line in lines if line), spacing=10), said(found, "§5.3, Fig. 8c"), note)
 
-# %% ../../nbs/show/sets.ipynb #00000010
+# %% ../../nbs/show/sets.ipynb #00000016
 RESTRICTED = "ME, norms restricted"
 ARMS = {"SE": COLOURS["SE"], "ME": COLOURS["ME"], RESTRICTED: "#009E73"}
 
@@ -165,7 +170,7 @@ def divergence_chart(
     note = "Means and 95 % intervals over seeds; all three lines start from the same base. The axis does not start at zero."
     return styled((spans + marks).properties(width=520, height=230), said(found, "§5.3, Fig. 8d"), [note])
 
-# %% ../../nbs/show/sets.ipynb #00000011
+# %% ../../nbs/show/sets.ipynb #00000018
 def controls_chart(
     summary: pd.DataFrame, # arm, scale, n, mean, low, high, table_parameters, dense_parameters
     found: pd.DataFrame,   # the findings
@@ -190,7 +195,7 @@ def controls_chart(
             "Right: millions of parameters in tables + elsewhere."]
     return styled(alt.hconcat((lines + points).properties(width=290, height=alt.Step(24)), texts, spacing=6), said(found, "control"), note)
 
-# %% ../../nbs/show/sets.ipynb #00000013
+# %% ../../nbs/show/sets.ipynb #0000001b
 def similarity_chart(
     similarity: pd.DataFrame, # design, weighted, seed, field, cardinality, cka
     found: pd.DataFrame,      # the findings
@@ -203,6 +208,7 @@ def similarity_chart(
             "rules: from the lowest to the highest. CKA of tables with few rows is high whatever they hold: compare the colours."]
     return styled(alt.vconcat(*panels, spacing=14), said(found, "control, CKA"), note)
 
+# %% ../../nbs/show/sets.ipynb #0000001d
 def hidden_chart(
     margins: pd.DataFrame, # what, value, n, difference, low, high, margin, verdict
 ) -> alt.LayerChart:       # 600 px wide
@@ -221,7 +227,7 @@ def hidden_chart(
     note = f"Differences with 95 % intervals over seeds. Green: within ±{margin}, the paper's threshold of significance."
     return styled((band + spans + points).properties(width=440, height=alt.Step(26)), title, [note])
 
-# %% ../../nbs/show/sets.ipynb #00000014
+# %% ../../nbs/show/sets.ipynb #00000020
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "fig7-architecture": (architecture_chart, ()),
     "fig8a": (abundance_chart, ("sets-abundance", "findings-05")),
