@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
 BASE = {"records", "fields"}
 MEASURES = {"abundance", "stats", "findings"}
-PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "diagnose"}
+PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "controls", "diagnose"}
 NN = BASE | MEASURES
 DATA = NN | {"nn", "show"}
 TRAIN = DATA | {"data"}
