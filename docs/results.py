@@ -6,6 +6,7 @@
 Trained models are kept in runs/models: stopped and started again, it trains what is missing. A dataset whose file is not given, or not
 there, is left out, and says so. What was run, and when, is noted in data/results/commands.csv.
 """
+import shutil
 import subprocess
 import sys
 import time
@@ -56,13 +57,15 @@ def execute(number: str, given: dict) -> bool:
     "Run one notebook at full size, and note the command when it is done."
     notebook = next((ROOT / "nbs").glob(f"{number}_*.ipynb"))
     label = f"{notebook.stem} {given.get('dataset', '')}".strip()
-    words = yaml.safe_dump({**given, "out_dir": "data/results"}, default_flow_style=True, width=10**6).strip()
-    command = ["papermill", "--no-progress-bar", f"nbs/{notebook.name}", f"runs/results/{label.replace(' ', '-')}.ipynb", "-y", words]
+    out = f"runs/results/{label.replace(' ', '-')}"
+    words = yaml.safe_dump({**given, "out_dir": out}, default_flow_style=True, width=10**6).strip()
+    command = ["papermill", "--no-progress-bar", f"nbs/{notebook.name}", f"{out}.ipynb", "-y", words]
     print(f"== {label}", flush=True)
     start = time.perf_counter()
     code = subprocess.run([Path(sys.executable).with_name(command[0]), *command[1:]], cwd=ROOT).returncode
     seconds = time.perf_counter() - start
     print(f"== {label}: {'done' if code == 0 else 'FAILED'} after {seconds:.0f} s", flush=True)
+    for table in (ROOT / out).glob("*.csv") if code == 0 else (): shutil.copy(table, RESULTS)
     if code == 0: note(label, words.replace(str(given.get("source") or "\0"), Path(given.get("source", "")).name), seconds)
     return code == 0
 
