@@ -192,7 +192,7 @@ def collapse_law(
     partial, partial_p = _test(own, partner, _ranks(np.broadcast_to(sizes, (N, N))), orders)
     return Law(**said, partial=partial.mean(), partial_p=partial_p, partial_per_seed=partial.tolist())
 
-# %% ../nbs/03_interaction_collapse.ipynb #00000026
+# %% ../nbs/03_interaction_collapse.ipynb #00000027
 def shuffled(
     data: Encoded, # the rows
     seed: int = 0, # of the shuffle

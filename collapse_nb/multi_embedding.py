@@ -30,7 +30,7 @@ def multi_embedding(
     embeddings = [torch.stack([table[ids] for table, ids in zip(each, x.T, strict=True)], 1) for each in tables]
     return torch.stack([interact(e) for interact, e in zip(interactions, embeddings, strict=True)]).mean(0)
 
-# %% ../nbs/05_multi_embedding.ipynb #0000000c
+# %% ../nbs/05_multi_embedding.ipynb #0000000d
 def side_by_side(
     tables: Tensor, # (…, M, D, K) one field's table in every set
 ) -> Tensor:        # (…, D, M·K)
@@ -38,7 +38,7 @@ def side_by_side(
     if tables.ndim < 3: raise InputError(f"a table of shape {tuple(tables.shape)} was given: give the tables of all sets, (…, M, D, K).")
     return tables.transpose(-3, -2).flatten(-2)
 
-# %% ../nbs/05_multi_embedding.ipynb #0000000f
+# %% ../nbs/05_multi_embedding.ipynb #00000010
 def set_order(
     num_fields: int, # N
     num_sets: int,   # M
@@ -49,7 +49,7 @@ def set_order(
         raise InputError(f"{num_fields} fields, {num_sets} sets and width {dim} were given: give at least 1 of each.")
     return torch.arange(num_fields * num_sets * dim).view(num_fields, num_sets, dim).transpose(0, 1).flatten()
 
-# %% ../nbs/05_multi_embedding.ipynb #00000014
+# %% ../nbs/05_multi_embedding.ipynb #00000016
 def joined_columns(
     weight: Tensor,  # (M, H, N·K) one linear map per set
     num_fields: int, # N
@@ -68,7 +68,7 @@ def split_columns(
     order = set_order(num_fields, num_sets, weight.shape[1] // (num_fields * num_sets))
     return weight[:, order].unflatten(1, (num_sets, -1)).transpose(0, 1)
 
-# %% ../nbs/05_multi_embedding.ipynb #00000017
+# %% ../nbs/05_multi_embedding.ipynb #0000001a
 def block_diagonal(
     weight: Tensor,  # (…, M, N·K, N·K) a cross layer's matrix in every set
     num_fields: int, # N
@@ -90,7 +90,7 @@ def diagonal_blocks(
     blocks = weight[..., order, :][..., order].unflatten(-1, (num_sets, -1)).unflatten(-3, (num_sets, -1)) # (…, M, N·K, M, N·K)
     return torch.stack([blocks[..., m, :, m, :] for m in range(num_sets)], -3)
 
-# %% ../nbs/05_multi_embedding.ipynb #00000018
+# %% ../nbs/05_multi_embedding.ipynb #0000001b
 def as_single(
     network: CrossNetwork, # of R·M groups, width K
     num_fields: int,       # N
@@ -107,7 +107,7 @@ def as_single(
             to.bias.copy_(layer.bias.unflatten(0, (-1, num_sets)).flatten(1)[:, back])
     return wide.eval()
 
-# %% ../nbs/05_multi_embedding.ipynb #00000021
+# %% ../nbs/05_multi_embedding.ipynb #00000026
 def _sets(
     values: Tensor, # what is compared
     dim: int,       # the dimension along which sets lie
@@ -126,7 +126,7 @@ def spread(
     values = _sets(abundance, -1, "abundances")
     return values.std(-1) / values.mean(-1)
 
-# %% ../nbs/05_multi_embedding.ipynb #00000024
+# %% ../nbs/05_multi_embedding.ipynb #00000029
 def interaction_norms(
     model: Model,   # a DCNv2 of R replicas and M sets
     layer: int = 0, # which cross layer, from 0
@@ -143,7 +143,7 @@ def pair_squares(model: Model, layer: int) -> Tensor: # (R, M, N, N): row j (out
     blocks = model.interaction.layers[layer].weight.view(model.replicas, model.spec.num_sets, N, K, N, K)
     return blocks.square().sum((3, 5))
 
-# %% ../nbs/05_multi_embedding.ipynb #00000027
+# %% ../nbs/05_multi_embedding.ipynb #0000002c
 def pattern_divergence(
     norms: Tensor, # (…, M, N, N) one pattern per set
 ) -> Tensor:       # (…), from 0 to 2
@@ -153,7 +153,7 @@ def pattern_divergence(
     a, b = torch.triu_indices(flat.shape[-2], flat.shape[-2], 1)
     return (1 - (unit @ unit.mT)[..., a, b]).mean(-1)
 
-# %% ../nbs/05_multi_embedding.ipynb #0000002a
+# %% ../nbs/05_multi_embedding.ipynb #0000002f
 def linear_cka(
     a: Tensor, # (…, D, K) a table
     b: Tensor, # (…, D, K') another table of the same rows

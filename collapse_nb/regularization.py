@@ -7,7 +7,7 @@ __all__ = ['FORMS', 'PLATEAU', 'VIEWS', 'cross_blocks', 'block_penalty', 'per_re
            'BlockTargets', 'paper_form', 'released_form', 'initial_penalty', 'matched_weight', 'projections',
            'after_peak', 'batch_embeddings', 'batch_spectra']
 
-# %% ../nbs/04_overfitting.ipynb #4e1be172
+# %% ../nbs/04_overfitting.ipynb #00000003
 from collections.abc import Callable
 
 import pandas as pd
@@ -19,7 +19,7 @@ from .nn.networks import CrossLayer
 from .nn.zoo import BASE_DIM, Model
 from .records import InputError
 
-# %% ../nbs/04_overfitting.ipynb #6324f1f5
+# %% ../nbs/04_overfitting.ipynb #00000006
 def cross_blocks(
     model: Model, # a DCNv2 of R replicas and M sets, G = R·M
 ) -> Tensor:      # (L, G, N, N, K, K): layer, group, field i, field j, rows and columns of W_{i->j}
@@ -30,7 +30,7 @@ def cross_blocks(
     split = (layer.weight.unflatten(2, (N, K)).unflatten(1, (N, K)) for layer in model.interaction.layers) # (G, j, rows, i, columns)
     return torch.stack([blocks.permute(0, 3, 1, 2, 4) for blocks in split])
 
-# %% ../nbs/04_overfitting.ipynb #3f91e2c0
+# %% ../nbs/04_overfitting.ipynb #0000000a
 def block_penalty(
     blocks: Tensor,              # (…, K, K) square matrices A
     target: Tensor | float = 1., # λ, (…) or one for all
@@ -39,7 +39,7 @@ def block_penalty(
     gram, square = blocks.mT @ blocks, lambda t: t.square().sum((-2, -1))
     return square(gram) - 2 * target * square(blocks) + target**2 * blocks.shape[-1]
 
-# %% ../nbs/04_overfitting.ipynb #1e51ae15
+# %% ../nbs/04_overfitting.ipynb #0000000b
 def per_replica(
     values: Tensor, # (L, G, …) something of every layer and group
     model: Model,   # of R replicas and M sets, G = R·M
@@ -47,14 +47,14 @@ def per_replica(
     "Sum over everything but replicas: a replica is charged for all of its sets, layers and blocks, and for nobody else's."
     return values.transpose(0, 1).unflatten(0, (model.replicas, -1)).flatten(1).sum(1)
 
-# %% ../nbs/04_overfitting.ipynb #10ded0c0
+# %% ../nbs/04_overfitting.ipynb #00000011
 def best_target(
     blocks: Tensor, # (…, K, K) square matrices A
 ) -> Tensor:        # (…)
     "λ* = ||A||_F^2 / K, the mean squared singular value: the λ of the smallest penalty (§4.2, Evidence III)."
     return blocks.square().sum((-2, -1)) / blocks.shape[-1]
 
-# %% ../nbs/04_overfitting.ipynb #a58d5d7f
+# %% ../nbs/04_overfitting.ipynb #00000015
 def gated(
     weight: Tensor, # (G, N·K, N·K) of a cross layer
     gate: Tensor,   # (G, N, N) one scalar per pair (i, j)
@@ -63,7 +63,7 @@ def gated(
     N, K = gate.shape[1], weight.shape[1] // gate.shape[1]
     return (weight.view(-1, N, K, N, K) * gate.mT[:, :, None, :, None]).view_as(weight)
 
-# %% ../nbs/04_overfitting.ipynb #834c166c
+# %% ../nbs/04_overfitting.ipynb #00000016
 class GatedCrossLayer(CrossLayer):
     "x0 * (x (g W)^T + b) + x: a cross layer with a `gate` (G, N, N) on its blocks, one at the start (§4.2, Evidence III, released)."
     def __init__(self,
@@ -81,7 +81,7 @@ class GatedCrossLayer(CrossLayer):
         "One cross layer, its blocks gated."
         return torch.addcmul(x, x0, torch.baddbmm(self.bias[:, None], x, gated(self.weight, self.gate).mT))
 
-# %% ../nbs/04_overfitting.ipynb #51a1fa1c
+# %% ../nbs/04_overfitting.ipynb #0000001a
 class BlockTargets(nn.Module):
     "The learnable λ_ij of the printed form: `weight` is (G, L, N, N), one at the start (§4.2, Evidence III)."
     replica_dim = 0
@@ -95,7 +95,7 @@ class BlockTargets(nn.Module):
         "λ in the order of `cross_blocks`."
         return self.weight.transpose(0, 1)
 
-# %% ../nbs/04_overfitting.ipynb #69240fab
+# %% ../nbs/04_overfitting.ipynb #0000001b
 def _weight(weight: float) -> float:
     if not 0 < weight < float("inf"):
         raise InputError(f"a weight of {weight} was given to the penalty: give a positive number, such as 1e-5.")
@@ -111,7 +111,7 @@ def paper_form(
         return lambda m: weight * per_replica(block_penalty(cross_blocks(m), m.targets()), m)
     return treat
 
-# %% ../nbs/04_overfitting.ipynb #2522e7fb
+# %% ../nbs/04_overfitting.ipynb #0000001c
 def released_form(
     weight: float = 1e-5, # of the penalty against the cross-entropy in nats
 ) -> Callable:            # for `run_group` and `RunStore.model`
@@ -125,7 +125,7 @@ def released_form(
 
 FORMS = {"paper": paper_form, "released": released_form}
 
-# %% ../nbs/04_overfitting.ipynb #ffc452b5
+# %% ../nbs/04_overfitting.ipynb #00000020
 def initial_penalty(
     num_fields: int, # N
     dim: int,        # K
@@ -143,7 +143,7 @@ def matched_weight(
     "The weight that makes the initial penalty that of the base size (§4.2, Evidence III)."
     return weight * initial_penalty(num_fields, base_dim) / initial_penalty(num_fields, dim)
 
-# %% ../nbs/04_overfitting.ipynb #8f233840
+# %% ../nbs/04_overfitting.ipynb #00000025
 def projections(
     model: Model, # a DCNv2 of R replicas, treated or not
 ) -> pd.DataFrame:# a row per replica: seed, evenness in [1/K, 1], size
@@ -157,7 +157,7 @@ def projections(
     mean = lambda values: (per_replica(values, model) / count).tolist()
     return pd.DataFrame({"seed": model.seeds, "evenness": mean(even), "size": mean(size)})
 
-# %% ../nbs/04_overfitting.ipynb #cfa5916a
+# %% ../nbs/04_overfitting.ipynb #00000029
 PLATEAU = .937 # mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when nothing but Gaussian noise moves the AUC
 
 def after_peak(
@@ -176,7 +176,7 @@ def after_peak(
         rows.append(row | {"peak": run["epoch"].iloc[peak]})
     return pd.DataFrame(rows, columns=["group", "seed", "peak", "fall", "valid_after", "train_after"])
 
-# %% ../nbs/04_overfitting.ipynb #ddc57764
+# %% ../nbs/04_overfitting.ipynb #0000002e
 @torch.no_grad()
 def batch_embeddings(
     model: Model, # R replicas of M sets
@@ -185,7 +185,7 @@ def batch_embeddings(
     "What the tables give for a batch of rows."
     return model.embedding(x).unflatten(0, (model.replicas, -1)).transpose(2, 3)
 
-# %% ../nbs/04_overfitting.ipynb #630000e7
+# %% ../nbs/04_overfitting.ipynb #0000002f
 def _spectra(
     stacks: list[Tensor], # matrices (R, M, n, k), such as one stack per field
 ) -> dict[str, list]:     # per replica, means over sets and stacks
