@@ -112,7 +112,7 @@ def matrix_chart(
 ) -> alt.LayerChart:         # 600 px wide
     "IA(E_i^{->j}) as a heat map, fields sorted by IA(E_i) (§4.1, Fig. 3a and 3d)."
     order, cells = _fields(marginals, model), _of(pairs, model)[["field", "towards", "trained"]].rename(columns={"trained": "ia"}).round(2)
-    side = 430 if len(order) <= 16 else 460
+    side = 430 if len(order) <= 16 else 440
     chart = _heat(cells, order, len(order) <= 16, numbers).properties(width=side, height=side)
     nulls = ", ".join(f"{number(_row(law, model, s)['mean'], 2)} {words}".replace("0.", ".")
                       for s, words in (("shuffled", "with shuffled labels"), ("initial", "at initial values")))
