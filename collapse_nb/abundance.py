@@ -6,14 +6,14 @@
 __all__ = ['BLOCK_VALUES', 'BUCKETS', 'singular_values', 'information_abundance', 'effective_rank', 'stable_rank',
            'normalized_abundance', 'weighted_abundance', 'measures', 'row_counts', 'by_hits', 'row_rms', 'Spectrum']
 
-# %% ../nbs/01_information_abundance.ipynb #b38794a7
+# %% ../nbs/01_information_abundance.ipynb #00000002
 import torch
 from torch import Tensor
 
 from .fields import FieldSchema
 from .records import InputError
 
-# %% ../nbs/01_information_abundance.ipynb #00000006
+# %% ../nbs/01_information_abundance.ipynb #00000007
 def _matrix(
     table: Tensor, # what was given as a table
 ) -> Tensor:       # the same, cut off from autograd
@@ -29,8 +29,8 @@ def _matrix(
         raise InputError(f"the table holds {bad} values that are NaN or infinite: a diverged table has no spectrum, so leave it out.")
     return table
 
-# %% ../nbs/01_information_abundance.ipynb #00000009
-BLOCK_VALUES = 2**24 # numbers folded at once: 128 MiB in float64
+# %% ../nbs/01_information_abundance.ipynb #0000000a
+BLOCK_VALUES = 2**18 # numbers folded at once: 2 MiB in float64, which stays in a processor's cache
 
 def _fold(
     table: Tensor, # (…, D, K), checked
@@ -44,14 +44,14 @@ def _fold(
         if folded.shape[-2] > embedding_dim: folded = torch.linalg.qr(folded, mode="r").R
     return folded
 
-# %% ../nbs/01_information_abundance.ipynb #0000000c
+# %% ../nbs/01_information_abundance.ipynb #0000000d
 def singular_values(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim; any float type, CPU or CUDA
 ) -> Tensor:       # (…, min(D, K)), float64, largest first
     "Singular values of E, or of each E in a stack (§3): those of the triangle R in E = QR."
     return torch.linalg.svdvals(_fold(_matrix(table)))
 
-# %% ../nbs/01_information_abundance.ipynb #00000012
+# %% ../nbs/01_information_abundance.ipynb #00000013
 def _relative(
     sigma: Tensor, # (…, k) singular values, largest first
 ) -> Tensor:       # (…, k), the first of each row is 1
@@ -60,14 +60,14 @@ def _relative(
         raise InputError("a table of zeros was given: it has no direction at all, so its abundance is undefined; leave it out.")
     return sigma / sigma[..., :1]
 
-# %% ../nbs/01_information_abundance.ipynb #00000013
+# %% ../nbs/01_information_abundance.ipynb #00000014
 def information_abundance(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
     "Sum of the singular values over the largest: IA(E) = sum(s) / max(s) (§3, Def. 1)."
     return _relative(singular_values(table)).sum(-1)
 
-# %% ../nbs/01_information_abundance.ipynb #00000016
+# %% ../nbs/01_information_abundance.ipynb #00000017
 def effective_rank(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
@@ -75,21 +75,21 @@ def effective_rank(
     relative = _relative(singular_values(table))
     return torch.special.entr(relative / relative.sum(-1, keepdim=True)).sum(-1).exp()
 
-# %% ../nbs/01_information_abundance.ipynb #00000017
+# %% ../nbs/01_information_abundance.ipynb #00000018
 def stable_rank(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
     "Squared Frobenius norm over the squared largest singular value: sum(s**2) / max(s)**2."
     return _relative(singular_values(table)).square().sum(-1)
 
-# %% ../nbs/01_information_abundance.ipynb #00000020
+# %% ../nbs/01_information_abundance.ipynb #0000002f
 def normalized_abundance(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1 / min(D, K), 1], dimensionless
     "Abundance over the largest possible one: IA(E) / min(D, K)."
     return information_abundance(table) / min(table.shape[-2:])
 
-# %% ../nbs/01_information_abundance.ipynb #00000023
+# %% ../nbs/01_information_abundance.ipynb #00000032
 def _root(
     weight: Tensor, # (…, D) what each row counts
     rows: Tensor,   # (…, D, K) the rows that are weighted
@@ -102,7 +102,7 @@ def _root(
         raise InputError("weights that are negative, NaN or infinite were given: give counts or frequencies of the rows.")
     return weight.sqrt()[..., None]
 
-# %% ../nbs/01_information_abundance.ipynb #00000024
+# %% ../nbs/01_information_abundance.ipynb #00000033
 def weighted_abundance(
     table: Tensor,  # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor, # p (…, D): training frequency or count of each row
@@ -111,7 +111,7 @@ def weighted_abundance(
     table = _matrix(table)
     return information_abundance(table * _root(weight, table))
 
-# %% ../nbs/01_information_abundance.ipynb #e22b6df7
+# %% ../nbs/01_information_abundance.ipynb #00000037
 def measures(
     table: Tensor,                # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor | None = None, # p (D,): training frequency or count of each row
@@ -124,7 +124,7 @@ def measures(
              "stable_rank": relative.square().sum(-1), "small": (relative < .1).double().mean(-1)}
     return known if weight is None else known | {"ia_weighted": weighted_abundance(table, weight)}
 
-# %% ../nbs/01_information_abundance.ipynb #15e729be
+# %% ../nbs/01_information_abundance.ipynb #0000003a
 def row_counts(
     x,                   # (n, N) field-local ids, an array or a tensor
     schema: FieldSchema, # N fields of cardinality D_i
@@ -138,7 +138,7 @@ def row_counts(
         raise InputError(f"field {over[0]} has ids beyond its cardinality: give the ids and the schema of one dataset.")
     return counts
 
-# %% ../nbs/01_information_abundance.ipynb #31420468
+# %% ../nbs/01_information_abundance.ipynb #0000003d
 BUCKETS = {"0": (0, 1), "1–9": (1, 10), "10–99": (10, 100), "100+": (100, float("inf"))} # hits: from, to below
 
 def by_hits(
@@ -154,7 +154,7 @@ def row_rms(
     "Root mean square of the rows' numbers: |E|_F / sqrt(n K)."
     return _matrix(table).double().square().mean((-2, -1)).sqrt()
 
-# %% ../nbs/01_information_abundance.ipynb #00000028
+# %% ../nbs/01_information_abundance.ipynb #00000040
 def _piece(
     rows: Tensor,          # (n, K) rows of a table, on any device; n may be 0
     embedding_dim: int,    # K, the width they must have
@@ -167,7 +167,7 @@ def _piece(
     rows = _matrix(rows)
     return _fold(rows if weight is None else rows * _root(weight, rows)).cpu()
 
-# %% ../nbs/01_information_abundance.ipynb #00000029
+# %% ../nbs/01_information_abundance.ipynb #00000041
 class Spectrum:
     "Singular values of a table seen in pieces, in one pass (§3): the triangle R of E = QR, updated piece by piece."
     def __init__(self,
