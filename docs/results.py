@@ -34,10 +34,11 @@ def parameters(number: str, scales: list[int]) -> dict:
     "What a notebook takes at full size, apart from the dataset: five seeds, and forty for the toy, which is cheap."
     five = {"seeds": 5}
     return {"00": {}, "02": {"seeds": 40}, "03": {**five, "ranks": [1, 2, 4, 7, 10]},
-            "01": {**five, "models": ["DCNv2", "DNN"], "scales": scales, "ablation_scale": min(4, max(scales))},
+            "01": {**five, "models": ["DCNv2", "DNN"], "scales": scales, "ablation_scale": 4 if GPU else 1},
             "04": {**five, "scales": scales, "regularised_scales": scales if GPU else [s for s in scales if s <= 4],
-                   "weights": [1e-6, 1e-5, 1e-4, 1e-3]},
-            "05": {**five, "scales": [s for s in scales if s > 1][-2:], "control_scale": min(4, max(scales))},
+                   "weights": [1e-6, 1e-4, 1e-3] if GPU else [1e-4, 1e-3]}, # 1e-5 is the one of every size
+            "05": {**five, "scales": [s for s in scales if s > 1][-2:], "control_scale": min(4, max(scales)),
+                   "hidden": [100, 800] if GPU else [100], "depths": [1, 3]},
             "06": {**five, "models": GRID, "scales": scales}}[number]
 
 
