@@ -3,9 +3,8 @@
     .venv/bin/python docs/figures.py          # all that have results
     .venv/bin/python docs/figures.py fig2     # one
 """
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -44,11 +43,17 @@ def registry() -> dict[str, tuple[Callable, tuple[str, ...]]]:
     return found
 
 
-def sources(stems: tuple[str, ...]) -> Iterator[str]:
+def datasets(stem: str, known: set[str]) -> set[str]:
+    "Suffixes of the tables of a stem, such as `-hflights`; what belongs to a longer stem is not one of them."
+    longer = [s for s in known if s.startswith(f"{stem}-")]
+    names = [f.stem for f in RESULTS.glob(f"{stem}-*.csv")]
+    return {n.removeprefix(stem) for n in names if not any(n == s or n.startswith(f"{s}-") for s in longer)}
+
+
+def sources(stems: tuple[str, ...], known: set[str]) -> list[str]:
     "The datasets that have a table for every stem, as the suffixes of file names; an empty one for results without a dataset."
-    if not stems or all((RESULTS / f"{s}.csv").is_file() for s in stems): yield ""; return
-    found = [{m[1] for f in RESULTS.glob(f"{s}-*.csv") if (m := re.fullmatch(rf"{re.escape(s)}(-[^-]+)", f.stem))} for s in stems]
-    yield from sorted(set.intersection(*found))
+    if all((RESULTS / f"{s}.csv").is_file() for s in stems): return [""]
+    return sorted(set.intersection(*(datasets(s, known) for s in stems)))
 
 
 def main(wanted: list[str]) -> None:
@@ -56,7 +61,7 @@ def main(wanted: list[str]) -> None:
     for name in wanted or known:
         if name not in known: raise unknown("figure", name, known)
         draw, stems = known[name]
-        suffixes = list(sources(stems))
+        suffixes = sources(stems, {s for _, of in known.values() for s in of})
         for suffix in suffixes:
             chart = draw(*(read_table(s + suffix, RESULTS) for s in stems))
             print(charts.save(chart, name + suffix, FIGURES).relative_to(ROOT))

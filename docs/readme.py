@@ -37,7 +37,7 @@ ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01"
 def verdicts(item: str, results: Path) -> str:
     "Every claim whose place in the paper names the item, with the verdict on each dataset."
     said: dict[str, list[str]] = {}
-    for file in sorted(results.glob("findings-*.csv")):
+    for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
         dataset = "-".join(file.stem.split("-")[2:])
         for row in pd.read_csv(file).itertuples():
             if re.search(rf"{re.escape(item)}(?![0-9])", row.where):

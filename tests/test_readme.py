@@ -6,10 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from readme import HEADER, readme
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "docs"))
-from readme import HEADER, readme  # noqa: E402
 
 
 def test_readme_is_fresh():
