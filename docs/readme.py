@@ -41,7 +41,8 @@ def verdicts(item: str, results: Path) -> str:
         dataset = "-".join(file.stem.split("-")[2:])
         for row in pd.read_csv(file).itertuples():
             if re.search(rf"{re.escape(item)}(?![0-9])", row.where):
-                said.setdefault(row.claim, []).append(f"{row.verdict} ({dataset})" if dataset else row.verdict)
+                claim = row.claim + " (a control of ours)" * row.where.startswith("control")
+                said.setdefault(claim, []).append(f"{row.verdict} ({dataset})" if dataset else row.verdict)
     return "<br>".join(f"{claim}: {', '.join(found)}" for claim, found in said.items()) or "not run here"
 
 

@@ -149,6 +149,12 @@ def _digits(
     places = 3 if pd.isna(width) or width <= 0 else min(6, max(0, 1 - math.floor(math.log10(width))))
     return f"{value:+.{places}f}".replace("-", "−")
 
+def _p(
+    p: float, # a p value
+) -> str:     # three digits; a dash for NaN
+    "A p value for reading."
+    return "–" if pd.isna(p) else "< .001" if p < .001 else f"{p:.3f}".removeprefix("0")
+
 def findings_table(
     found: pd.DataFrame, # from findings.findings, or read back with `read_table`
 ) -> Shown:              # a row per claim
@@ -157,9 +163,9 @@ def findings_table(
     value, low, high = ([_digits(v, w) for v, w in zip(found[c], half, strict=True)] for c in ("value", "low", "high"))
     frame = pd.DataFrame({"claim": found["claim"], "where": found["where"], "ours": value,
                           "95 % interval": ["–" if a == "–" else f"{a} … {b}" for a, b in zip(low, high, strict=True)],
-                          "paper": found["paper"].fillna("").replace("", "–"), "verdict": found["verdict"]})
+                          "p": found["p"].map(_p), "paper": found["paper"].fillna("").replace("", "–"), "verdict": found["verdict"]})
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return Shown(frame, "Intervals are over seeds. “cannot tell”: they exclude neither zero nor the claimed effect.")
+    return Shown(frame, "Intervals are over seeds; p is Holm’s, but for the first claim where it is primary. Controls are ours.")
 
 # %% ../../nbs/show/tables.ipynb #00000023
 def read_table(
