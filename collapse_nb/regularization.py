@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMS', 'PLATEAU', 'VIEWS', 'cross_blocks', 'block_penalty', 'per_replica', 'best_target', 'gated', 'GatedCrossLayer',
            'BlockTargets', 'paper_form', 'released_form', 'initial_penalty', 'matched_weight', 'projections',
-           'after_peak', 'batch_embeddings', 'batch_spectra']
+           'lone_replica', 'after_peak', 'batch_embeddings', 'batch_spectra']
 
 # %% ../nbs/04_overfitting.ipynb #00000003
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .abundance import effective_rank, information_abundance
 from .nn.networks import CrossLayer
-from .nn.zoo import BASE_DIM, Model
+from .nn.zoo import BASE_DIM, Model, build
 from .records import InputError
 
 # %% ../nbs/04_overfitting.ipynb #00000006
@@ -104,7 +104,7 @@ def _weight(weight: float) -> float:
 def paper_form(
     weight: float = 1e-5, # of the penalty against the cross-entropy in nats
 ) -> Callable:            # for `run_group` and `RunStore.model`
-    "weight · sum_ij ||W_ij^T W_ij - λ_ij I||_F^2 over all layers and sets, λ learnable (§4.2, Evidence III)."
+    "weight · sum_ij ||W_ij^T W_ij - λ_ij I||_F^2 over all sets and, as in the released code, all layers; λ learnable (§4.2, Evidence III)."
     weight = _weight(weight)
     def treat(model):
         model.targets = BlockTargets(cross_blocks(model).detach())
@@ -157,8 +157,20 @@ def projections(
     mean = lambda values: (per_replica(values, model) / count).tolist()
     return pd.DataFrame({"seed": model.seeds, "evenness": mean(even), "size": mean(size)})
 
+# %% ../nbs/04_overfitting.ipynb #f04a0004
+def lone_replica(
+    model: Model,                  # of R replicas
+    replica: int,                  # its place, 0 <= replica < R
+    treat: Callable | None = None, # as the model was treated
+) -> Model:                        # of one replica, in evaluation mode, with weights of its own
+    "One replica as a model by itself."
+    lone = build(model.spec, model.schema, 1, model.seeds[replica:replica + 1])
+    if treat: treat(lone)
+    lone.to(next(model.parameters())).load_state_dict(model.replica_state(replica))
+    return lone.eval()
+
 # %% ../nbs/04_overfitting.ipynb #00000029
-PLATEAU = .937 # mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when nothing but Gaussian noise moves the AUC
+PLATEAU = .937 # mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when only independent Gaussian noise moves the AUC
 
 def after_peak(
     history: pd.DataFrame, # epochs of runs: group, seed, epoch, valid_auc, train_loss_nats

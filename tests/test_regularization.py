@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +12,17 @@ from torch import Tensor
 from collapse_nb.data.dataset import Encoded, Split
 from collapse_nb.fields import FieldSchema
 from collapse_nb.nn.zoo import Model, ModelSpec, build
-from collapse_nb.regularization import FORMS, batch_spectra, cross_blocks, initial_penalty, matched_weight, per_replica, projections
+from collapse_nb.records import InputError
+from collapse_nb.regularization import (
+    FORMS,
+    batch_spectra,
+    cross_blocks,
+    initial_penalty,
+    lone_replica,
+    matched_weight,
+    per_replica,
+    projections,
+)
 from collapse_nb.train.fit import Recipe, penalties, predict
 from collapse_nb.train.rows import Rows
 from collapse_nb.train.runs import Group, RunStore
@@ -149,3 +160,21 @@ def test_papermill_refuses_a_size_without_its_plain_model(tmp_path):
     command = ["-m", "papermill", str(ROOT / "nbs/04_overfitting.ipynb"), str(tmp_path / "done.ipynb"), "-y", "{regularised_scales: [7]}"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode and "every regularised scale too" in done.stderr
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_replica_by_itself_is_measured_beside_one_that_diverged(form):
+    model, x = made("ME", 2, (4, 9, 2)).eval(), torch.tensor([[1, 2, 3], [6, 29, 4], [2, 8, 1]])
+    treat = FORMS[form](1.)
+    treat(model)
+    scattered(model, 3)
+    expected, logits = projections(model).iloc[[1]].reset_index(drop=True), model(x)[1]
+    spectra = batch_spectra(model, x).query("seed == 9").reset_index(drop=True)
+    with torch.no_grad():
+        for tensor in model.replica_state(0).values(): tensor.fill_(torch.nan)
+    for measure in (projections, lambda m: batch_spectra(m, x)):
+        with pytest.raises(InputError, match="leave it out"): measure(model)
+    lone = lone_replica(model, 1, treat)
+    torch.testing.assert_close(lone(x)[0], logits)
+    pd.testing.assert_frame_equal(projections(lone), expected)
+    pd.testing.assert_frame_equal(batch_spectra(lone, x), spectra)
