@@ -151,7 +151,7 @@ def test_cka_is_symmetric_and_indifferent_to_rotation_scale_and_offset():
 
 # figures
 
-PLACES = [*(f"§5.3, Fig. 8{panel}" for panel in "abcd"), "control", "control, CKA"]
+PLACES = [*(f"§5.3, Fig. 8{panel}" for panel in "abcd"), sets.ARM, sets.CKA]
 
 def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame]:
     "Rows as notebook 05 saves them, of random numbers, with two seeds."
@@ -163,7 +163,8 @@ def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame
     norms = [(k, 4, 0, m, i, j, rng.uniform(1, 2)) for k in ("ME", "apart") for m in range(4) for i, _ in fields for j, _ in fields]
     arms = [("base", 1), ("SE", 4), ("ME", 4), ("SE", 10), ("ME", 10), (sets.RESTRICTED, 4), ("ensemble", 4)]
     arms = pd.DataFrame(arms, columns=["arm", "scale"]).assign(n=2, mean=.8, low=.79, high=.81, table_parameters=1e6, dense_parameters=2e5)
-    found = pd.DataFrame({"where": PLACES}).assign(claim="made-up rows say something", value=.2, low=.1, high=.3, verdict="cannot tell")
+    found = pd.DataFrame({"where": PLACES, "claim": "made-up rows say something"})
+    found = found.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell")
     alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in ("ME", "apart") for w in (False, True) for c in cells]
     mlps = pd.DataFrame([("hidden", 100, .0002)], columns=["what", "value", "difference"])
     return {"sets-abundance": pd.DataFrame(whole + single), "control-arms": arms, "similarity": pd.DataFrame(alike), "findings-05": found,
@@ -185,6 +186,6 @@ def test_figures_are_drawn_from_stored_rows(tmp_path, num_fields, null_at_ten):
 def test_a_figure_says_what_its_claim_was_given():
     frames = made_up(3)
     title = " ".join(sets.abundance_chart(frames["sets-abundance"], frames["findings-05"]).to_dict()["title"]["text"])
-    assert title == "Cannot tell whether made-up rows say something: difference +0.20 (+0.10 to +0.30, 95\u00a0% interval)"
-    nowhere = frames["findings-05"][frames["findings-05"]["where"] == "control"]
+    assert title == "Cannot tell whether made-up rows say something: +0.20 (+0.10 to +0.30, 95\u00a0% interval; p 0.06)"
+    nowhere = frames["findings-05"][frames["findings-05"]["where"] == sets.ARM]
     with pytest.raises(InputError, match="no claim of"): sets.spread_chart(frames["sets-abundance"], nowhere)

@@ -120,8 +120,10 @@ def hits_chart(
     "Length and abundance of rows by how many training rows hold them, under three optimisers (beside §3, Fig. 2)."
     rows = largest(hits)
     buckets = rows["bucket"].drop_duplicates().tolist()
-    rare = rows[(rows["measure"] == "rms") & (rows["bucket"] == buckets[0])].set_index("table")["mean"].drop("random", errors="ignore")
-    title = f"Rows with {buckets[0]} hits, against their length at the start: " + ", ".join(f"{t} {v:.2g}" for t, v in rare.items())
+    rare = rows[(rows["measure"] == "rms") & (rows["bucket"] == buckets[0])].set_index("table").drop("random", errors="ignore")
+    end = lambda low, high: " (one run)" if pd.isna(low) else f" ({low:.2g} to {high:.2g})"
+    ratios = (f"{r.Index} {r.mean:.2g}{end(r.low, r.high)}" for r in rare[["mean", "low", "high"]].itertuples())
+    title = f"Rows with {buckets[0]} hits, against their length at the start: {', '.join(ratios)}"
     said = rows.drop_duplicates("bucket")
     sizes = (f"{b}: {int(n):,}, {share:.1%}" for b, n, share in zip(buckets, said["values"], said["share"], strict=True))
     how = ["Hits, values, share of clicks: " + "; ".join(sizes) + "."]
