@@ -4,13 +4,13 @@ from itertools import permutations as all_orders
 import numpy as np
 import pytest
 import torch
+from scipy.special import stdtrit
 from scipy.stats import rankdata, spearmanr
-from scipy.stats import t as student
 
+from collapse_nb import evidence
 from collapse_nb.data.cards import load_card
 from collapse_nb.data.synthetic import synthetic
-from collapse_nb.evidence import (collapse_law, field_abundance, jackknife_error, law_without_each, partner_abundance, shuffled,
-                                  sub_embedding_abundance)
+from collapse_nb.evidence import collapse_law, field_abundance, partner_abundance, shuffled, sub_embedding_abundance
 from collapse_nb.fields import FieldSchema
 from collapse_nb.frozen import even_table, freeze
 from collapse_nb.nn.zoo import ModelSpec, build
@@ -178,31 +178,22 @@ def test_rows_without_variation_are_left_out():
 
 
 def test_rows_that_differ_by_traces_are_ties():
-    "A field of two ids, one of them never hit: IA is 1 and a trace towards every partner."
+    "Fields of two ids, one of them never hit: IA is 1 and a trace, towards every partner and as a partner."
     matrix, partner, _ = made(8, 6, False)
-    plain = collapse_law(matrix, partner, permutations=99)
-    assert plain.rows == 8
-    matrix[:, :, 2] = 1 + 1e-7 * matrix[:, :, 2]
-    flat = matrix.copy()
-    flat[:, :, 2] = 1.
-    found = collapse_law(matrix, partner, permutations=99)
-    assert found.rows == 7 and found.per_seed == collapse_law(flat, partner, permutations=99).per_seed
-    partner[..., :4] = 1 + 1e-7 * partner[..., :4]
-    tied = np.concatenate([np.ones_like(partner[..., :4]), partner[..., 4:]], -1)
-    assert collapse_law(matrix, partner, permutations=99).per_seed == collapse_law(matrix, tied, permutations=99).per_seed
+    trace, flat = ((matrix.copy(), partner.copy()) for _ in range(2))
+    for (own, other), size in ((trace, 1e-7), (flat, 0)):
+        own[:, :, 2], other[..., :4] = 1 + size * matrix[:, :, 2], 1 + size * partner[..., :4]
+    assert collapse_law(*trace, permutations=99) == collapse_law(*flat, permutations=99)
+    assert [collapse_law(*given, permutations=0).rows for given in ((matrix, partner), trace)] == [8, 7]
 
 
 @pytest.mark.parametrize("per_pair", [False, True])
 def test_law_without_each_field_is_the_law_of_the_others(per_pair):
     matrix, partner, sizes = made(7, 4, per_pair)
-    found = law_without_each(matrix, partner, sizes)
-    for k in range(7):
-        kept = [i for i in range(7) if i != k]
-        others = partner[:, :, kept][:, :, :, kept] if per_pair else partner[:, :, kept]
-        law = collapse_law(matrix[:, :, kept][:, :, :, kept], others, sizes[kept], permutations=1)
-        assert found[:, k] == pytest.approx([law.rho, law.partial], abs=1e-12)
-    by_hand = (6 / 7 * ((found - found.mean(1, keepdims=True))**2).sum(1))**.5
-    assert jackknife_error(found) == pytest.approx(by_hand)
+    for k, found in enumerate(evidence.law_without_each(matrix, partner, sizes).T):
+        own, other = (np.delete(v, k, -1) for v in (matrix, partner))
+        law = collapse_law(np.delete(own, k, 2), np.delete(other, k, 2) if per_pair else other, np.delete(sizes, k), permutations=1)
+        assert found == pytest.approx([law.rho, law.partial], abs=1e-12)
 
 
 @pytest.mark.parametrize("strength, accident, pairs", [(0, 1, .3), (1, 1, .5), (2, .3, .5)])
@@ -211,18 +202,16 @@ def test_two_models_that_follow_equally_well_are_rarely_told_apart(strength, acc
     def state(noise, common):
         base = common + .5 * noise.normal(size=10)
         partner = base + .2 * noise.normal(size=(5, 10))
-        columns = strength * base + accident * noise.normal(size=10) + pairs * noise.normal(size=(10, 10))
-        matrix = columns + .3 * noise.normal(size=(5, 10, 10))
-        return np.array(collapse_law(matrix, partner, permutations=0).per_seed), law_without_each(matrix, partner)[0]
-    over_fields, over_seeds = [], []
-    for seed in range(60):
-        noise = np.random.default_rng(seed)
-        common = noise.normal(size=10)
-        (a, a_without), (b, b_without) = state(noise, common), state(noise, common)
-        gap = abs(a.mean() - b.mean())
-        over_fields.append(gap > student.ppf(.975, 9) * jackknife_error(a_without - b_without))
-        over_seeds.append(gap > student.ppf(.975, 8) * ((a.var(ddof=1) + b.var(ddof=1)) / 5)**.5)
-    assert np.mean(over_fields) <= .1 < .4 < np.mean(over_seeds)
+        columns, of_pairs, of_seeds = (noise.normal(size=size) for size in (10, (10, 10), (5, 10, 10)))
+        matrix = strength * base + accident * columns + pairs * of_pairs + .3 * of_seeds
+        return np.array(collapse_law(matrix, partner, permutations=0).per_seed), evidence.law_without_each(matrix, partner)[0]
+    told = []
+    for noise in map(np.random.default_rng, range(60)):
+        (a, a_without), (b, b_without) = state(noise, common := noise.normal(size=10)), state(noise, common)
+        errors = np.array([evidence.jackknife_error(a_without - b_without), ((a.var(ddof=1) + b.var(ddof=1)) / 5)**.5])
+        told.append(abs(a.mean() - b.mean()) > stdtrit([9, 8], .975) * errors)
+    over_fields, over_seeds = np.mean(told, 0)
+    assert over_fields <= .1 < .4 < over_seeds
 
 
 def test_law_reads_models():
