@@ -4,8 +4,10 @@ from itertools import permutations as all_orders
 import numpy as np
 import pytest
 import torch
+from scipy.special import stdtrit
 from scipy.stats import rankdata, spearmanr
 
+from collapse_nb import evidence
 from collapse_nb.data.cards import load_card
 from collapse_nb.data.synthetic import synthetic
 from collapse_nb.evidence import collapse_law, field_abundance, partner_abundance, shuffled, sub_embedding_abundance
@@ -141,7 +143,6 @@ def test_law_against_rows_one_by_one(per_pair):
         assert found.partial_per_seed[r] == pytest.approx(np.mean(partial), abs=1e-12)
     assert found.rho == pytest.approx(np.mean(found.per_seed)) and found.partial == pytest.approx(np.mean(found.partial_per_seed))
 
-
 @pytest.mark.parametrize("per_pair", [False, True])
 def test_p_against_every_relabelling(per_pair):
     "With five fields all 120 permutations can be tried, each by relabelling the partners and computing the law anew."
@@ -151,7 +152,6 @@ def test_p_against_every_relabelling(per_pair):
     every = [abs(collapse_law(matrix, relabel(list(o)), permutations=1).rho) for o in all_orders(range(5))]
     share = np.mean(np.array(every) >= every[0] - 1e-12)
     assert collapse_law(matrix, partner, permutations=20_000).p == pytest.approx(share, abs=.015)
-
 
 @pytest.mark.parametrize("partial", [False, True])
 def test_p_is_uniform_when_nothing_follows_anything(partial):
@@ -174,6 +174,39 @@ def test_rows_without_variation_are_left_out():
     rows = [spearmanr(np.delete(matrix[0, m, i], i), np.delete(partner[0, m], i)).statistic for m in range(2) for i in range(8) if i != 2]
     assert collapse_law(matrix, partner, permutations=99).per_seed[0] == pytest.approx(np.mean(rows), abs=1e-12)
 
+def test_rows_that_differ_by_traces_are_ties():
+    "Fields of two ids, one of them never hit: IA is 1 and a trace, towards every partner and as a partner."
+    matrix, partner, _ = made(8, 6, False)
+    trace, flat = ((matrix.copy(), partner.copy()) for _ in range(2))
+    for (own, other), size in ((trace, 1e-7), (flat, 0)):
+        own[:, :, 2], other[..., :4] = 1 + size * matrix[:, :, 2], 1 + size * partner[..., :4]
+    assert collapse_law(*trace, permutations=99) == collapse_law(*flat, permutations=99)
+    assert [collapse_law(*given, permutations=0).rows for given in ((matrix, partner), trace)] == [8, 7]
+
+@pytest.mark.parametrize("per_pair", [False, True])
+def test_law_without_each_field_is_the_law_of_the_others(per_pair):
+    matrix, partner, sizes = made(7, 4, per_pair)
+    for k, found in enumerate(evidence.law_without_each(matrix, partner, sizes).T):
+        own, other = (np.delete(v, k, -1) for v in (matrix, partner))
+        law = collapse_law(np.delete(own, k, 2), np.delete(other, k, 2) if per_pair else other, np.delete(sizes, k), permutations=1)
+        assert found == pytest.approx([law.rho, law.partial], abs=1e-12)
+
+@pytest.mark.parametrize("strength, accident, pairs", [(0, 1, .3), (1, 1, .5), (2, .3, .5)])
+def test_two_models_that_follow_equally_well_are_rarely_told_apart(strength, accident, pairs):
+    "Each has an accident of its fields that all its seeds share, which an interval over seeds would take for a difference."
+    def state(noise, common):
+        base = common + .5 * noise.normal(size=10)
+        partner = base + .2 * noise.normal(size=(5, 10))
+        columns, of_pairs, of_seeds = (noise.normal(size=size) for size in (10, (10, 10), (5, 10, 10)))
+        matrix = strength * base + accident * columns + pairs * of_pairs + .3 * of_seeds
+        return np.array(collapse_law(matrix, partner, permutations=0).per_seed), evidence.law_without_each(matrix, partner)[0]
+    told = []
+    for noise in map(np.random.default_rng, range(60)):
+        (a, a_without), (b, b_without) = state(noise, common := noise.normal(size=10)), state(noise, common)
+        errors = np.array([evidence.jackknife_error(a_without - b_without), ((a.var(ddof=1) + b.var(ddof=1)) / 5)**.5])
+        told.append(abs(a.mean() - b.mean()) > stdtrit([9, 8], .975) * errors)
+    over_fields, over_seeds = np.mean(told, 0)
+    assert over_fields <= .1 < .4 < over_seeds
 
 def test_law_reads_models():
     for name in ("FFM", "DCNv2"):

@@ -29,7 +29,7 @@ def span(
     digits: int = 2,# after the point
 ) -> str:           # such as "+0.41 (+0.35 to +0.47)"
     "A mean with its interval in words."
-    if pd.isna(row["low"]): return f"{number(row['mean'], digits)} (one seed, no interval)"
+    if pd.isna(row["low"]): return f"{number(row['mean'], digits)} (no interval)"
     return f"{number(row['mean'], digits)} ({number(row['low'], digits)} to {number(row['high'], digits)})"
 
 # %% ../../nbs/show/evidence.ipynb #00000009
@@ -159,7 +159,7 @@ def sum_chart(
     axis = alt.Axis(title=f"{whose}, by {table} →", **small)
     x = alt.X("field:N", sort=order, axis=axis)
     what = f"{model}, summed {over}: rank correlation with {table} {number(rho, 2)} over {len(order)} fields".replace("0.", ".")
-    seeds = int(rows["seeds"].max())
+    seeds = int(trained["seeds"].max())
     note = f"Means over {seeds} seeds with 95 % intervals" if seeds > 1 else "One seed, so no intervals"
     chart = _points(rows, x, f"sum of IA(E_i→j) {over}").properties(width=520, height=220)
     return styled(chart, what, [f"{note}; i = j left out. The axis does not start at zero."])
@@ -194,7 +194,7 @@ def law_chart(
     ends = pd.concat([law["rho"], law["low"], law["high"]])
     domain = [min(ends.min(), 0) - .05, max(ends.max(), 0) + .05]
     panels = [_law_panel(rows[rows["statistic"] == name], name, domain) for name in dict.fromkeys(law["statistic"])]
-    note = ["Bars: 95 % intervals over seeds; ticks: seeds. p permutes the names of the fields.",
+    note = ["Bars: 95 % intervals over fields (jackknife); ticks: seeds. p permutes the names of the fields.",
             "At equal cardinality: partial on log D of the partner."]
     title = "Does a sub-embedding's abundance follow the partner's? " + "; ".join(beside_nothing(law, m) for m in models)
     return styled(alt.hconcat(*panels, spacing=26), title, note)
