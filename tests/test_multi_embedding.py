@@ -186,6 +186,6 @@ def test_figures_are_drawn_from_stored_rows(tmp_path, num_fields, null_at_ten):
 def test_a_figure_says_what_its_claim_was_given():
     frames = made_up(3)
     title = " ".join(sets.abundance_chart(frames["sets-abundance"], frames["findings-05"]).to_dict()["title"]["text"])
-    assert title == "Cannot tell whether made-up rows say something: +0.20 (+0.10 to +0.30, 95\u00a0% interval; p 0.06)"
+    assert title == "Cannot tell whether made-up rows say something: +0.20 (+0.10 to +0.30, 95\u00a0% interval; p = 0.06)"
     nowhere = frames["findings-05"][frames["findings-05"]["where"] == sets.ARM]
     with pytest.raises(InputError, match="no claim of"): sets.spread_chart(frames["sets-abundance"], nowhere)

@@ -36,7 +36,7 @@ def said(
     if pd.isna(row["low"]): return f"Cannot tell whether {row['claim']}: one run on a side gives no interval"
     value, low, high = (_number(row[c], row["high"] - row["low"]) for c in ("value", "low", "high"))
     lead = {"holds": row["claim"][0].upper() + row["claim"][1:], "does not hold": f"It does not hold that {row['claim']}"}
-    p = f"; p {row['p']:.2f}" if row["verdict"] == "cannot tell" and row["p"] >= .05 else ""
+    p = f"; p = {row['p']:.2g}" if row["verdict"] == "cannot tell" and row["p"] >= .05 else ""
     return f"{lead.get(row['verdict'], 'Cannot tell whether ' + row['claim'])}: {value} ({low} to {high}, 95\u00a0% interval{p})"
 
 # %% ../../nbs/show/sets.ipynb #0000000a
