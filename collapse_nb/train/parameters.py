@@ -131,14 +131,16 @@ def begin(
 
 # %% ../../nbs/train/parameters.ipynb #00000016
 def shown(
-    rows: pd.DataFrame,       # what this run measured
-    smoke: bool,              # whether it was a smoke run
-    stem: str,                # what the rows were saved as, without the dataset
-    dataset: str,             # this run's dataset
-    instead: str = "hflights",# the dataset whose full run is shown after a smoke run; empty for results without one
-) -> tuple[pd.DataFrame, str]:# rows to draw, and a sentence that says whose they are
+    rows: pd.DataFrame, # what this run measured
+    smoke: bool,        # whether it was a smoke run
+    stem: str,          # what the rows were saved as, without the dataset
+    dataset: str,       # this run's dataset
+    instead: str | tuple = ("hflights", "synthetic"), # whose full run is shown after a smoke run: the first stored
+) -> tuple[pd.DataFrame, str]: # rows to draw, and a sentence that says whose they are
     "A study's own rows, or those of a stored full run."
     if not smoke: return rows, f"This run, on {dataset}."
-    name = f"{stem}-{instead}" if instead else stem
-    try: return read_table(name, home() / "data" / "results"), f"The full run{' on ' * bool(instead)}{instead}, out of data/results."
-    except InputError: return rows, f"**Smoke size**, on {dataset}: no full run is stored yet; `make results` makes it."
+    for name in (instead,) if isinstance(instead, str) else instead:
+        try: stored = read_table(f"{stem}-{name}" if name else stem, home() / "data" / "results")
+        except InputError: continue
+        return stored, f"The full run{' on ' * bool(name)}{name}, out of data/results."
+    return rows, f"**Smoke size**, on {dataset}: no full run is stored yet; `make results` makes it."
