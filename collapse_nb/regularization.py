@@ -157,7 +157,7 @@ def projections(
     mean = lambda values: (per_replica(values, model) / count).tolist()
     return pd.DataFrame({"seed": model.seeds, "evenness": mean(even), "size": mean(size)})
 
-# %% ../nbs/04_overfitting.ipynb #f04a0004
+# %% ../nbs/04_overfitting.ipynb #00000029
 def lone_replica(
     model: Model,                  # of R replicas
     replica: int,                  # its place, 0 <= replica < R
@@ -169,7 +169,7 @@ def lone_replica(
     lone.to(next(model.parameters())).load_state_dict(model.replica_state(replica))
     return lone.eval()
 
-# %% ../nbs/04_overfitting.ipynb #00000029
+# %% ../nbs/04_overfitting.ipynb #0000002c
 PLATEAU = .937 # mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when only independent Gaussian noise moves the AUC
 
 def after_peak(
@@ -188,7 +188,7 @@ def after_peak(
         rows.append(row | {"peak": run["epoch"].iloc[peak]})
     return pd.DataFrame(rows, columns=["group", "seed", "peak", "fall", "valid_after", "train_after"])
 
-# %% ../nbs/04_overfitting.ipynb #0000002e
+# %% ../nbs/04_overfitting.ipynb #00000033
 @torch.no_grad()
 def batch_embeddings(
     model: Model, # R replicas of M sets
@@ -197,7 +197,7 @@ def batch_embeddings(
     "What the tables give for a batch of rows."
     return model.embedding(x).unflatten(0, (model.replicas, -1)).transpose(2, 3)
 
-# %% ../nbs/04_overfitting.ipynb #0000002f
+# %% ../nbs/04_overfitting.ipynb #00000034
 def _spectra(
     stacks: list[Tensor], # matrices (R, M, n, k), such as one stack per field
 ) -> dict[str, list]:     # per replica, means over sets and stacks
