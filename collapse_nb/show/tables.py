@@ -165,7 +165,8 @@ def findings_table(
                           "95 % interval": ["–" if a == "–" else f"{a} … {b}" for a, b in zip(low, high, strict=True)],
                           "p": found["p"].map(_p), "paper": found["paper"].fillna("").replace("", "–"), "verdict": found["verdict"]})
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return Shown(frame, "95 % intervals over seeds, unless the text says otherwise; p is Holm’s, but for a primary first claim. Controls are ours.")
+    caption = "95 % intervals over seeds, unless the text says otherwise; p by Holm’s rule, but for a primary claim. Controls are ours."
+    return Shown(frame, caption)
 
 # %% ../../nbs/show/tables.ipynb #00000023
 def read_table(
