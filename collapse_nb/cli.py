@@ -78,14 +78,30 @@ Source_ = Annotated[str, typer.Option(help="Raw file (CSV, TSV, Parquet; gzip to
 Device_ = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
 
+# %% ../nbs/cli.ipynb #z
+def _fetched(card: str, folder: Path | None) -> Path:
+    "Where the raw files of a card lie, once they are here."
+    from collapse_nb.data.cards import load_card
+    from collapse_nb.data.fetch import fetch
+    from collapse_nb.data.source import home
+    said = load_card(card)
+    source = fetch(said, folder or home() / "data" / "raw" / said.name)
+    console.print(f"{said.name} is in {source}" + f"; terms: {said.licence}" * bool(said.licence))
+    console.print(f"Encode it with: collapse encode {card} --source {source} --out data/encoded/{said.name}")
+    return source
+
 # %% ../nbs/cli.ipynb #0000000b
 @app.command(epilog="Example: collapse encode hflights --source hflights.csv.gz --out data/encoded/hflights")
 def encode(
     card: Card_,
-    source: Annotated[Path, typer.Option(help="Raw file: CSV, TSV or Parquet, plain or gzip.")],
-    out: Annotated[Path, typer.Option(help="Folder for the encoded data; it appears whole or not at all.")],
+    source: Annotated[Path | None, typer.Option(help="Raw file: CSV, TSV, Parquet; gzip too. Or a folder of several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download the raw files first, where they are open to all.")] = False,
 ) -> None:
     "Turn a raw table into encoded data, by its card."
+    if fetch: source = _fetched(card, source)
+    if fetch and not out: return
+    if not (source and out): raise InputError("Missing option --source or --out: name the raw file and the folder to make.")
     from collapse_nb.data.cards import load_card
     from collapse_nb.data.encode import encode as encode_file
     data = encode_file(load_card(card), source, out)
