@@ -83,9 +83,8 @@ def _fetched(card: str, folder: Path | None) -> Path:
     "Where the raw files of a card lie, once they are here."
     from collapse_nb.data.cards import load_card
     from collapse_nb.data.fetch import fetch
-    from collapse_nb.data.source import home
     said = load_card(card)
-    source = fetch(said, folder or home() / "data" / "raw" / said.name)
+    source = fetch(said, folder or Path("data/raw") / said.name)
     console.print(f"{said.name} is in {source}" + f"; terms: {said.licence}" * bool(said.licence))
     console.print(f"Encode it with: collapse encode {card} --source {source} --out data/encoded/{said.name}")
     return source

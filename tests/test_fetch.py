@@ -2,7 +2,6 @@
 import hashlib
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -126,7 +125,8 @@ def test_without_a_length(tmp_path, server):
     server.says_length = False
     assert fetch(card(server), tmp_path).read_bytes() == CONTENT
     server.sends = 1000  # nobody can tell that this is not all, but the size in the card
-    with pytest.raises(InputError, match=r"size 1000 where its card says 300000"): fetch(card(server, size=len(CONTENT)), tmp_path / "other")
+    with pytest.raises(InputError, match=r"size 1000 where its card says 300000"):
+        fetch(card(server, size=len(CONTENT)), tmp_path / "other")
 
 
 @pytest.mark.parametrize("known", [{"size": 5}, {"md5": "0" * 32}, {"sha256": "0" * 64}])
@@ -157,17 +157,6 @@ def test_connection_refused(tmp_path, server):
     server.shutdown(), server.server_close()
     with pytest.raises(InputError, match=r"Connection refused.*try again later"): fetch(mine, tmp_path, pause_s=0)
     assert os.listdir(tmp_path) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs privileges")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 def test_full_disk(server, small_disk):
@@ -219,7 +208,6 @@ def test_no_archive(tmp_path, server):
 
 
 def test_how_to_get_the_rest(tmp_path):
-    for name, said in ("criteo", "sign the terms"), ("avazu", "accept the rules"), ("synthetic", "cannot be fetched"):
-        done = collapse(tmp_path, "encode", name, "--fetch", "--source", "raw")
-        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    done = collapse(tmp_path, "encode", "criteo", "--fetch", "--source", "raw")
+    assert done.returncode == 2 and "sign the terms" in done.stderr and "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []

@@ -94,6 +94,7 @@ def _receive(url: str, part: Path) -> None:
     if total and part.stat().st_size < total: raise http.client.IncompleteRead(b"", total - part.stat().st_size)
 
 # %% ../../nbs/data/fetch.ipynb #0000000f
+_BREAKS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 def _why(err: Exception) -> str:
@@ -118,7 +119,7 @@ def _attempts(download: Download, part: Path, pause_s: float) -> None:
     left, had = TRIES, 0
     while True:
         try: return _receive(download.url, part)
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as err: failed = err
+        except _BREAKS as err: failed = err
         if isinstance(failed, urllib.error.HTTPError): failed.close()
         if sentence := _gone(failed, download): raise sentence from None
         if getattr(failed, "code", 0) == 416: # nothing is left to ask for, or it is longer than the file: then begin anew
