@@ -38,6 +38,7 @@ def _record(folder: Path) -> dict:
     except (FileNotFoundError, ValueError): return {}
     return said if isinstance(said, dict) else {}
 
+# %% ../../nbs/data/fetch.ipynb #00000008
 def _expected(download: Download, folder: Path) -> tuple[dict, str]:
     "Size and checksums that a file must have, and who says so."
     known = {k: v for k in ("size", "md5", "sha256") if (v := getattr(download, k))}
@@ -46,7 +47,7 @@ def _expected(download: Download, folder: Path) -> tuple[dict, str]:
     if said.get("url") != download.url: return {}, ""
     return {k: said[k] for k in ("size", "sha256")}, "fetched.json has from the first time"
 
-# %% ../../nbs/data/fetch.ipynb #00000008
+# %% ../../nbs/data/fetch.ipynb #0000000a
 def _compare(path: Path, download: Download, folder: Path) -> dict:
     "Size and checksums of a file, refused where they are not the expected ones."
     sums, (expected, who) = _sums(path), _expected(download, folder)
@@ -54,7 +55,7 @@ def _compare(path: Path, download: Download, folder: Path) -> dict:
     if wrong: raise InputError(f"{download.file} has the {wrong[0]}: it was changed, there or on the way; look at its source first.")
     return sums
 
-# %% ../../nbs/data/fetch.ipynb #0000000b
+# %% ../../nbs/data/fetch.ipynb #0000000d
 AGENT, BLOCK, PATIENCE_S, TRIES = "collapse_nb", 1 << 20, 30, 5 # who asks; bytes at a time; silence allowed; attempts
 
 def _request(url: str, start: int, validator: str) -> urllib.request.Request:
@@ -62,12 +63,13 @@ def _request(url: str, start: int, validator: str) -> urllib.request.Request:
     rest = {"Range": f"bytes={start}-", "If-Range": validator} if start and validator else {}
     return urllib.request.Request(url, headers={"User-Agent": AGENT, "Accept-Encoding": "identity"} | rest)
 
+# %% ../../nbs/data/fetch.ipynb #0000000e
 def _validator(answer) -> str:
     "What identifies this state of the file: a strong ETag, or the time of its last change."
     tag = answer.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
-# %% ../../nbs/data/fetch.ipynb #0000000c
+# %% ../../nbs/data/fetch.ipynb #00000010
 def _start(answer, part: Path) -> tuple[int, int]:
     "The byte an answer begins at, and the size of the whole file; 0 where it is not said."
     length = int(answer.headers.get("Content-Length") or 0)
@@ -77,7 +79,7 @@ def _start(answer, part: Path) -> tuple[int, int]:
     if not begin.isdigit() or int(begin) != part.stat().st_size: raise http.client.HTTPException("a range that was not asked for")
     return int(begin), int(total) if total.isdigit() else int(begin) + length
 
-# %% ../../nbs/data/fetch.ipynb #0000000d
+# %% ../../nbs/data/fetch.ipynb #00000011
 def _receive(url: str, part: Path) -> None:
     "One attempt: append what is missing; an OSError or HTTPException when the line breaks."
     note = part.with_name(part.name + ".from")
@@ -93,27 +95,27 @@ def _receive(url: str, part: Path) -> None:
                 bar.update(len(block))
     if total and part.stat().st_size < total: raise http.client.IncompleteRead(b"", total - part.stat().st_size)
 
-# %% ../../nbs/data/fetch.ipynb #0000000f
+# %% ../../nbs/data/fetch.ipynb #00000013
 _BREAKS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 def _why(err: Exception) -> str:
     "What an attempt failed of, in a few words."
-    reason = getattr(err, "reason", err)
     if isinstance(err, urllib.error.HTTPError): return f"the server answers {err.code} {err.reason}"
-    if isinstance(reason, TimeoutError): return f"nothing came for {PATIENCE_S} seconds"
+    if isinstance(reason := getattr(err, "reason", err), TimeoutError): return f"nothing came for {PATIENCE_S} seconds"
     if isinstance(err, http.client.IncompleteRead): return "the connection broke off"
     return str(getattr(reason, "strerror", None) or reason) or type(err).__name__
 
+# %% ../../nbs/data/fetch.ipynb #00000014
 def _gone(err: Exception, download: Download) -> InputError | None:
     "The sentence for an error that another attempt will not mend."
     if isinstance(err, urllib.error.HTTPError) and err.code not in _PASSING | {416}:
         return InputError(f"{download.url} cannot be fetched, {_why(err)}: it may have moved; see its source.")
     if isinstance(getattr(err, "reason", None), ssl.SSLCertVerificationError):
-        return InputError(f"{download.url} cannot be trusted ({err.reason.verify_message}): check the clock and the network's certificates.")
+        return InputError(f"{download.url} cannot be trusted ({err.reason.verify_message}): check the clock and the certificates.")
     return None
 
-# %% ../../nbs/data/fetch.ipynb #00000010
+# %% ../../nbs/data/fetch.ipynb #00000016
 def _attempts(download: Download, part: Path, pause_s: float) -> None:
     "Attempts until the file is whole; those that bring something do not count."
     left, had = TRIES, 0
@@ -132,7 +134,7 @@ def _attempts(download: Download, part: Path, pause_s: float) -> None:
             raise InputError(f"{download.url} cannot be fetched ({_why(failed)}): try again later; {had:,} bytes are kept.")
         time.sleep(pause_s)
 
-# %% ../../nbs/data/fetch.ipynb #00000012
+# %% ../../nbs/data/fetch.ipynb #00000018
 def _unpack(archive: Path, download: Download, folder: Path) -> None:
     "Take the wanted members out of a zip archive, each whole or not at all."
     try:
@@ -146,7 +148,7 @@ def _unpack(archive: Path, download: Download, folder: Path) -> None:
     except (zipfile.BadZipFile, KeyError) as err:
         raise InputError(f"{archive} is not the archive that was expected ({err}): remove it and fetch it again.") from None
 
-# %% ../../nbs/data/fetch.ipynb #00000013
+# %% ../../nbs/data/fetch.ipynb #00000019
 def fetch_file(
     download: Download,  # what and from where
     folder: Path,        # where to
@@ -168,7 +170,7 @@ def fetch_file(
     (folder / "fetched.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     return target
 
-# %% ../../nbs/data/fetch.ipynb #00000014
+# %% ../../nbs/data/fetch.ipynb #0000001a
 def fetch(
     card: Card | str | Path, # a card, its name or its path
     folder: str | Path,      # where to; made if needed

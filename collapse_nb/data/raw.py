@@ -9,7 +9,7 @@ __all__ = ['CHUNK', 'EMPTY', 'RATE', 'EFFECTS', 'PAIRS', 'ALPHA', 'BETA', 'raw_r
 # %% ../../nbs/data/raw.ipynb #00000002
 import gzip
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -29,6 +29,7 @@ CHUNK, EMPTY = 1 << 14, np.uint32(0xFFFFFFFF) # rows that share one stream of ra
 
 def _rng(seed: int, *stream: int) -> np.random.Generator: return np.random.default_rng([seed, *stream])
 
+# %% ../../nbs/data/raw.ipynb #00000006
 def raw_ranks(
     fields: tuple[RawField, ...], # F columns
     rng: np.random.Generator,     # source of randomness
@@ -46,11 +47,11 @@ def raw_ranks(
         drawn.append(k)
     return drawn
 
-# %% ../../nbs/data/raw.ipynb #00000008
+# %% ../../nbs/data/raw.ipynb #00000009
 RATE = {"criteo": .2562, "avazu": .1698} # share of clicks
 EFFECTS, PAIRS, ALPHA, BETA = 1024, 40, 1., 1.6 # effects per field; pairs of fields; sizes of effects
 
-# %% ../../nbs/data/raw.ipynb #00000009
+# %% ../../nbs/data/raw.ipynb #0000000a
 @dataclass(frozen=True)
 class RawTruth:
     "What a seed decides once: the effects of values, and their names."
@@ -72,7 +73,7 @@ class RawTruth:
             total += s[:, 0] * t[:, 0] + s[:, 1] * t[:, 1]
         return total
 
-# %% ../../nbs/data/raw.ipynb #0000000a
+# %% ../../nbs/data/raw.ipynb #0000000b
 @lru_cache(maxsize=2)
 def raw_truth(
     format: str, # "criteo" or "avazu"
@@ -94,12 +95,13 @@ def raw_truth(
     b = brentq(lambda b: expit(logits + b).mean() - RATE[format], -30, 30)
     return replace(free, intercept=b)
 
-# %% ../../nbs/data/raw.ipynb #0000000d
+# %% ../../nbs/data/raw.ipynb #0000000e
 _HEX = np.frombuffer("".join(f"{i:04x}" for i in range(1 << 16)).encode(), "<u4").astype(np.uint64)
 _FULL = np.frombuffer("".join(f"{i:04d}" for i in range(10_000)).encode(), "<u4").astype(np.uint64)
 _SHORT = np.frombuffer(b"".join(str(i).encode().ljust(4, b"\0") for i in range(10_000)), "<u4").astype(np.uint64)
 _32 = np.uint64(32)
 
+# %% ../../nbs/data/raw.ipynb #0000000f
 def hex_words(
     k: np.ndarray,   # (b,) uint32
     salt: np.uint32, # of the field
@@ -112,7 +114,7 @@ def hex_words(
     h ^= h >> np.uint32(16)
     return _HEX[h >> np.uint32(16)] | _HEX[h & np.uint32(0xFFFF)] << _32
 
-# %% ../../nbs/data/raw.ipynb #0000000e
+# %% ../../nbs/data/raw.ipynb #00000010
 def digit_words(
     v: np.ndarray, # (b,) integers from -9 to 99,999,999
 ) -> np.ndarray:   # (b,) uint64, up to eight characters each, zero bytes elsewhere
@@ -122,17 +124,19 @@ def digit_words(
     if len(long := np.flatnonzero(size > 9999)): words[long] = _SHORT[size[long] // 10_000] | _FULL[size[long] % 10_000] << _32
     return np.where(v < 0, ord("-") | words << np.uint64(8), words) if (v < 0).any() else words
 
+# %% ../../nbs/data/raw.ipynb #00000011
 def _all_digits(v: np.ndarray) -> np.ndarray:
     "Eight decimal digits, zeros in front."
     return _FULL[v // 10_000] | _FULL[v % 10_000] << _32
 
-# %% ../../nbs/data/raw.ipynb #00000010
+# %% ../../nbs/data/raw.ipynb #00000013
 def _codes(field: RawField) -> np.ndarray:
     "The number of every rank of a field of codes, its default in front."
     if ":" in field.counts: return np.array([int(word.split(":")[0]) for word in field.counts.split()])
     codes = field.low + np.arange(field.size) * 7919 % field.span # 7919 is prime and divides no span, so no code occurs twice
     return np.append(-1, codes) if field.default else codes
 
+# %% ../../nbs/data/raw.ipynb #00000014
 def cell_words(
     field: RawField, # a column
     k: np.ndarray,   # (b,) uint32 ranks
@@ -144,7 +148,7 @@ def cell_words(
     else: words = digit_words(np.where(k == EMPTY, 0, k).astype(np.int32) + field.low)
     return np.where(k == EMPTY, np.uint64(0), words) if field.missing else words
 
-# %% ../../nbs/data/raw.ipynb #00000013
+# %% ../../nbs/data/raw.ipynb #00000017
 _HOURS = np.array([14102100 + 100 * day + hour for day in range(10) for hour in range(24)])
 _BUSY = np.cumsum(np.exp(.9 * np.sin((_HOURS % 100 - 5) * np.pi / 12)))
 
@@ -152,10 +156,11 @@ def _hours(start: int, rows: int, total: int) -> np.ndarray:
     "YYMMDDHH of the rows from `start` on."
     return _HOURS[np.searchsorted(_BUSY / _BUSY[-1], np.minimum(np.arange(start, start + rows) + .5, total - .5) / total)]
 
-# %% ../../nbs/data/raw.ipynb #00000014
+# %% ../../nbs/data/raw.ipynb #00000018
 _HEAD = {"criteo": ["click"], "avazu": ["id0", "id1", "id2", ",", "click", ",", "hour"]}
 _MARK = {"criteo": "\t", "avazu": ","}
 
+# %% ../../nbs/data/raw.ipynb #00000019
 def _sheet(format: str) -> np.ndarray:
     "A chunk of rows with nothing but separators in them."
     size, columns = {"click": "u1", "id0": "<u4"}, list(_HEAD[format])
@@ -166,7 +171,7 @@ def _sheet(format: str) -> np.ndarray:
         if name[0] in ",\t\n": sheet[name] = ord(name[0])
     return sheet
 
-# %% ../../nbs/data/raw.ipynb #00000015
+# %% ../../nbs/data/raw.ipynb #0000001a
 def _fill(sheet: np.ndarray, truth: RawTruth, rng: np.random.Generator, hours: np.ndarray | None) -> None:
     "Write the cells of a chunk."
     ranks = raw_ranks(truth.fields, rng, len(sheet))
@@ -178,7 +183,7 @@ def _fill(sheet: np.ndarray, truth: RawTruth, rng: np.random.Generator, hours: n
     sheet["id1"], sheet["id2"] = _all_digits(number // 10**8 % 10**8), _all_digits(number % 10**8)
     sheet["hour"] = digit_words(hours)
 
-# %% ../../nbs/data/raw.ipynb #00000016
+# %% ../../nbs/data/raw.ipynb #0000001b
 def raw_blocks(
     format: str,       # "criteo" or "avazu"
     rows: int,         # n
@@ -195,15 +200,13 @@ def raw_blocks(
         text = sheet[:rows - start].view(np.uint8)
         yield text[text != 0].tobytes()
 
-# %% ../../nbs/data/raw.ipynb #0000001a
+# %% ../../nbs/data/raw.ipynb #0000001f
 @contextmanager
 def _packed(path: Path, gz: bool):
     "A binary file to write, through gzip if so wanted; the same rows give the same bytes."
-    with open(path, "wb") as raw:
-        if not gz: yield raw
-        else:
-            with gzip.GzipFile("", "wb", 1, raw, mtime=0) as file: yield file
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) if gz else nullcontext(raw) as file: yield file
 
+# %% ../../nbs/data/raw.ipynb #00000020
 def write_raw(
     format: str,     # "criteo" or "avazu"
     rows: int,       # n
