@@ -113,6 +113,10 @@ def _whole(card: "Card") -> "Card":
             raise InputError(f"the card {card.name!r} names the {what}s {twice} twice: give every {what} its own name.")
     if not all(f > 0 for f in card.split) or abs(sum(card.split) - 1) > 1e-9:
         raise InputError(f"the split {list(card.split)} of card {card.name!r} must be three positive fractions that sum to 1.")
+    if card.format == "libfm" and len(card.columns) < 2:
+        raise InputError(f"the card {card.name!r} needs the columns of a line, the label first: write columns = [\"label\", ...].")
+    if card.format == "movielens" and len(card.files) != 3:
+        raise InputError(f"the card {card.name!r} needs its three files: write files = [\"ratings.dat\", \"users.dat\", \"movies.dat\"].")
     parse(card.where)
     refuse_leaks(card, card.columns)
     return card
