@@ -48,8 +48,10 @@ results: $(VENV)/ok
 	$(BIN)/python docs/figures.py
 figures: $(VENV)/ok
 	$(BIN)/python docs/figures.py
+# the settings of docs/lab come before the user's own, and .venv's kernel before one of the same name elsewhere
+LAB = JUPYTER_CONFIG_PATH="$(CURDIR)/docs/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" JUPYTER_PREFER_ENV_PATH=1
 lab: $(VENV)/ok
-	$(BIN)/jupyter lab nbs
+	$(LAB) $(BIN)/jupyter lab $(P)
 readme: $(VENV)/ok
 	$(BIN)/python docs/readme.py
 bench: $(VENV)/ok
