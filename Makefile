@@ -3,6 +3,7 @@
 #   make test                             every notebook as a test, then the tests that cross notebooks
 #   make results                          the full runs behind every figure and verdict, made or resumed: hours on two cores
 #   make figures                          redraws figures/ from data/results
+#   make lab                              JupyterLab on the list of notebooks; P="--no-browser --port 8889 ..." passes options on
 #   make sweep TORCH=cu130                the same on a GPU: TORCH names the PyTorch wheel index (cpu, cu126, cu130, ...);
 #                                         once given it is remembered, and another one replaces the build of torch
 PYTHON ?= python3

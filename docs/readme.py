@@ -78,7 +78,7 @@ START = """
 
 These notebooks are a paper, running: *On the Embedding Collapse When Scaling up Recommendation Models* (Guo et al., ICML 2024).
 
-Open one below, then *Run ▸ Run All Cells*. Each of the paper's takes less than a minute on two CPU cores and trains at a reduced
+Open one below, then *Run ▸ Run All Cells*. Each of the paper's takes about a minute or less on two CPU cores and trains at a reduced
 size, called *smoke size* where it shows; figures and verdicts of the full runs are in it before anything is run. Long cells show how far
 they are and how long it will take. Point at a mark in a chart to read its numbers.
 

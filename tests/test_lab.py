@@ -86,22 +86,34 @@ def opened(page):
     return page
 
 
+PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent)"
+
+
 def run_all(page):
     "Run ▸ Run All Cells, and what the page says once every cell has run."
-    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
-    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
-    prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent)"
-    page.wait_for_function(f"{prompts}.some(t => /[*1]/.test(t))")
+    def started():
+        page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+        # while the notebook is still on its way to the front, the entry is there but does nothing
+        entry = page.locator(".lm-Menu-item:not(.lm-mod-disabled) .lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$"))
+        if not entry.count(): return page.keyboard.press("Escape")
+        entry.click()
+        return wait_for(lambda: page.evaluate(f"{PROMPTS}.some(t => /[*1]/.test(t))"), 10)
+    assert wait_for(started, 60), "no cell started"
     idle = "document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status == 'idle'"
-    page.wait_for_function(f"{idle} && !{prompts}.some(t => t.includes('*'))", timeout=400 * SECOND)
+    page.wait_for_function(f"{idle} && !{PROMPTS}.some(t => t.includes('*'))", timeout=400 * SECOND)
 
 
 def saved(page, file):
     "The notebook's code cells as Ctrl+S leaves them in the file."
     before = file.stat().st_mtime_ns
+
+    def whole():
+        try: return file.stat().st_mtime_ns != before and nbformat.read(file, as_version=4)
+        except nbformat.reader.NotJSONError: return None # half written
     page.keyboard.press("Control+s")
-    assert wait_for(lambda: file.stat().st_mtime_ns != before, 30)
-    return [c for c in nbformat.read(file, as_version=4).cells if c.cell_type == "code"]
+    written = wait_for(whole, 30)
+    assert written, f"{file.name} was not saved"
+    return [c for c in written.cells if c.cell_type == "code"]
 
 
 def charts(cells): return sum(VEGA in output.get("data", {}) for cell in cells for output in cell.outputs)
