@@ -26,7 +26,7 @@ def wait_for(what, seconds, still=lambda: True):
     end = time.monotonic() + seconds
     while time.monotonic() < end and still():
         if found := what(): return found
-        time.sleep(.2)
+        time.sleep(.1)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e 
 def run_all(page):
     "Run ▸ Run All Cells, and what the page says once every cell has run."
     def started():
+        assert not (dialog := page.locator(".jp-Dialog")).count(), dialog.inner_text()
         page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
         # while the notebook is still on its way to the front, the entry is there but does nothing
         entry = page.locator(".lm-Menu-item:not(.lm-mod-disabled) .lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$"))
@@ -126,7 +127,7 @@ def images_loaded(page):
     page.wait_for_function("[...document.querySelectorAll('.jp-Notebook img')].every(i => i.complete && i.naturalWidth)")
 
 
-# where a canvas has colour, at most 80 places over all of it, in the page's pixels
+# where a canvas has colour, at most 30 places over all of it, in the page's pixels
 COLOURED = """canvas => {
     const {width, height} = canvas, {data} = canvas.getContext('2d').getImageData(0, 0, width, height), found = []
     for (let i = 0; i < data.length; i += 4) {
@@ -134,17 +135,17 @@ COLOURED = """canvas => {
         if (data[i + 3] && Math.max(...rgb) - Math.min(...rgb) > 60) found.push(i / 4)
     }
     const zoom = canvas.getBoundingClientRect().width / width
-    return found.filter((_, n) => n % Math.ceil(found.length / 80) == 0).map(i => [i % width * zoom, Math.floor(i / width) * zoom])
+    return found.filter((_, n) => n % Math.ceil(found.length / 30) == 0).map(i => [i % width * zoom, Math.floor(i / width) * zoom])
 }"""
 
 
 def answers(page):
-    "Whether some mark of the first chart shows its numbers when pointed at."
-    chart = page.locator(".vega-embed canvas").first
-    chart.scroll_into_view_if_needed()
-    for x, y in chart.evaluate(COLOURED):
-        chart.hover(position={"x": x, "y": y}, force=True)
-        if page.locator("#vg-tooltip-element.visible").count(): return True
+    "Whether some mark of a chart shows its numbers when pointed at."
+    for chart in page.locator(".vega-embed canvas").all():
+        chart.scroll_into_view_if_needed()
+        for x, y in chart.evaluate(COLOURED):
+            chart.hover(position={"x": x, "y": y}, force=True)
+            if wait_for(lambda: page.locator("#vg-tooltip-element.visible").count(), .3): return True
     return False
 
 
