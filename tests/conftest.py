@@ -1,8 +1,15 @@
-"Fixtures that several test modules use."
+"Fixtures that several test files share."
 import shutil
 import subprocess
 
 import pytest
+from browser import chromium
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "A headless Chromium, closed when the test file is done."
+    with chromium() as found: yield found
 
 
 @pytest.fixture
