@@ -38,7 +38,7 @@ def enable() -> None:
 COLOURS = {"SE": "#0072B2", "ME": "#D55E00", "base": "#555555"}
 VERDICTS = {"holds": ("ME is better", COLOURS["ME"]), "does not hold": ("SE is better", COLOURS["SE"]),
             "cannot tell": ("cannot tell", "#888888")}
-INK = "#000" # said of every text, on the white ground: the dark theme of JupyterLab would make them white
+INK = "#000" # of every text: the dark theme of JupyterLab makes it white, on the white ground of our charts
 SHAPES = {"SE": "circle", "ME": "square", "base": "diamond"}
 
 def styled(
@@ -49,12 +49,11 @@ def styled(
     "The house style, with titles wrapped to 600 px."
     head = alt.TitleParams(text=textwrap.wrap(title, 80), fontSize=14, anchor="start", frame="bounds", offset=12,
                            color=INK, subtitle=subtitle, subtitleFontSize=11, subtitleColor="#444444", subtitlePadding=6)
-    return (chart.properties(title=head, background="white").configure_view(stroke=None)
-            .configure_axis(labelFontSize=11, titleFontSize=11, titleFontWeight="normal", labelColor=INK, titleColor=INK,
-                            gridColor="#E8E8E8", domainColor="#888888", tickColor="#888")
-            .configure_header(labelColor=INK, titleColor=INK)
-            .configure_legend(labelFontSize=11, titleFontSize=11, labelColor=INK, titleColor=INK, orient="bottom", title=None,
-                              symbolStrokeWidth=2))
+    text = {"guide-label": {"fill": INK}, "guide-title": {"fill": INK}}
+    return (chart.properties(title=head, background="white").configure(style=text).configure_view(stroke=None)
+            .configure_axis(labelFontSize=11, titleFontSize=11, titleFontWeight="normal", gridColor="#E8E8E8",
+                            domainColor="#888888", tickColor="#888")
+            .configure_legend(labelFontSize=11, titleFontSize=11, orient="bottom", title=None, symbolStrokeWidth=2))
 
 # %% ../../nbs/show/charts.ipynb #0000000a
 def _range(
