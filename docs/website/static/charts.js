@@ -1,0 +1,86 @@
+// Charts that load when they come near the window, follow the theme, and need no other host.
+(() => {
+  const root = new URL("../", document.currentScript.src), waiting = {};
+  const load = src => waiting[src] ??= new Promise((done, failed) => {
+    const script = Object.assign(document.createElement("script"), { src, onload: done, onerror: failed });
+    document.head.append(script);
+  });
+
+  const dark = () => {
+    const chosen = document.body.dataset.theme;
+    return chosen === "dark" || (chosen !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+  };
+
+  // On dark, greys change places; colours stay. What is written on a coloured cell (a conditional colour) stays too.
+  const grey = /^#([0-9a-f]{2})\1\1$/i, named = { white: "#ffffff", black: "#000000" };
+  const mirrored = value => {
+    if (typeof value === "string") {
+      const hex = grey.exec(named[value] ?? value);
+      if (!hex) return value;
+      const shade = Math.round(0x16 + (255 - parseInt(hex[1], 16)) * (0xec - 0x16) / 255).toString(16).padStart(2, "0");
+      return `#${shade}${shade}${shade}`;
+    }
+    if (Array.isArray(value)) return value.map(mirrored);
+    if (!value || typeof value !== "object" || value.condition) return value;
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, ["data", "datasets"].includes(k) ? v : mirrored(v)]));
+  };
+  const ink = { title: "#ececec", axis: "#cfcfcf", legend: "#cfcfcf" };
+  const themed = spec => {
+    if (!dark()) return { ...spec, background: "transparent" };
+    const made = mirrored(spec), config = made.config ?? {};
+    return { ...made, background: "transparent", config: { ...config,
+      axis: { labelColor: ink.axis, titleColor: ink.axis, tickColor: "#888888", ...config.axis },
+      legend: { labelColor: ink.legend, titleColor: ink.legend, ...config.legend },
+      title: { color: ink.title, subtitleColor: ink.axis, ...config.title },
+      header: { labelColor: ink.axis, titleColor: ink.axis, ...config.header },
+      text: { color: ink.title, ...config.text } } };
+  };
+
+  const shown = new Map();
+  async function draw(element, spec) {
+    await load(new URL("_static/vega.js", root).href);
+    shown.set(element, spec);
+    const keep = Object.assign(document.createElement("div"), { className: "drawing" });
+    const options = { actions: false, renderer: "svg", tooltip: { theme: dark() ? "dark" : "light" } };
+    const result = await vegaEmbed(keep, themed(spec), options);
+    const svg = keep.querySelector("svg");
+    if (svg) svg.style.cssText = "max-width:100%;height:auto;min-width:" + Math.min(480, svg.getAttribute("width")) + "px";
+    element.replaceChildren(keep);
+    element.dataset.drawn = dark() ? "dark" : "light";
+    return result;
+  }
+  const picture = element => {
+    element.innerHTML = element.querySelector("noscript")?.textContent ?? "";
+  };
+  async function start(element) {
+    try {
+      await load(new URL(element.dataset.src, document.baseURI).href);
+      await draw(element, window.charts[element.dataset.chart]);
+    } catch (error) {
+      console.error(error);
+      picture(element);
+    }
+  }
+  window.drawChart = draw;
+
+  const near = new IntersectionObserver(entries => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) { near.unobserve(target); start(target); }
+  }, { rootMargin: "300px" });
+  document.querySelectorAll(".canvas[data-chart]").forEach(element => near.observe(element));
+
+  const retheme = () => shown.forEach((spec, element) => {
+    if (element.dataset.drawn !== (dark() ? "dark" : "light")) draw(element, spec);
+  });
+  new MutationObserver(retheme).observe(document.body, { attributeFilter: ["data-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
+  addEventListener("beforeprint", () => document.querySelectorAll(".canvas[data-chart]:not([data-drawn])").forEach(start));
+
+  // what scrolls sideways can be scrolled with the keyboard
+  document.querySelectorAll("div.highlight pre, .table-wrapper, mjx-container[display]").forEach(box => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  });
+  // the front page's first command names the host that the page came from
+  const host = document.querySelector("[data-host]");
+  if (host && location.protocol.startsWith("http")) host.textContent = new URL(".", location.href).href.replace(/\/$/, "");
+  else if (host) document.getElementById("from-file").hidden = false;
+})();
