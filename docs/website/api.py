@@ -21,7 +21,7 @@ class Source(NamedTuple):
 def parse(text: str) -> Source:
     "Parses a module and keeps its comments, which document its parameters."
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return Source(ast.parse(text), {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT})
+    return Source(Unquoted().visit(ast.parse(text)), {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT})
 
 
 def escaped(text: str) -> str:
@@ -41,10 +41,22 @@ def parameters(node: ast.FunctionDef, notes: dict[int, str]) -> list[tuple[str, 
     a, ends = node.args, {}
     given = [*zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1], strict=False), *zip(a.kwonlyargs, a.kw_defaults, strict=True)]
     for arg, default in given: ends[arg.arg] = default.end_lineno if default else None
-    return [(arg.arg, notes.get(ends.get(arg.arg) or arg.end_lineno, "")) for arg in arguments(node)]
+    kind = lambda arg: f"`{ast.unparse(arg.annotation)}`" if arg.annotation else ""
+    return [(arg.arg, notes.get(ends.get(arg.arg) or arg.end_lineno) or kind(arg)) for arg in arguments(node)]
 
 def returned(node: ast.FunctionDef, notes: dict[int, str]) -> str:
     return notes.get(node.returns.end_lineno, "") if node.returns else ""
+
+class Unquoted(ast.NodeTransformer):
+    "Annotations that name a class not yet made, without their quotes."
+    def opened(self, said: ast.expr | None) -> ast.expr | None:
+        return ast.parse(said.value, mode="eval").body if isinstance(said, ast.Constant) and isinstance(said.value, str) else said
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = self.opened(node.annotation)
+        return node
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = self.opened(node.returns)
+        return self.generic_visit(node)
 
 def signature(node: ast.FunctionDef, method: bool = False) -> str:
     "The signature on one line; a method's without self."
@@ -83,7 +95,7 @@ def function(node: ast.FunctionDef, notes: dict[int, str], source: str = "", met
     if kind == "property":
         options = (f"type: {ast.unparse(node.returns)}",) if node.returns else ()
         return entry(kind, node.name, body, 1, options)
-    return entry(kind, node.name + signature(node, method), [*body, *([source, ""] if source else [])], int(method), options)
+    return entry(kind, node.name + signature(node, method), [*body, *(["", source, ""] if source else [])], int(method), options)
 
 
 def record(node: ast.ClassDef, notes: dict[int, str]) -> tuple[str, list[tuple[str, str]]]:

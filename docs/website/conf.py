@@ -6,12 +6,13 @@ myst_enable_extensions = ["dollarmath", "amsmath", "attrs_inline", "colon_fence"
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"] # a notebook's cells may open at any depth
-smartquotes = False # prose names options such as --help
+smartquotes_action = "D" # the dash behind a parameter
 add_module_names = False
 maximum_signature_line_length = 88
 html_theme = "furo"
 html_title = project
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("charts.js", {"defer": "defer"})]
 html_show_sourcelink = False
@@ -22,7 +23,7 @@ mathjax_options = {"defer": "defer"}
 mathjax3_config = {"options": {"enableMenu": False}}
 # bright enough on dark, dark enough on light for WCAG AA
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#00568a", "color-brand-content": "#00568a", "color-brand-visited": "#6b3fa0"},
-    "dark_css_variables": {"color-brand-primary": "#7cc4f5", "color-brand-content": "#7cc4f5", "color-brand-visited": "#c9a6f0"},
+    "light_css_variables": {"color-brand-primary": "#00568a", "color-brand-content": "#00568a", "color-brand-visited": "#6b3fa0", "color-api-name": "#00568a", "color-api-pre-name": "#00568a"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4f5", "color-brand-content": "#7cc4f5", "color-brand-visited": "#c9a6f0", "color-api-name": "#7cc4f5", "color-api-pre-name": "#7cc4f5"},
 }
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"

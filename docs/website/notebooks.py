@@ -140,9 +140,11 @@ class Page:
         blocks = []
         for cell in read(self.file)["cells"]:
             source = text(cell["source"])
-            if cell["cell_type"] == "markdown": blocks.append(self.prose(source))
+            if cell["cell_type"] == "markdown":
+                blocks.append(self.prose(re.sub(r"^# ", "## ", source) if blocks else source)) # a page has one title
             elif cell["cell_type"] == "code" and (code := self.code(source)):
                 blocks += [code, *(f":::{{container}} output\n{self.output(out)}\n:::" for out in cell["outputs"])]
+        if self.name == "guide": blocks[0] = "# Guide"
         blocks[0] += f"\n\n{self.kin()}"
         return "\n\n".join(blocks) + "\n"
 

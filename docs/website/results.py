@@ -68,13 +68,20 @@ def scaling(dataset: str) -> list[str]:
     said = [f"{shown(readable(t.frame), name)}\n\n*{t.caption}*" for t, name in zip(parts, ("Table 1", "ME − SE"), strict=True)]
     return ["### Table 1", said[0], "### ME − SE", said[1], rows(f"runs-{dataset}", f"table1-{dataset}", f"differences-{dataset}")]
 
+def claims_table(claims: pd.DataFrame) -> tables.Shown:
+    "The findings of a notebook; what was counted has no interval to show."
+    if claims["value"].notna().all() and (claims["low"] == claims["high"]).all():
+        plain = claims[["claim", "where", "value", "paper", "verdict"]].rename(columns={"value": "ours"})
+        return tables.Shown(plain.assign(ours=plain["ours"].map("{:,.10g}".format)), "Counted, so without intervals.")
+    return tables.findings_table(claims if "p" in claims else claims.assign(p=float("nan"))) # older tables have no p
+
 def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
     "What one notebook found on one dataset."
     notebook, claims, drawn = numbered(number), found(number, dataset), figures(number, dataset)
     if notebook is None or (claims is None and not drawn): return []
     said = [f"## {number} {title(notebook)}", f"From [the notebook](/{docname(notebook)}.md)."]
     if claims is not None:
-        listing = tables.findings_table(claims if "p" in claims else claims.assign(p=float("nan"))) # older tables have no p
+        listing = claims_table(claims)
         said += ["### Claims", shown(listing.frame, f"Claims of notebook {number}"), f"*{listing.caption}*",
                  rows(f"findings-{number}{f'-{dataset}' * bool(dataset)}")]
     if number == "06": said += scaling(dataset)

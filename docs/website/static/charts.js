@@ -41,7 +41,7 @@
     await load(new URL("_static/vega.js", root).href);
     shown.set(element, spec);
     const keep = Object.assign(document.createElement("div"), { className: "drawing" });
-    const options = { actions: false, renderer: "svg", tooltip: { theme: dark() ? "dark" : "light" } };
+    const options = { mode: "vega-lite", actions: false, renderer: "svg", tooltip: { theme: dark() ? "dark" : "light" } };
     const result = await vegaEmbed(keep, themed(spec), options);
     const svg = keep.querySelector("svg");
     if (svg) svg.style.cssText = "max-width:100%;height:auto;min-width:" + Math.min(480, svg.getAttribute("width")) + "px";

@@ -1,6 +1,6 @@
 // The results explorer: choices in a form, kept in the address; two charts and a table out of window.explorerData.
-(() => {
-  const data = window.explorerData, form = document.getElementById("explorer"), byId = id => document.getElementById(id);
+addEventListener("DOMContentLoaded", () => {
+  const data = window.explorerData, form = document.getElementById("choices"), byId = id => document.getElementById(id);
   const COLOURS = { SE: "#0072B2", ME: "#D55E00", random: "#888888" }, SHAPES = { SE: "circle", ME: "square", random: "diamond" };
   const MODELS = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP", "FFM", "FM"], DESIGNS = ["SE", "ME"];
   const METRICS = {
@@ -125,7 +125,7 @@
     const ours = pick(here.cells).map(c => ({ ...c, source: "here" }));
     const theirs = paperName ? pick(data[paperName].paper).map(c => ({ ...c, source: "the paper" })) : [];
     const groups = paperName === state.dataset ? [["", [...ours, ...theirs]]] : [[state.dataset, ours], [`the paper on ${capital(paperName || " ")}`, theirs]];
-    const room = Math.min(byId("explorer").clientWidth, 760), [name] = METRICS[state.metric];
+    const room = Math.min(byId("choices").clientWidth, 760), [name] = METRICS[state.metric];
     const count = table(state, ours, theirs, paperName), spec = against(state, groups.filter(([, cells]) => cells.length), room);
     const missing = state.models.filter(m => !ours.some(c => c.model === m));
     const notRun = missing.length ? ` Not run here on ${state.dataset}: ${missing.join(", ")}.` : "";
@@ -154,4 +154,4 @@
   let width = innerWidth;
   addEventListener("resize", () => { if (Math.abs(innerWidth - width) > 60) { width = innerWidth; show(); } });
   show();
-})();
+});
