@@ -1,12 +1,13 @@
 """Build the site into _site/html, with nothing from the network.
 
-    PYTHONPATH=docs .venv/bin/python -m website      # what `make site` does
+    PYTHONPATH=docs .venv/bin/python -m website      # what `make site` does; a folder may be named
 """
 import json
 import shutil
 import subprocess
 import sys
 import tarfile
+from configparser import ConfigParser
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -16,15 +17,14 @@ from sphinx.cmd.build import main as sphinx
 from collapse_nb.show.charts import VEGA_LITE
 from website import api, explorer, results
 from website.gallery import ROOT, Gallery
-from website.notebooks import NBS, Page, docname, listed, text
+from website.notebooks import NBS, Page, docname, listed, text, title
 
-HERE, SITE = Path(__file__).parent, ROOT / "_site"
+HERE = Path(__file__).parent
 ARCHIVE = "collapse_nb.tar.gz"
 
 
 def settings() -> dict[str, str]:
     "What settings.ini says."
-    from configparser import ConfigParser
     config = ConfigParser()
     config.read(ROOT / "settings.ini")
     return dict(config["DEFAULT"])
@@ -86,7 +86,6 @@ def sources(out: Path) -> None:
 
 def library() -> str:
     "The list of the library's notebooks."
-    from website.notebooks import title
     mine = [f for f in listed() if not f.name[0].isdigit()]
     rows = "\n".join(f"| [{title(f)}](/{docname(f)}.md) | `{f.relative_to(NBS).as_posix()}` |" for f in mine)
     toc = "\n".join(docname(f).removeprefix("library/") for f in mine)
@@ -94,17 +93,17 @@ def library() -> str:
             f"| notebook | file |\n|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
 
 
-def main() -> int:
-    shutil.rmtree(SITE, ignore_errors=True)
-    out = SITE / "src"
+def main(site: Path) -> int:
+    shutil.rmtree(site, ignore_errors=True)
+    out = site / "src"
     (out / "_static").mkdir(parents=True)
     assets(out / "_static")
     sources(out)
-    failed = sphinx(["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-d", str(SITE / "doctrees"), str(out), str(SITE / "html")])
+    failed = sphinx(["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-d", str(site / "doctrees"), str(out), str(site / "html")])
     if failed: return failed
-    archive(SITE / "html" / ARCHIVE)
-    print(f"{(SITE / 'html' / 'index.html').relative_to(ROOT)}: open it, or serve it with: python -m http.server --directory _site/html")
+    archive(site / "html" / ARCHIVE)
+    print(f"{site / 'html' / 'index.html'}: open it, or serve it with: python -m http.server --directory {site / 'html'}")
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__": sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("_site")))

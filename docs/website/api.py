@@ -21,7 +21,8 @@ class Source(NamedTuple):
 def parse(text: str) -> Source:
     "Parses a module and keeps its comments, which document its parameters."
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return Source(Unquoted().visit(ast.parse(text)), {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT})
+    notes = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
+    return Source(Unquoted().visit(ast.parse(text)), notes)
 
 
 def escaped(text: str) -> str:
@@ -41,8 +42,11 @@ def parameters(node: ast.FunctionDef, notes: dict[int, str]) -> list[tuple[str, 
     a, ends = node.args, {}
     given = [*zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1], strict=False), *zip(a.kwonlyargs, a.kw_defaults, strict=True)]
     for arg, default in given: ends[arg.arg] = default.end_lineno if default else None
+    lines = {arg.arg: ends.get(arg.arg) or arg.end_lineno for arg in arguments(node)}
+    last = {line: name for name, line in lines.items() if line < node.body[0].lineno} # of several on a line, the comment is the last one's
     kind = lambda arg: f"`{ast.unparse(arg.annotation)}`" if arg.annotation else ""
-    return [(arg.arg, notes.get(ends.get(arg.arg) or arg.end_lineno) or kind(arg)) for arg in arguments(node)]
+    said = lambda arg: notes.get(lines[arg.arg]) if last.get(lines[arg.arg]) == arg.arg else None
+    return [(arg.arg, said(arg) or kind(arg)) for arg in arguments(node)]
 
 def returned(node: ast.FunctionDef, notes: dict[int, str]) -> str:
     return notes.get(node.returns.end_lineno, "") if node.returns else ""
@@ -104,7 +108,7 @@ def record(node: ast.ClassDef, notes: dict[int, str]) -> tuple[str, list[tuple[s
     made = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if found:
         said = [f"{n.target.id}: {ast.unparse(n.annotation)}{default(n)}" for n in found]
-        return f"({', '.join(said)})", [(n.target.id, notes.get(n.end_lineno, "")) for n in found]
+        return f"({', '.join(said)})", [(n.target.id, notes.get(n.end_lineno) or f"`{ast.unparse(n.annotation)}`") for n in found]
     return (signature(made, method=True), parameters(made, notes)) if made else ("", [])
 
 def klass(node: ast.ClassDef, notes: dict[int, str], source: str) -> str:
@@ -156,5 +160,6 @@ def index() -> str:
         tree = ast.parse((ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py").read_text(encoding="utf-8"))
         rows.append(f"| [collapse_nb.{where}](/api/{where}.md) | {escaped(ast.get_docstring(tree) or '')} |")
     toc = "\n".join(module(f) for f in modules())
-    return "\n".join(["# API", "", "Every public name, with the unit or shape of each parameter. *source* leads to the cell it is written in.", "",
+    said = "Every public name, with the unit or shape of each parameter. *source* leads to the cell it is written in."
+    return "\n".join(["# API", "", said, "",
                       "| module | what it is for |", "|---|---|", *rows, "", "```{toctree}", ":hidden:", "", toc, "```", ""])

@@ -15,6 +15,7 @@ html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("charts.js", {"defer": "defer"})]
+html_use_index = False # search finds every name
 html_show_sourcelink = False
 html_show_sphinx = False
 html_copy_source = False
@@ -22,8 +23,8 @@ mathjax_path = "tex-svg.js"
 mathjax_options = {"defer": "defer"}
 mathjax3_config = {"options": {"enableMenu": False}}
 # bright enough on dark, dark enough on light for WCAG AA
-html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#00568a", "color-brand-content": "#00568a", "color-brand-visited": "#6b3fa0", "color-api-name": "#00568a", "color-api-pre-name": "#00568a"},
-    "dark_css_variables": {"color-brand-primary": "#7cc4f5", "color-brand-content": "#7cc4f5", "color-brand-visited": "#c9a6f0", "color-api-name": "#7cc4f5", "color-api-pre-name": "#7cc4f5"},
-}
+_light, _dark = "#00568a", "#7cc4f5"
+_blue = ("color-brand-primary", "color-brand-content", "color-api-name", "color-api-pre-name")
+html_theme_options = {"light_css_variables": dict.fromkeys(_blue, _light) | {"color-brand-visited": "#6b3fa0"},
+                      "dark_css_variables": dict.fromkeys(_blue, _dark) | {"color-brand-visited": "#c9a6f0"}}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"

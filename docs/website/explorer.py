@@ -32,8 +32,8 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
         made = stats.cells(runs.assign(test_auc=runs[metric]))
         found.append(made[[*CELL, "mean", "low", "high", "n", "failed"]].assign(metric=metric))
         if metric == "test_auc":
-            gain = made[[*CELL, "gain", "gain_low", "gain_high", "n", "failed"]].set_axis([*CELL, "mean", "low", "high", "n", "failed"], axis=1)
-            found.append(gain.assign(metric="gain"))
+            gain = made[[*CELL, "gain", "gain_low", "gain_high", "n", "failed"]]
+            found.append(gain.set_axis([*CELL, "mean", "low", "high", "n", "failed"], axis=1).assign(metric="gain"))
     return pd.concat(found)
 
 
@@ -85,4 +85,5 @@ def write(file: Path) -> None:
     "Writes the data as a script, which a page opened from a file may load too."
     names = sorted({f.stem.removeprefix("runs-") for f in ROWS.glob("runs-*.csv")}, key=lambda n: (n == "synthetic", n))
     data = {name: dataset(name) for name in dict.fromkeys([*names, "criteo", "avazu"])}
-    file.write_text(f"window.explorerData={json.dumps(data, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n", encoding="utf-8")
+    said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    file.write_text(f"window.explorerData={said}\n", encoding="utf-8")

@@ -56,6 +56,11 @@ def names(code: str) -> list[str]:
         found += [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
     return found
 
+def furniture(code: str) -> bool:
+    "Whether a cell does nothing but import."
+    if re.search(r"^[%!]", code, flags=re.M): return False
+    return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(code).body)
+
 def label(where: str, name: str) -> str: return f"source-{where.replace('.', '-')}-{name.lower().replace('_', '-')}"
 
 @cache
@@ -82,6 +87,7 @@ def table(markup: str, name: str = "Table; scrolls sideways") -> str:
     markup = re.sub(r"<style.*?</style>\s*", "", markup, flags=re.S)
     markup = re.sub(r'\s(id|border|style)="[^"]*"', "", markup)
     markup = re.sub(r"<t([dh])[^>]*>\s*(&nbsp;)?\s*</t[dh]>", r"<td></td>", markup)
+    markup = re.sub(r"<td>([^<]{36,})</td>", r'<td class="long">\1</td>', markup)
     return raw(f'<div class="table" role="region" tabindex="0" aria-label="{html.escape(name)}">\n{markup.strip()}\n</div>')
 
 
@@ -117,9 +123,12 @@ class Page:
         "A code cell's input; an exported one can be linked to."
         found, code = split(source)
         if found & {"hide", "default_exp"} or not code.strip(): return ""
+        block = fenced(code, "ipython3" if re.search(r"^[%!]", code, flags=re.M) else "python")
+        if furniture(code):
+            return "\n\n".join([raw('<details class="imports"><summary>imports</summary>'), block, raw("</details>")])
         where = module(self.file)
         marks = [f"({label(where, name)})=" for name in names(code)] if found & {"export", "exports"} else []
-        return "\n".join([*marks, fenced(code, "ipython3" if re.search(r"^[%!]", code, flags=re.M) else "python")])
+        return "\n".join([*marks, block])
 
     def output(self, out: dict) -> str:
         "One output, in the richest form that it has."

@@ -96,15 +96,16 @@ def dataset_page(dataset: str, gallery: Gallery) -> str:
     "Everything that was found on a dataset."
     card = ROOT / "data" / f"{dataset}.toml"
     about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else "Three small tables and random labels"
-    head = [f"# Results on {called(dataset)}" if dataset else "# Results of the toy", f"{about}. Verdicts: *holds* when the 95 % interval "
-            "excludes zero or a stated limit in the claimed direction, *does not hold* when it lies on the other side, *cannot tell* otherwise."]
-    return "\n\n".join(head + [part for number in ORDER for part in section(number, dataset, gallery)]) + "\n"
+    name = f"# Results on {dataset}" if dataset else "# Results of the toy"
+    said = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the claimed direction, *does not hold* "
+            "when it lies on the other side, *cannot tell* otherwise.")
+    return "\n\n".join([name, said, *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
 
 
 def published_page() -> str:
     "The paper's own cells, ours beside them where somebody ran them."
-    said = ["# The published cells", "Tables 3 and 4 of the paper's appendix (its Table 1 with more digits): test AUC of six models on Criteo "
-            "and Avazu. Ours stands beside each one where it was run."]
+    said = ["# The published cells", "Tables 3 and 4 of the paper's appendix (its Table 1 with more digits): test AUC of six models on "
+            "Criteo and Avazu. Ours stands beside each one where it was run."]
     for dataset, number in (("criteo", 3), ("avazu", 4)):
         file = ROWS / f"runs-{dataset}.csv"
         runs = pd.read_csv(file if file.is_file() else next(ROWS.glob("runs-*.csv")), nrows=None if file.is_file() else 0)
@@ -122,9 +123,9 @@ def index_page() -> str:
             for row in claims.itertuples() if claims is not None else ():
                 said.setdefault((number, row.claim, row.where), {})[called(dataset)] = row.verdict
     names = [called(d) for d in datasets()]
-    out = ["# Results", f"{len(said)} claims, the paper's and ours (*control*), held against the runs of `data/results`: the verdict on each "
-           "dataset. A dash means that the claim was not asked of that dataset. 10x, Criteo and Avazu were run where a column says so, "
-           "and nowhere else.", shown(counts(said, names), "Verdicts, counted"), "To compare models and sizes yourself, open the "
+    out = ["# Results", f"{len(said)} claims, the paper's and ours (*control*), held against the runs of `data/results`: the verdict on "
+           "each dataset. A dash means that the claim was not asked of that dataset; sizes and datasets that no row names were not run.",
+           shown(counts(said, names), "Verdicts, counted"), "To compare models and sizes yourself, open the "
            "[explorer](/explorer.md)."]
     for number in ORDER:
         mine = {key: verdicts for key, verdicts in said.items() if key[0] == number}
@@ -150,15 +151,16 @@ def card_section(file: Path) -> str:
              "fields": f"{len(fields)}: {', '.join(f'`{f}`' for f in fields)}" if fields else "generated"}
     facts |= {name: f"`{card[name]}`" for name in ("where", "min_count", "vocabulary", "split") if name in card}
     if sizes := card.get("published", {}).get("cardinalities"):
-        facts["published"] = f"{card['published']['rows']:,} rows, {sum(sizes):,} ids in {len(sizes)} fields, from {min(sizes)} to {max(sizes):,}"
+        ids = f"{sum(sizes):,} ids in {len(sizes)} fields, from {min(sizes)} to {max(sizes):,}"
+        facts["published"] = f"{card['published']['rows']:,} rows, {ids}"
     listing = "\n".join(f"| {name} | {said.replace('|', chr(92) + '|')} |" for name, said in facts.items())
     return (f"## {file.stem}\n\n{card['title']}\n\n| | |\n|---|---|\n{listing}\n\n"
             f"{raw(f'<details><summary>{file.name}</summary>')}\n\n{fenced(text.strip(), 'toml')}\n\n{raw('</details>')}")
 
 def cards_page() -> str:
     "The dataset cards."
-    head = ("# Dataset cards\n\nA card says where a table comes from, which column is the click, and which columns are fields. These come with "
-            "the library: `load_card(\"criteo\")`. A card of your own is a few lines ([how](/guide.md#your-own-table)).")
+    head = ("# Dataset cards\n\nA card says where a table comes from, which column is the click, and which columns are fields. These come "
+            "with the library: `load_card(\"criteo\")`. A card of your own is a few lines ([how](/guide.md#your-own-table)).")
     return "\n\n".join([head, *(card_section(f) for f in sorted((ROOT / "data").glob("*.toml")))]) + "\n"
 
 

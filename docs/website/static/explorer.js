@@ -60,7 +60,7 @@ addEventListener("DOMContentLoaded", () => {
     const dash = { condition: { test: "datum.source === 'here'", value: [1, 0] }, value: [4, 3] };
     return { title: { text: model, fontSize: 12 }, width, height: 200, data: { values: rows }, encoding: { x, color: colour }, layer: [
       { mark: { type: "line", strokeWidth: 1.8 }, encoding: { y, detail: { field: "source" }, strokeDash: dash } },
-      { mark: { type: "rule", strokeWidth: 1.4 }, encoding: { y: { ...y, field: "low" }, y2: { field: "high" } } },
+      ...(rows.some(r => r.low != null) ? [{ mark: { type: "rule", strokeWidth: 1.4 }, encoding: { y: { ...y, field: "low" }, y2: { field: "high" } } }] : []),
       { mark: { type: "point", filled: true, size: 55, opacity: 1 }, encoding: { y, shape, tooltip } }] };
   }
 
@@ -138,10 +138,9 @@ addEventListener("DOMContentLoaded", () => {
     const wanted = +(state.size || byId("size").dataset.wanted || 0), size = sizes.includes(wanted) ? wanted : sizes.at(-1);
     options(byId("size"), sizes.map(s => [s, sizeName(s)]));
     if (size) byId("size").value = size;
-    byId("size").disabled = !sizes.length;
+    byId("size").parentElement.hidden = !sizes.length;
     const rows = all.filter(f => f.scale === size && [...state.designs, "random"].includes(f.design === "SE" && size === 1 ? state.designs[0] : f.design));
-    byId("fields-said").textContent = rows.length ? `${here.title}: the table has the fields in order of cardinality, smallest first.`.replace("the table has the", "")
-      : `Not run here: there is no abundance by field for this choice on ${state.dataset}.`;
+    byId("fields-said").textContent = rows.length ? "" : `Not run here: there is no abundance by field for this choice on ${state.dataset}.`;
     if (rows.length) put(byId("fields"), fields(rows, size, room), `Information abundance of each field on ${state.dataset} at ${sizeName(size)}`);
     else clear(byId("fields"));
     write({ ...state, size: size ?? "" });
