@@ -120,10 +120,19 @@ def klass(node: ast.ClassDef, notes: dict[int, str], source: str) -> str:
     return entry("class", node.name + head, body + [f"{function(n, notes, method=True)}\n" for n in methods])
 
 
-def constant(node: ast.Assign | ast.AnnAssign, notes: dict[int, str]) -> str:
-    target, value = (node.targets[0] if isinstance(node, ast.Assign) else node.target), ast.unparse(node.value)
+def assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:
+    "What a statement assigns to names, also of `A, B = 1, 2`."
+    if not isinstance(node, ast.Assign | ast.AnnAssign): return []
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+        return [(t.id, v) for t, v in zip(target.elts, node.value.elts, strict=True) if isinstance(t, ast.Name)]
+    return [(t.id, node.value) for t in getattr(target, "elts", [target]) if isinstance(t, ast.Name)]
+
+def constant(name: str, given: ast.expr, node: ast.stmt, notes: dict[int, str]) -> str:
+    "A constant's entry; its comment stands at either end of the statement."
+    value = ast.unparse(given)
     said = [escaped(notes.get(node.end_lineno) or notes.get(node.lineno, "")), "", f"`{value}`" if len(value) <= 200 else ""]
-    return entry("data", ast.unparse(target), said)
+    return entry("data", name, said)
 
 
 def public(tree: ast.Module) -> list[str]:
@@ -141,12 +150,10 @@ def page(notebook: Path, git: str) -> str:
             f"```{{py:currentmodule}} collapse_nb.{where}\n```"]
     names = public(tree)
     for node in tree.body:
-        name = getattr(node, "name", None) or ast.unparse(getattr(node, "target", None) or getattr(node, "targets", [ast.Pass()])[0])
-        if name not in names: continue
-        source = f"[source](#{label(where, name)})"
-        if isinstance(node, ast.FunctionDef): said.append(function(node, notes, source))
-        elif isinstance(node, ast.ClassDef): said.append(klass(node, notes, source))
-        else: said.append(constant(node, notes))
+        said += [constant(name, given, node, notes) for name, given in assigned(node) if name in names]
+        if getattr(node, "name", None) not in names: continue
+        source = f"[source](#{label(where, node.name)})"
+        said.append((klass if isinstance(node, ast.ClassDef) else function)(node, notes, source))
     return "\n\n".join(said) + "\n"
 
 
