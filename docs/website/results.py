@@ -16,6 +16,7 @@ VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
 # where figures are at home, by the longest beginning of their name
 HOMES = {"fig1a": "06", "fig1b": "01", "fig2": "01", "fig3": "03", "fig4": "02", "fig5": "04", "fig6": "04", "fig7": "06",
          "fig7-architecture": "05", "fig8": "05", "fig-hidden": "05"}
+TOY = "The toy of notebook 02, three small tables and random labels, and a drawing"
 ORDER = ("06", "00", "01", "02", "03", "04", "05")
 
 
@@ -57,7 +58,7 @@ def figures(number: str, dataset: str) -> list[str]:
     "Names of the figures of a notebook on a dataset."
     names = [f.stem for f in sorted(FIGURES.glob("*.json")) if home(f.stem) == number]
     ending = {n: next((d for d in datasets() if d and n.endswith(f"-{d}")), "") for n in names}
-    return [n for n in names if ending[n] == dataset]
+    return sorted((n for n in names if ending[n] == dataset), key=lambda n: n.removesuffix(f"-{dataset}"))
 
 def scaling(dataset: str) -> list[str]:
     "Table 1 and the differences, as notebook 06 shows them."
@@ -95,8 +96,8 @@ def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
 def dataset_page(dataset: str, gallery: Gallery) -> str:
     "Everything that was found on a dataset."
     card = ROOT / "data" / f"{dataset}.toml"
-    about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else "Three small tables and random labels"
-    name = f"# Results on {dataset}" if dataset else "# Results of the toy"
+    about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else TOY
+    name = f"# Results on {dataset}" if dataset else "# Results without a dataset"
     said = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the claimed direction, *does not hold* "
             "when it lies on the other side, *cannot tell* otherwise.")
     return "\n\n".join([name, said, *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"

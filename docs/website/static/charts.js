@@ -11,18 +11,24 @@
     return chosen === "dark" || (chosen !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
   };
 
-  // On dark, greys change places; colours stay. What is written on a coloured cell (a conditional colour) stays too.
+  // On dark, greys change places and pale colours that name things become deep ones; other colours stay,
+  // and so does what is written on a coloured cell (a conditional colour).
   const grey = /^#([0-9a-f]{2})\1\1$/i, named = { white: "#ffffff", black: "#000000" };
-  const mirrored = value => {
+  const deep = hex => {
+    const parts = hex.match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16));
+    if (parts[0] + parts[1] + parts[2] < 3 * 200) return hex;
+    return "#" + parts.map(part => Math.round(.35 * part).toString(16).padStart(2, "0")).join("");
+  };
+  const mirrored = (value, nominal) => {
     if (typeof value === "string") {
       const hex = grey.exec(named[value] ?? value);
-      if (!hex) return value;
+      if (!hex) return nominal && /^#[0-9a-f]{6}$/i.test(value) ? deep(value) : value;
       const shade = Math.round(0x16 + (255 - parseInt(hex[1], 16)) * (0xec - 0x16) / 255).toString(16).padStart(2, "0");
       return `#${shade}${shade}${shade}`;
     }
-    if (Array.isArray(value)) return value.map(mirrored);
+    if (Array.isArray(value)) return value.map(part => mirrored(part, nominal));
     if (!value || typeof value !== "object" || value.condition) return value;
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, ["data", "datasets"].includes(k) ? v : mirrored(v)]));
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, ["data", "datasets"].includes(k) ? v : mirrored(v, nominal || value.type === "nominal")]));
   };
   const ink = { title: "#ececec", axis: "#cfcfcf", legend: "#cfcfcf" };
   const themed = spec => {
