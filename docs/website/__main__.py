@@ -53,11 +53,14 @@ def assets(static: Path) -> None:
 def front(gallery: Gallery) -> str:
     "The front page: claim, chart and caption are those of nbs/index.ipynb, which also makes the README."
     cells = [text(c["source"]) for c in json.loads((NBS / "index.ipynb").read_text(encoding="utf-8"))["cells"]]
-    claim = next(c for c in cells if not c.startswith("#")).split("\n\n")[0]
-    note = next(part for c in cells for part in c.split("\n\n") if part.startswith("*") and part.rstrip().endswith("*"))
+    parts = [part for c in cells for part in c.split("\n\n") if part.strip()]
+    claim = next(part for part in parts if part[0] not in "#>")
+    note = next(part for part in parts if part.startswith("*") and part.rstrip().endswith("*"))
+    but = next((part for part in parts if part.startswith("It depends on the data")), "").split(" What else")[0]
     own = next((f for f in listed() if f.name.startswith("07_")), None)
     numbered = [f for f in listed() if f.name[0].isdigit()]
     given = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"), "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
+             "BUT": Page(NBS / "index.ipynb", gallery, "").prose(but),
              "MEASURE": f"{docname(own)}.html" if own else "guide.html#the-library-in-ten-lines", "ARCHIVE": ARCHIVE,
              "HOST": "{doc_host}{doc_baseurl}".format(**settings()), "PAPER": "\n".join(docname(f) for f in numbered)}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")

@@ -9,6 +9,8 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+from readme import MARK
+
 from website.gallery import ROOT, Gallery
 
 NBS = ROOT / "nbs"
@@ -153,7 +155,9 @@ class Page:
                 blocks.append(self.prose(re.sub(r"^# ", "## ", source) if blocks else source)) # a page has one title
             elif cell["cell_type"] == "code" and (code := self.code(source)):
                 blocks += [code, *(f":::{{container}} output\n{self.output(out)}\n:::" for out in cell["outputs"])]
-        if self.name == "guide": blocks[0] = "# Guide"
+        if self.name == "guide":
+            blocks[0] = "# Guide"
+            blocks = [b.replace(MARK, "The [results](/results/index.md) have them all.") for b in blocks]
         blocks[0] += f"\n\n{self.kin()}"
         return "\n\n".join(blocks) + "\n"
 
