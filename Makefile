@@ -4,6 +4,7 @@
 #   make results                          the full runs behind every figure and verdict, made or resumed: hours on two cores
 #   make figures                          redraws figures/ from data/results
 #   make site                             the documentation, into _site/html, with nothing from the network
+#   make lab                              JupyterLab on the list of notebooks; P="--no-browser --port 8889 ..." passes options on
 #   make sweep TORCH=cu130                the same on a GPU: TORCH names the PyTorch wheel index (cpu, cu126, cu130, ...);
 #                                         once given it is remembered, and another one replaces the build of torch
 PYTHON ?= python3
@@ -51,8 +52,10 @@ figures: $(VENV)/ok
 	$(BIN)/python docs/figures.py
 site: $(VENV)/ok
 	PYTHONPATH=docs $(BIN)/python -m website
+# the settings of docs/lab come before the user's own, and .venv's kernel before one of the same name elsewhere
+LAB = JUPYTER_CONFIG_PATH="$(CURDIR)/docs/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" JUPYTER_PREFER_ENV_PATH=1
 lab: $(VENV)/ok
-	$(BIN)/jupyter lab nbs
+	$(LAB) $(BIN)/jupyter lab $(P)
 readme: $(VENV)/ok
 	$(BIN)/python docs/readme.py
 bench: $(VENV)/ok

@@ -1,11 +1,12 @@
-"""Write README.md out of nbs/index.ipynb.
+"""Write README.md out of nbs/index.ipynb, and nbs/README.md, on which JupyterLab opens, out of all notebooks.
 
-    .venv/bin/python docs/readme.py           # write it
-    .venv/bin/python docs/readme.py --check   # exit code 1 when it is stale
+    .venv/bin/python docs/readme.py           # write them
+    .venv/bin/python docs/readme.py --check   # exit code 1 when one is stale
 """
 import posixpath
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -67,13 +68,51 @@ def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
     return HEADER + "\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
+# folder of nbs -> what its notebooks make up
+SHELVES = {".": "What they share", "data": "Data", "nn": "Models", "train": "Training", "show": "Figures and tables"}
+MODULES = "Each is a module of `collapse_nb`: text, code, examples and tests."
+START = """
+<!-- Written from the first cells of the notebooks by docs/readme.py (make readme): edit them, not this file. -->
+
+# Start here
+
+These notebooks are a paper, running: *On the Embedding Collapse When Scaling up Recommendation Models* (Guo et al., ICML 2024).
+
+Open one below, then *Run ▸ Run All Cells*. Each of the paper's takes about a minute or less on two CPU cores and trains at a reduced
+size, called *smoke size* where it shows; figures and verdicts of the full runs are in it before anything is run. Long cells show how far
+they are and how long it will take. Point at a mark in a chart to read its numbers.
+
+JupyterLab saves what you run into the notebook; `git checkout nbs` undoes that, and your own changes with it. For studies at full size,
+and on your own data, see the [README](../README.md).
+"""
+
+
+def shelf(names: Iterable[Path]) -> str:
+    "Notebooks with the line below their title."
+    head = lambda file: nbformat.read(file, as_version=4).cells[0].source.split("\n\n")
+    rows = [(f, *(part.strip("#> \n") for part in head(f)[:2])) for f in sorted(names)]
+    return "\n".join(["| notebook | what it is about |", "|---|---|", *(
+        f"| [{' '.join([*re.findall('^[0-9]+', f.name), title])}]({f.relative_to(ROOT / 'nbs')}) | {line} |" for f, title, line in rows)])
+
+
+def start() -> str:
+    "The page that JupyterLab opens on, nbs/README.md: every notebook there is."
+    nbs = ROOT / "nbs"
+    found = {f for f in nbs.rglob("*.ipynb") if not any(p[0] in "._" for p in f.relative_to(nbs).parts)} - {nbs / "index.ipynb"}
+    paper = {f for f in found if f.name[0].isdigit()}
+    parts = [START.strip(), "## The paper", shelf(paper), "## The library", MODULES]
+    for folder, title in SHELVES.items(): parts += [f"### {title}", shelf(f for f in found - paper if f.parent == nbs / folder)]
+    return "\n\n".join(parts) + "\n"
+
+
 def main() -> int:
-    file, text = ROOT / "README.md", readme()
-    if "--check" not in sys.argv[1:]: file.write_text(text, encoding="utf-8")
-    elif not file.is_file() or file.read_text(encoding="utf-8") != text:
-        print("README.md is not what nbs/index.ipynb says: run make readme.")
-        return 1
-    return 0
+    stale = 0
+    for file, text in (ROOT / "README.md", readme()), (ROOT / "nbs" / "README.md", start()):
+        if "--check" not in sys.argv[1:]: file.write_text(text, encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != text:
+            print(f"{file.relative_to(ROOT)} is not what the notebooks say: run make readme.")
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__": sys.exit(main())

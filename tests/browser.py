@@ -34,7 +34,8 @@ class Witness:
         self.origin, self.foreign, self.failed, self.errors = origin, [], [], []
         context.on("request", self.request)
         context.on("response", self.response)
-        context.on("requestfailed", lambda r: self.failed.append(f"{r.url}: {r.failure}"))
+        # a page takes a request back when it replaces an image before it has come
+        context.on("requestfailed", lambda r: "ERR_ABORTED" in (r.failure or "") or self.failed.append(f"{r.url}: {r.failure}"))
         context.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
         context.on("weberror", lambda e: self.errors.append(str(e.error)))
 

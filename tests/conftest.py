@@ -1,5 +1,6 @@
 "Fixtures that several test files share."
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +26,15 @@ def site(tmp_path_factory):
     done = subprocess.run([sys.executable, "-m", "website", out], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     return out / "html"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A file system of 128 KiB."
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs privileges")
+    yield disk
+    subprocess.run(["umount", disk], check=True)

@@ -51,8 +51,7 @@ def opened(browser, host):
         page.goto(f"{base}/{path}")
         return page
     yield go
-    # a page that is left takes its requests back
-    said = [w.foreign + [f for f in w.failed if "ERR_ABORTED" not in f] + w.errors for _, w in contexts]
+    said = [w.foreign + w.failed + w.errors for _, w in contexts]
     for context, _ in contexts: context.close()
     assert said == [[]] * len(said)
 

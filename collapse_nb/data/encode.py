@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from .cards import TRANSFORMS, Card, load_card, parse, refuse_leaks
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, split_sizes, write_encoded
 from .files import unpack
+from .formats import as_table, source_files
 from .permutation import permuted, places
 from .tables import check_text, number_types, open_parquet, parquet_frames, stage_text, text_columns, text_frames
 from .vocabulary import Counts, look_up
@@ -168,12 +169,10 @@ def _ids(rows: SourceRows, vocabularies: list[pl.DataFrame]) -> Iterator[tuple[n
         yield x, df["y"].cast(pl.Float64).to_numpy()
 
 # %% ../../nbs/data/encode.ipynb #0000001b
-def _file(source: Path) -> dict:
-    "What identifies a source file."
-    if source.is_dir(): raise InputError(f"{str(source)!r} is a folder: name the raw file itself as the source.")
-    if not source.is_file(): raise InputError(f"there is no file {str(source)!r}: check the path of the source.")
-    stat = source.stat()
-    return {"file": source.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+def _file(card: Card, source: Path) -> dict:
+    "What identifies the files of a source."
+    each = [{"file": f.name, "bytes": f.stat().st_size, "mtime_ns": f.stat().st_mtime_ns} for f in source_files(card, source)]
+    return each[0] if len(each) == 1 else {"file": source.name, "files": each}
 
 # %% ../../nbs/data/encode.ipynb #0000001c
 def _done(out: Path, card: dict, source: dict) -> bool:
@@ -187,7 +186,7 @@ def _done(out: Path, card: dict, source: dict) -> bool:
 def _write(card: Card, source: Path, folder: Path, known: dict) -> None:
     "Encode a table into a folder that nobody looks at yet."
     with TemporaryDirectory(dir=folder) as temporary:
-        rows = open_rows(card, source, work := Path(temporary))
+        rows = open_rows(*as_table(card, source, work := Path(temporary)), work)
         labels = check_labels(rows.blocks("labels", rows.plan.select[:1]), card.name)
         place, digest = places(len(labels), card.split_seed)
         sizes = check_splits(labels, place, card.split, card.name)
@@ -208,7 +207,7 @@ def encode(
     source, out = Path(source), Path(out)
     if card.format == "embedded":
         raise InputError(f"the data of {card.name!r} is generated and has no file to encode: leave the source empty.")
-    said = card.model_dump(mode="json"), _file(source)
+    said = card.model_dump(mode="json"), _file(card, source)
     if _done(out, *said): return open_encoded(out)
     try:
         with fresh_folder(out) as folder: _write(card, source, folder, {"card": said[0], "source": said[1]})
