@@ -129,7 +129,7 @@ class Page:
         if furniture(code):
             return "\n\n".join([raw('<details class="imports"><summary>imports</summary>'), block, raw("</details>")])
         where = module(self.file)
-        marks = [f"({label(where, name)})=" for name in names(code)] if found & {"export", "exports"} else []
+        marks = [f"({label(where, name)})=" for name in names(code) if name[0] != "_"] if found & {"export", "exports"} else []
         return "\n".join([*marks, block])
 
     def output(self, out: dict) -> str:
