@@ -109,6 +109,16 @@ def test_dark_mode_flips_charts_too(opened):
     page.wait_for_selector(".canvas[data-drawn=dark]")
     assert back() != light[0] and text() != light[1] and text().lower() == "#ececec"
 
+def test_what_charts_say_is_light_on_dark(opened):
+    "Titles, axes and legends of every figure of a dataset."
+    page = opened("results/hflights.html", scheme="dark")
+    charts = page.locator(".canvas[data-chart]")
+    for i in range(charts.count()): charts.nth(i).scroll_into_view_if_needed()
+    page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => e.dataset.drawn === 'dark')")
+    said = "[class*=role-axis-], [class*=role-title-], [class*=role-legend-]"
+    fills = page.evaluate("s => [...document.querySelectorAll(`.canvas :is(${s}) text`)].map(e => getComputedStyle(e).fill)", said)
+    assert len(fills) > 100 and all(min(map(int, fill[4:-1].split(", "))) > 150 for fill in set(fills))
+
 def test_math_is_set(opened):
     page = opened("paper/01_information_abundance.html")
     page.wait_for_selector("mjx-container svg")

@@ -13,7 +13,7 @@
 
   // On dark, greys change places and pale colours that name things become deep ones; other colours stay,
   // and so does what is written on a coloured cell (a conditional colour).
-  const grey = /^#([0-9a-f]{2})\1\1$/i, named = { white: "#ffffff", black: "#000000" };
+  const grey = /^#([0-9a-f]{1,2})\1\1$/i, named = { white: "#ffffff", black: "#000000" };
   const deep = hex => {
     const parts = hex.match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16));
     if (parts[0] + parts[1] + parts[2] < 3 * 200) return hex;
@@ -23,7 +23,7 @@
     if (typeof value === "string") {
       const hex = grey.exec(named[value] ?? value);
       if (!hex) return nominal && /^#[0-9a-f]{6}$/i.test(value) ? deep(value) : value;
-      const shade = Math.round(0x16 + (255 - parseInt(hex[1], 16)) * (0xec - 0x16) / 255).toString(16).padStart(2, "0");
+      const shade = Math.round(0x16 + (255 - parseInt(hex[1].length > 1 ? hex[1] : hex[1] + hex[1], 16)) * (0xec - 0x16) / 255).toString(16).padStart(2, "0");
       return `#${shade}${shade}${shade}`;
     }
     if (Array.isArray(value)) return value.map(part => mirrored(part, nominal));
