@@ -14,26 +14,29 @@
   // On dark, greys change places and pale colours that name things become deep ones; other colours stay,
   // and so does what is written on a coloured cell (a conditional colour).
   const grey = /^#([0-9a-f]{1,2})\1\1$/i, named = { white: "#ffffff", black: "#000000" };
-  const deep = hex => {
-    const parts = hex.match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16));
-    if (parts[0] + parts[1] + parts[2] < 3 * 200) return hex;
-    return "#" + parts.map(part => Math.round(.35 * part).toString(16).padStart(2, "0")).join("");
+  const channels = hex => hex.match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16));
+  const joined = parts => "#" + parts.map(part => Math.round(part).toString(16).padStart(2, "0")).join("");
+  const moved = (hex, nominal) => {
+    const parts = channels(hex), sum = parts[0] + parts[1] + parts[2];
+    if (nominal) return sum < 600 ? hex : joined(parts.map(part => .35 * part));
+    return sum < 160 ? joined(parts.map(part => .5 * part + 110)) : hex; // the dark end of a ramp that lines are drawn in
   };
-  const mirrored = (value, nominal) => {
+  const mirrored = (value, written, nominal) => {
     if (typeof value === "string") {
       const hex = grey.exec(named[value] ?? value);
-      if (!hex) return nominal && /^#[0-9a-f]{6}$/i.test(value) ? deep(value) : value;
-      const shade = Math.round(0x16 + (255 - parseInt(hex[1].length > 1 ? hex[1] : hex[1] + hex[1], 16)) * (0xec - 0x16) / 255).toString(16).padStart(2, "0");
-      return `#${shade}${shade}${shade}`;
+      if (!hex) return (nominal || !written) && /^#[0-9a-f]{6}$/i.test(value) ? moved(value, nominal) : value;
+      const shade = 0x16 + (255 - parseInt(hex[1].padEnd(2, hex[1]), 16)) * (0xec - 0x16) / 255;
+      return joined([shade, shade, shade]);
     }
-    if (Array.isArray(value)) return value.map(part => mirrored(part, nominal));
+    if (Array.isArray(value)) return value.map(part => mirrored(part, written, nominal));
     if (!value || typeof value !== "object" || value.condition) return value;
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, ["data", "datasets"].includes(k) ? v : mirrored(v, nominal || value.type === "nominal")]));
+    const below = nominal || value.type === "nominal";
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, ["data", "datasets"].includes(k) ? v : mirrored(v, written, below)]));
   };
   const ink = { title: "#ececec", axis: "#cfcfcf", legend: "#cfcfcf" };
   const themed = spec => {
     if (!dark()) return { ...spec, background: "transparent" };
-    const made = mirrored(spec), config = made.config ?? {};
+    const made = mirrored(spec, JSON.stringify(spec).includes('"condition"')), config = made.config ?? {};
     return { ...made, background: "transparent", config: { ...config,
       axis: { labelColor: ink.axis, titleColor: ink.axis, tickColor: "#888888", ...config.axis },
       legend: { labelColor: ink.legend, titleColor: ink.legend, ...config.legend },
