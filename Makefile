@@ -3,6 +3,7 @@
 #   make test                             every notebook as a test, then the tests that cross notebooks
 #   make results                          the full runs behind every figure and verdict, made or resumed: hours on two cores
 #   make figures                          redraws figures/ from data/results
+#   make site                             the documentation, into _site/html, with nothing from the network
 #   make lab                              JupyterLab on the list of notebooks; P="--no-browser --port 8889 ..." passes options on
 #   make sweep TORCH=cu130                the same on a GPU: TORCH names the PyTorch wheel index (cpu, cu126, cu130, ...);
 #                                         once given it is remembered, and another one replaces the build of torch
@@ -33,7 +34,7 @@ $(VENV)/ok: pyproject.toml constraints.txt
 	@$(if $(filter-out $(TORCH),$(HAVE)),rm $@; $(BIN)/python -m pip uninstall -q -y torch)
 	@$(BIN)/python -m pip install -qq --no-deps --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/$(TORCH) \
 	  torch==$(TORCH_VERSION) 2>/dev/null || echo "No torch $(TORCH_VERSION) came from PyTorch's $(TORCH) index: pip takes its default build, which on Linux brings several GB of CUDA"
-	@$(BIN)/python -m pip install -qq $(CONSTRAINTS) -e ".[lab,dev]"
+	@$(BIN)/python -m pip install -qq $(CONSTRAINTS) -e ".[lab,dev,site]"
 	@echo $(TORCH) > $@
 
 sweep: $(VENV)/ok
@@ -49,6 +50,8 @@ results: $(VENV)/ok
 	$(BIN)/python docs/figures.py
 figures: $(VENV)/ok
 	$(BIN)/python docs/figures.py
+site: $(VENV)/ok
+	PYTHONPATH=docs $(BIN)/python -m website
 # the settings of docs/lab come before the user's own, and .venv's kernel before one of the same name elsewhere
 LAB = JUPYTER_CONFIG_PATH="$(CURDIR)/docs/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" JUPYTER_PREFER_ENV_PATH=1
 lab: $(VENV)/ok
@@ -60,4 +63,4 @@ bench: $(VENV)/ok
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 distclean:
 	rm -rf $(VENV) _proc _site build
-.PHONY: sweep test results lab figures readme bench distclean
+.PHONY: sweep test results site lab figures readme bench distclean

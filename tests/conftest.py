@@ -1,15 +1,31 @@
 "Fixtures that several test files share."
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from browser import chromium
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def browser():
     "A headless Chromium, closed when the test file is done."
     with chromium() as found: yield found
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    "The built documentation site's folder; a warning of the build is an error. Its tests share a worker, so that it is built once."
+    pytest.importorskip("sphinx", reason="no Sphinx: pip install -e '.[site]'")
+    out = tmp_path_factory.mktemp("site")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "docs"), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-m", "website", out], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+    return out / "html"
 
 
 @pytest.fixture

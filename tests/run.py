@@ -104,7 +104,7 @@ def crossing() -> Tally:
     "The tests of tests/: what crosses notebooks."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        code, _ = stream(sys.executable, "-m", "pytest", "-n", "2", "tests", f"--junitxml={report}")
+        code, _ = stream(sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "tests", f"--junitxml={report}")
         return count_cases(report, code)
 
 

@@ -92,7 +92,7 @@ class Published(Record):
 
 # %% ../../nbs/data/cards.ipynb #00000013
 def refuse_leaks(
-    card: "Card",                  # with a label and fields
+    card: Record,                  # a card, with a label and fields
     columns: tuple[str, ...] = (), # what the source has, where that is known
 ) -> None:
     "A field must not use a column that the label uses."

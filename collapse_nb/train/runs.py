@@ -91,6 +91,8 @@ def _read(path: Path, read: Callable):
     except (OSError, ValueError) as err:
         raise InputError(f"{path} cannot be read ({err}): delete the folder {path.parent} and run the sweep again.") from None
 
+def _whole(folder: Path, weights: bool) -> bool: return folder.is_dir() and (not weights or (folder / WEIGHTS).is_file())
+
 def _epochs(folder: Path) -> pd.DataFrame:
     "The epochs of one group, with the abundance of each field's tables."
     epochs, fields = _read(folder / "history.csv", pd.read_csv).assign(group=folder.name), _read(folder / "schema.json", _json)["names"]
@@ -109,8 +111,7 @@ class StoredRuns:
 
     def folders(self) -> list[Path]:
         "One per finished group; what a killed process left half-written has a name that starts with a dot, and does not count."
-        return sorted(f.parent for f in self.path.glob("*/group.json") if not f.parent.name.startswith(".") and self._whole(f.parent))
-    def _whole(self, folder: Path) -> bool: return folder.is_dir() and (not self.weights or (folder / WEIGHTS).is_file())
+        return sorted(f.parent for f in self.path.glob("*/group.json") if not f.parent.name.startswith(".") and _whole(f.parent, self.weights))
     def groups(self) -> list[Group]:
         "The records of all finished groups."
         return [Group(**_read(f / "group.json", _json)) for f in self.folders()]
@@ -154,7 +155,7 @@ def _make_way(folder: Path) -> None:
 # %% ../../nbs/train/runs.ipynb #0000000f
 class RunStore(StoredRuns):
     "Finished groups in a folder; the folder is made when the first one is saved."
-    def __contains__(self, group: Group) -> bool: return self._whole(self.path / group.id)
+    def __contains__(self, group: Group) -> bool: return _whole(self.path / group.id, self.weights)
     def model(self,
         group: Group,                  # finished
         treat: Callable | None = None, # as `run_group` was given

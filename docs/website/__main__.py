@@ -1,0 +1,112 @@
+"""Build the site into _site/html, with nothing from the network.
+
+    PYTHONPATH=docs .venv/bin/python -m website      # what `make site` does; a folder may be named
+"""
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from configparser import ConfigParser
+from importlib.metadata import distribution
+from pathlib import Path
+
+import vl_convert
+from sphinx.cmd.build import main as sphinx
+
+from collapse_nb.show.charts import VEGA_LITE
+from website import api, explorer, results
+from website.gallery import ROOT, Gallery
+from website.notebooks import NBS, Page, docname, listed, text, title
+
+HERE = Path(__file__).parent
+ARCHIVE = "collapse_nb.tar.gz"
+
+
+def settings() -> dict[str, str]:
+    "What settings.ini says."
+    config = ConfigParser()
+    config.read(ROOT / "settings.ini")
+    return dict(config["DEFAULT"])
+
+
+def archive(file: Path) -> None:
+    "The project as one file, so that whoever has the site has the code: what git tracks, or all but what is built."
+    said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout if (ROOT / ".git").exists() else ""
+    built = {".venv", "runs", "_site", "_proc", "_docs", "build", "dist", "raw", "encoded", "__pycache__"}
+    names = [n for n in said.split("\0") if n] or [f.relative_to(ROOT).as_posix() for f in sorted(ROOT.rglob("*")) if f.is_file()
+                                                   and not built & set(f.relative_to(ROOT).parts)]
+    with tarfile.open(file, "w:gz", compresslevel=6) as tar:
+        for name in names:
+            if (ROOT / name).is_file(): tar.add(ROOT / name, f"collapse_nb/{name}")
+
+
+def assets(static: Path) -> None:
+    "Scripts and styles: ours, Vega's bundle and MathJax's one file."
+    shutil.copytree(HERE / "static", static, dirs_exist_ok=True)
+    mathjax = distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")
+    shutil.copy(mathjax, static)
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    (static / "vega.js").write_text(f"(()=>{{{bundle}}})();", encoding="utf-8")
+
+
+def front(gallery: Gallery) -> str:
+    "The front page: claim, chart and caption are those of nbs/index.ipynb, which also makes the README."
+    cells = [text(c["source"]) for c in json.loads((NBS / "index.ipynb").read_text(encoding="utf-8"))["cells"]]
+    parts = [part for c in cells for part in c.split("\n\n") if part.strip()]
+    claim = next(part for part in parts if part[0] not in "#>")
+    note = next(part for part in parts if part.startswith("*") and part.rstrip().endswith("*"))
+    but = next((part for part in parts if part.startswith("It depends on the data")), "").split(" What else")[0]
+    own = next((f for f in listed() if f.name.startswith("07_")), None)
+    numbered = [f for f in listed() if f.name[0].isdigit()]
+    given = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"), "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
+             "BUT": Page(NBS / "index.ipynb", gallery, "").prose(but),
+             "MEASURE": f"{docname(own)}.html" if own else "guide.html#the-library-in-ten-lines", "ARCHIVE": ARCHIVE,
+             "HOST": "{doc_host}{doc_baseurl}".format(**settings()), "PAPER": "\n".join(docname(f) for f in numbered)}
+    page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
+    for name, value in given.items(): page = page.replace(f"@{name}@", value)
+    return page
+
+
+def sources(out: Path) -> None:
+    "Writes every page as Markdown."
+    git, gallery = settings()["git_url"], Gallery(out / "_static")
+    for file in [*listed(), NBS / "index.ipynb"]:
+        page = out / f"{docname(file)}.md"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(Page(file, gallery, git).text(), encoding="utf-8")
+    shutil.copytree(HERE / "pages", out, dirs_exist_ok=True)
+    (out / "index.md").write_text(front(gallery), encoding="utf-8")
+    (out / "library" / "index.md").write_text(library(), encoding="utf-8")
+    (out / "api").mkdir()
+    (out / "api" / "index.md").write_text(api.index(), encoding="utf-8")
+    for file in api.modules(): (out / "api" / f"{api.module(file)}.md").write_text(api.page(file, git), encoding="utf-8")
+    shutil.copy(ROOT / "CHANGELOG.md", out / "changelog.md")
+    shutil.copy(HERE / "conf.py", out)
+    results.write(out, gallery)
+    explorer.write(out / "_static" / "explorer-data.js")
+
+
+def library() -> str:
+    "The list of the library's notebooks."
+    mine = [f for f in listed() if not f.name[0].isdigit()]
+    rows = "\n".join(f"| [{title(f)}](/{docname(f)}.md) | `{f.relative_to(NBS).as_posix()}` |" for f in mine)
+    toc = "\n".join(docname(f).removeprefix("library/") for f in mine)
+    return (f"# The library's notebooks\n\nThe library is written in notebooks: each module beside its reasons, examples and tests.\n\n"
+            f"| notebook | file |\n|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
+
+
+def main(site: Path) -> int:
+    shutil.rmtree(site, ignore_errors=True)
+    out = site / "src"
+    (out / "_static").mkdir(parents=True)
+    assets(out / "_static")
+    sources(out)
+    failed = sphinx(["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-d", str(site / "doctrees"), str(out), str(site / "html")])
+    if failed: return failed
+    archive(site / "html" / ARCHIVE)
+    print(f"{site / 'html' / 'index.html'}: open it, or serve it with: python -m http.server --directory {site / 'html'}")
+    return 0
+
+
+if __name__ == "__main__": sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("_site")))

@@ -1,0 +1,89 @@
+"The explorer's data: cells with intervals, the paper's cells and abundance by field, out of data/results."
+import json
+import math
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+
+from collapse_nb import stats
+from collapse_nb.findings import mean_interval
+from website.gallery import ROOT
+
+ROWS = ROOT / "data" / "results"
+RUNS = {"test_auc": "test AUC", "valid_auc": "validation AUC", "test_logloss_nats": "test logloss"} # columns of a runs table
+CELL = ["model", "design", "scale"]
+
+
+def read(stem: str) -> pd.DataFrame | None:
+    file = ROWS / f"{stem}.csv"
+    return pd.read_csv(file) if file.is_file() else None
+
+def records(frame: pd.DataFrame) -> list[dict]:
+    "Rows for JSON: numbers to six digits, none that JSON lacks."
+    plain = lambda v: None if isinstance(v, float) and math.isnan(v) else round(v, 6) if isinstance(v, float) else v
+    return [{k: plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def cells(runs: pd.DataFrame) -> pd.DataFrame:
+    "A row per metric and cell, with 95 % intervals from the spread pooled over the dataset's cells."
+    found = []
+    for metric in RUNS:
+        made = stats.cells(runs.assign(test_auc=runs[metric]))
+        found.append(made[[*CELL, "mean", "low", "high", "n", "failed"]].assign(metric=metric))
+        if metric == "test_auc":
+            gain = made[[*CELL, "gain", "gain_low", "gain_high", "n", "failed"]]
+            found.append(gain.set_axis([*CELL, "mean", "low", "high", "n", "failed"], axis=1).assign(metric="gain"))
+    return pd.concat(found)
+
+
+def by_seed(dataset: str) -> pd.DataFrame | None:
+    "Information abundance of each field in each run: single-embedding of all sizes, and multi-embedding's sets side by side."
+    wide, sets = read(f"abundance-{dataset}"), read(f"sets-abundance-{dataset}")
+    parts = [] if wide is None else [wide.assign(design=wide["table"].map({"learned": "SE", "random": "random"}))]
+    if sets is not None: parts.append(sets[(sets["set"] == "all") & (sets["design"] == "ME")].assign(model="DCNv2"))
+    if not parts: return None
+    return pd.concat(parts)[[*CELL, "seed", "field", "cardinality", "ia"]].reset_index(drop=True)
+
+def abundance(rows: pd.DataFrame) -> pd.DataFrame:
+    "A row per cell and field, with the 95 % interval over seeds."
+    found = []
+    for (model, design, scale, field, size), part in rows.groupby([*CELL, "field", "cardinality"], sort=False):
+        mean, low, high = mean_interval(part["ia"])
+        found.append({"model": model, "design": design, "scale": int(scale), "field": field, "cardinality": int(size),
+                      "mean": float(mean), "low": float(low), "high": float(high), "n": len(part)})
+    return pd.DataFrame(found)
+
+def mean_abundance(rows: pd.DataFrame) -> pd.DataFrame:
+    "The mean over fields of each cell, with its interval over seeds."
+    seeds = rows[rows["design"] != "random"].groupby([*CELL, "seed"], sort=False)["ia"].mean().reset_index()
+    made = stats.cells(seeds.assign(dataset="", variant="", status="done", test_auc=seeds["ia"]))
+    return made[[*CELL, "mean", "low", "high", "n", "failed"]].assign(metric="ia")
+
+
+def published(dataset: str) -> pd.DataFrame:
+    "The paper's cells, as they are and as gains over the base; each interval from the cell's own three runs."
+    theirs = stats.published(dataset)
+    low, high = stats.interval(theirs["mean"], theirs["sd"] / theirs["n"] ** .5, theirs["n"] - 1)
+    whole = theirs[[*CELL, "mean", "sd", "n"]].assign(low=low, high=high, metric="test_auc")
+    base = whole["model"].map(whole[whole["scale"] == 1].set_index("model")["mean"]).astype(float)
+    return pd.concat([whole, whole.assign(mean=whole["mean"] - base, low=float("nan"), high=float("nan"), metric="gain")])
+
+
+def dataset(name: str) -> dict:
+    "All that the explorer shows of one dataset."
+    runs, ia = read(f"runs-{name}"), by_seed(name)
+    card = ROOT / "data" / f"{name}.toml"
+    made = [] if runs is None else [cells(runs)]
+    if ia is not None: made.append(mean_abundance(ia))
+    return {"title": tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else name,
+            "cells": records(pd.concat(made)) if made else [], "paper": records(published(name)),
+            "fields": records(abundance(ia)) if ia is not None else []}
+
+
+def write(file: Path) -> None:
+    "Writes the data as a script, which a page opened from a file may load too."
+    names = sorted({f.stem.removeprefix("runs-") for f in ROWS.glob("runs-*.csv")}, key=lambda n: (n == "synthetic", n))
+    data = {name: dataset(name) for name in dict.fromkeys([*names, "criteo", "avazu"])}
+    said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    file.write_text(f"window.explorerData={said}\n", encoding="utf-8")

@@ -1,0 +1,95 @@
+// Charts that load when they come near the window, follow the theme, and need no other host.
+(() => {
+  const root = new URL("../", document.currentScript.src), waiting = {};
+  const load = src => waiting[src] ??= new Promise((done, failed) => {
+    const script = Object.assign(document.createElement("script"), { src, onload: done, onerror: failed });
+    document.head.append(script);
+  });
+
+  const dark = () => {
+    const chosen = document.body.dataset.theme;
+    return chosen === "dark" || (chosen !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+  };
+
+  // On dark, greys change places and pale colours that name things become deep ones; other colours stay,
+  // and so does what is written on a coloured cell (a conditional colour).
+  const grey = /^#([0-9a-f]{1,2})\1\1$/i, named = { white: "#ffffff", black: "#000000" };
+  const channels = hex => hex.match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16));
+  const joined = parts => "#" + parts.map(part => Math.round(part).toString(16).padStart(2, "0")).join("");
+  const moved = (hex, nominal) => {
+    const parts = channels(hex), sum = parts[0] + parts[1] + parts[2];
+    if (nominal) return sum < 600 ? hex : joined(parts.map(part => .35 * part));
+    return sum < 160 ? joined(parts.map(part => .5 * part + 110)) : hex; // the dark end of a ramp that lines are drawn in
+  };
+  const mirrored = (value, written, nominal) => {
+    if (typeof value === "string") {
+      const hex = grey.exec(named[value] ?? value);
+      if (!hex) return (nominal || !written) && /^#[0-9a-f]{6}$/i.test(value) ? moved(value, nominal) : value;
+      const shade = 0x16 + (255 - parseInt(hex[1].padEnd(2, hex[1]), 16)) * (0xec - 0x16) / 255;
+      return joined([shade, shade, shade]);
+    }
+    if (Array.isArray(value)) return value.map(part => mirrored(part, written, nominal));
+    if (!value || typeof value !== "object" || value.condition) return value;
+    const below = nominal || value.type === "nominal";
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, ["data", "datasets"].includes(k) ? v : mirrored(v, written, below)]));
+  };
+  const ink = { title: "#ececec", axis: "#cfcfcf", legend: "#cfcfcf" };
+  const themed = spec => {
+    if (!dark()) return { ...spec, background: "transparent" };
+    const made = mirrored(spec, JSON.stringify(spec).includes('"condition"')), config = made.config ?? {};
+    return { ...made, background: "transparent", config: { ...config,
+      axis: { labelColor: ink.axis, titleColor: ink.axis, tickColor: "#888888", ...config.axis },
+      legend: { labelColor: ink.legend, titleColor: ink.legend, ...config.legend },
+      title: { color: ink.title, subtitleColor: ink.axis, ...config.title },
+      header: { labelColor: ink.axis, titleColor: ink.axis, ...config.header },
+      text: { color: ink.title, ...config.text } } };
+  };
+
+  const shown = new Map();
+  async function draw(element, spec) {
+    await load(new URL("_static/vega.js", root).href);
+    shown.set(element, spec);
+    const keep = Object.assign(document.createElement("div"), { className: "drawing" });
+    const options = { mode: "vega-lite", actions: false, renderer: "svg", tooltip: { theme: dark() ? "dark" : "light" } };
+    const result = await vegaEmbed(keep, themed(spec), options);
+    const svg = keep.querySelector("svg");
+    if (svg) svg.style.cssText = "max-width:100%;height:auto;min-width:" + Math.min(480, svg.getAttribute("width")) + "px";
+    element.replaceChildren(keep);
+    element.dataset.drawn = dark() ? "dark" : "light";
+    return result;
+  }
+  const picture = element => {
+    element.innerHTML = element.querySelector("noscript")?.textContent ?? "";
+  };
+  async function start(element) {
+    try {
+      await load(new URL(element.dataset.src, document.baseURI).href);
+      await draw(element, window.charts[element.dataset.chart]);
+    } catch (error) {
+      console.error(error);
+      picture(element);
+    }
+  }
+  window.drawChart = draw;
+
+  const near = new IntersectionObserver(entries => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) { near.unobserve(target); start(target); }
+  }, { rootMargin: "300px" });
+  document.querySelectorAll(".canvas[data-chart]").forEach(element => near.observe(element));
+
+  const retheme = () => shown.forEach((spec, element) => {
+    if (element.dataset.drawn !== (dark() ? "dark" : "light")) draw(element, spec);
+  });
+  new MutationObserver(retheme).observe(document.body, { attributeFilter: ["data-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
+  addEventListener("beforeprint", () => document.querySelectorAll(".canvas[data-chart]:not([data-drawn])").forEach(start));
+
+  // what scrolls sideways can be scrolled with the keyboard
+  document.querySelectorAll("div.highlight pre, .table-wrapper, mjx-container[display]").forEach(box => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  });
+  // the front page's first command names the host that the page came from
+  const host = document.querySelector("[data-host]");
+  if (host && location.protocol.startsWith("http")) host.textContent = new URL(".", location.href).href.replace(/\/$/, "");
+  else if (host) document.getElementById("from-file").hidden = false;
+})();

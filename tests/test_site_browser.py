@@ -1,0 +1,174 @@
+"The documentation site in a headless Chromium: charts, explorer, search, math, themes, a phone's width, the keyboard."
+import functools
+import http.server
+import threading
+
+import pytest
+from browser import Witness
+
+pytestmark = pytest.mark.xdist_group("site") # the worker that has built it
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+# what overflows the window, boxes that scroll inside aside
+TOO_WIDE = """() => [...document.querySelectorAll('article *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
+  !e.closest('.table, .table-wrapper, .canvas, pre, .highlight, mjx-container, .sig')).slice(0, 3).map(e => e.outerHTML.slice(0, 150))
+  .concat(document.documentElement.scrollWidth > innerWidth ? ['the page itself'] : [])"""
+# WCAG's contrast of every piece of text against the first background below it; below AA it is returned
+PALE = """() => {
+  const rgb = c => (c.match(/[\\d.]+/g) ?? []).map(Number), channel = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = c => .2126 * channel(c[0]) + .7152 * channel(c[1]) + .0722 * channel(c[2]);
+  const ground = e => { for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor); if (c.length === 3 || c[3] === 1) return c; }
+    return [255, 255, 255]; };
+  return [...document.querySelectorAll('article *, .sidebar-tree a')].filter(e => !e.closest('svg, mjx-container, .headerlink, button') &&
+    e.checkVisibility() && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
+      const style = getComputedStyle(e), a = light(rgb(style.color)), b = light(ground(e));
+      const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+      return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), large ? 3 : 4.5, e.className + ' ' + e.textContent.slice(0, 40)];
+    }).filter(([ratio, least]) => ratio < least).map(([ratio, , text]) => `${ratio.toFixed(2)}: ${text}`); }"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_): pass
+
+
+@pytest.fixture(scope="module")
+def host(site):
+    "The site, served."
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+@pytest.fixture
+def opened(browser, host):
+    "Opens a page of the site; at the end no page may have complained or asked another host."
+    contexts = []
+    def go(path, width=DESK, scheme="light", base=host):
+        context = browser.new_context(viewport=width, color_scheme=scheme)
+        contexts.append((context, Witness(context, host if base == host else "")))
+        page = context.new_page()
+        page.goto(f"{base}/{path}")
+        return page
+    yield go
+    said = [w.foreign + w.failed + w.errors for _, w in contexts]
+    for context, _ in contexts: context.close()
+    assert said == [[]] * len(said)
+
+def drawn(page, chart="[data-drawn]"):
+    "Scrolls a chart into view and waits until it is there."
+    page.locator(chart.removesuffix("[data-drawn]") or ".canvas").first.scroll_into_view_if_needed()
+    page.wait_for_selector(f"{chart} svg .mark-symbol, {chart} svg .mark-line, {chart} svg .mark-rect", state="attached")
+
+
+def test_every_page_is_well_on_a_phone(site, browser, host):
+    "No page complains, asks another host, or is wider than a phone; nor does a chart."
+    context = browser.new_context(viewport=PHONE)
+    witness, page, wrong = Witness(context, host), context.new_page(), {}
+    for file in sorted(site.rglob("*.html")):
+        name = file.relative_to(site).as_posix()
+        page.goto(f"{host}/{name}")
+        if charts := page.locator(".canvas[data-chart]").count():
+            for i in range(charts): page.locator(".canvas[data-chart]").nth(i).scroll_into_view_if_needed()
+            page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => e.querySelector('svg'))")
+        if wide := page.evaluate(TOO_WIDE): wrong[name] = wide
+    context.close()
+    assert wrong == {} and witness.foreign == witness.failed == witness.errors == []
+
+def test_something_too_wide_is_seen(opened):
+    page = opened("index.html", PHONE)
+    page.evaluate("document.querySelector('article').insertAdjacentHTML('beforeend', '<p style=\"width: 900px\">wide</p>')")
+    assert page.evaluate(TOO_WIDE)
+
+@pytest.mark.parametrize("path", ["index.html", "paper/01_information_abundance.html", "api/abundance.html", "results/hflights.html",
+                                  "explorer.html", "released.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(opened, path, scheme): assert opened(path, scheme=scheme).evaluate(PALE) == []
+
+def test_pale_text_is_seen(opened):
+    page = opened("index.html")
+    page.evaluate("document.querySelector('article p').style.color = '#aaa'")
+    assert page.evaluate(PALE)
+
+
+def test_a_chart_tells_its_numbers(opened):
+    page = opened("index.html")
+    drawn(page)
+    page.locator(".canvas .mark-symbol path").first.hover()
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "auc" in page.locator("#vg-tooltip-element").inner_text() and "AUC" in page.locator(".canvas").first.get_attribute("aria-label")
+
+def test_dark_mode_flips_charts_too(opened):
+    page = opened("index.html")
+    drawn(page)
+    back = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")
+    text = lambda: page.locator(".canvas .role-title-text text").first.get_attribute("fill")
+    light = back(), text()
+    page.keyboard.press("Home")
+    while page.evaluate("document.body.dataset.theme") != "dark": page.locator(".theme-toggle:visible").first.click()
+    page.wait_for_selector(".canvas[data-drawn=dark]")
+    assert back() != light[0] and text() != light[1] and text().lower() == "#ececec"
+
+def test_what_charts_say_is_light_on_dark(opened):
+    "Titles, axes and legends of every figure of a dataset."
+    page = opened("results/hflights.html", scheme="dark")
+    charts = page.locator(".canvas[data-chart]")
+    for i in range(charts.count()): charts.nth(i).scroll_into_view_if_needed()
+    page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => e.dataset.drawn === 'dark')")
+    said = "[class*=role-axis-], [class*=role-title-], [class*=role-legend-]"
+    fills = page.evaluate("s => [...document.querySelectorAll(`.canvas :is(${s}) text`)].map(e => getComputedStyle(e).fill)", said)
+    assert len(fills) > 100 and all(min(map(int, fill[4:-1].split(", "))) > 150 for fill in set(fills))
+
+def test_math_is_set(opened):
+    page = opened("paper/01_information_abundance.html")
+    page.wait_for_selector("mjx-container svg")
+    assert page.locator("mjx-container").count() > 10 and "$$" not in page.locator("article").inner_text()
+
+def test_search_finds_a_function(opened):
+    page = opened("index.html")
+    page.locator("input[name=q]").first.fill("information_abundance")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results a[href*='collapse_nb.abundance.information_abundance']")
+
+def test_the_first_command_names_this_host(opened, host):
+    assert f"curl -fL {host}/collapse_nb.tar.gz | tar xz" in opened("index.html").locator("#commands").inner_text()
+
+def test_pages_work_from_a_file(opened, site):
+    page = opened("index.html", base=site.as_uri())
+    drawn(page)
+    assert page.locator("#from-file").is_visible()
+    page.goto(f"{site.as_uri()}/explorer.html")
+    drawn(page, "#against[data-drawn]")
+
+
+def rows(page): return page.locator("#numbers tr").all_inner_texts()
+
+def test_the_explorer_answers_to_the_keyboard_alone(opened):
+    page = opened("explorer.html")
+    drawn(page, "#against[data-drawn]")
+    before = rows(page)
+    page.locator("#dataset").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.type("Test logloss")
+    page.wait_for_function("document.getElementById('said').textContent.startsWith('Test logloss')")
+    for _ in range(2): page.keyboard.press("Tab")
+    page.keyboard.press("Space")                # the first model's box
+    assert "models=IPNN" in page.url and "metric=test_logloss_nats" in page.url
+    assert not any(r.startswith("DNN") for r in rows(page)) and rows(page) != before
+    assert all(page.locator(f"#{name}").evaluate("e => e.labels.length") for name in ("dataset", "metric", "paper", "size"))
+
+def test_the_explorer_has_the_papers_numbers_and_says_what_was_not_run(opened):
+    page = opened("explorer.html#dataset=criteo&metric=test_auc&models=DCNv2&designs=SE,ME")
+    drawn(page, "#against[data-drawn]")
+    assert page.locator("#dataset").input_value() == "criteo" and len(rows(page)) == 10
+    assert all("not run here" in row and "0.81" in row for row in rows(page)[1:])
+    assert "Not run here on criteo: DCNv2" in page.locator("#said").inner_text()
+
+def test_a_view_can_be_sent(opened):
+    page = opened("explorer.html#dataset=synthetic&metric=ia&models=DCNv2&designs=SE")
+    drawn(page, "#fields[data-drawn]")
+    other = opened(page.url.split("/", 3)[3])
+    drawn(other, "#fields[data-drawn]")
+    assert rows(other) == rows(page) and other.locator("#models input:checked").count() == 1
+    page.locator("#fields .mark-symbol path").first.hover()
+    page.wait_for_selector("#vg-tooltip-element.visible")
