@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from .cards import Card, load_card
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, split_sizes, write_encoded
+from .formats import READERS, as_table, source_files
 from .gather import Gathered, gather
 from .permutation import packed_type, permuted, places
 from .refused import Policy
@@ -124,15 +125,12 @@ def packed_rows(
     with pool() as threads: yield from ahead(threads, pack, gathered.staged.blocks(columns))
 
 # %% ../../nbs/data/encode.ipynb #00000011
-def _file(sources: Sequence[Path]) -> dict | list[dict]:
-    "What identifies source files."
-    said = []
-    for source in sources:
-        if source.is_dir(): raise InputError(f"{str(source)!r} is a folder: name the raw file itself as the source.")
-        if not source.is_file(): raise InputError(f"there is no file {str(source)!r}: check the path of the source.")
-        said.append({"file": source.name, "bytes": (stat := source.stat()).st_size, "mtime_ns": stat.st_mtime_ns})
-    if not said: raise InputError("no source was given: name the raw file.")
-    return said[0] if len(said) == 1 else said
+def _file(card: Card, sources: Sequence[Path]) -> dict:
+    "What identifies the files of a source."
+    if not sources: raise InputError("no source was given: name the raw file.")
+    files = [f for source in sources for f in source_files(card, source)]
+    each = [{"file": f.name, "bytes": f.stat().st_size, "mtime_ns": f.stat().st_mtime_ns} for f in files]
+    return each[0] if len(each) == 1 else {"file": sources[0].name, "files": each}
 
 # %% ../../nbs/data/encode.ipynb #00000012
 def _done(out: Path, card: dict, source: dict) -> bool:
@@ -151,8 +149,10 @@ class _Sources(NamedTuple):
 def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
     "Encode a table into a folder that nobody looks at yet."
     with TemporaryDirectory(dir=folder) as temporary:
-        gathered = gather(card, sources.paths, folder, work := Path(temporary), sources.policy)
-        if _file(sources.paths) != known["source"]:
+        table, first = as_table(card, sources.paths[0], work := Path(temporary))
+        if card.format in READERS and sources.paths[1:]: raise InputError(f"several sources were given: {card.name} is read from one file or folder.")
+        gathered = gather(table, [first, *sources.paths[1:]], folder, work, sources.policy)
+        if _file(card, sources.paths) != known["source"]:
             raise InputError(f"{', '.join(map(str, sources.paths))} changed while being read: wait until the file is complete, and encode it then.")
         labels = check_labels(gathered, card.name)
         place, digest = places(len(labels), card.split_seed)
@@ -184,7 +184,7 @@ def encode(
     paths, out = [Path(s) for s in ([source] if isinstance(source, str | Path) else source)], Path(out)
     if card.format == "embedded":
         raise InputError(f"the data of {card.name!r} is generated and has no file to encode: leave the source empty.")
-    said = card.model_dump(mode="json"), _file(paths)
+    said = card.model_dump(mode="json"), _file(card, paths)
     if _done(out, *said): return open_encoded(out)
     try:
         sources = _Sources(paths, Policy(on_bad_row, max_bad))

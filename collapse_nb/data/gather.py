@@ -51,7 +51,7 @@ def _header_again(block: Block, cells: Cells, row: int, column: int, name: str, 
 def _value_faults(block: Block, cells: Cells, codes: dict, columns: Columns, names: tuple[str, ...], headed: bool) -> tuple[list[Fault], np.ndarray]:
     "Faults of values, and the rows that have none."
     faults, good = [], np.ones(len(cells), bool)
-    for column, check in columns.checks.items():
+    for column, check in reversed(columns.checks.items()): # the label first
         j = names.index(column)
         for row, reason in check.bad_rows(columns.texts[column], codes[column]).items():
             if not good[row]: continue

@@ -13,6 +13,7 @@ import collapse_nb
 from .cards import Card, load_card
 from .dataset import Encoded, open_encoded, read_schema
 from .encode import encode
+from .formats import source_files
 from .synthetic import synthetic
 from ..records import InputError
 
@@ -27,8 +28,8 @@ def encoded_folder(
     source: Path, # the raw file
 ) -> Path:        # where its encoded form belongs
     "The folder for one card and one state of a file."
-    stat = source.stat()
-    key = f"{card.model_dump_json()} {source.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    state = [(f.stat().st_size, f.stat().st_mtime_ns) for f in source_files(card, source)]
+    key = f"{card.model_dump_json()} {source.resolve()} {' '.join(f'{size} {time}' for size, time in state)}"
     return home() / "data" / "encoded" / f"{card.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 # %% ../../nbs/data/source.ipynb #00000006
@@ -45,8 +46,9 @@ def open_source(
             raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the source.{where}")
         return synthetic().head(rows)
     if not path.exists(): raise InputError(f"source {source!r} does not exist: give a raw file or an encoded folder.")
-    data = open_encoded(path) if path.is_dir() else encode(card, path, encoded_folder(card, path))
-    said = read_schema(path).get("card") if path.is_dir() else None
+    encoded = path.is_dir() and ((path / "schema.json").exists() or not card.files)
+    data = open_encoded(path) if encoded else encode(card, path, encoded_folder(card, path))
+    said = read_schema(path).get("card") if encoded else None
     if data.name == card.name and said and said != card.model_dump(mode="json"):
         raise InputError(f"{source!r} was encoded by another version of the card {card.name}: encode the raw file again.")
     if data.name != card.name:

@@ -17,16 +17,16 @@ from .embedding import draw, uniform
 
 # %% ../../nbs/nn/layers.ipynb #00000006
 def products(
-    x: Tensor,      # (G, B, in)
-    weight: Tensor, # (G, out, in)
-    bias: Tensor,   # (G, out)
-) -> Tensor:        # (G, B, out)
+    x: Tensor,          # (G, B, in)
+    weight: Tensor,     # (G, out, in)
+    bias: Tensor,       # (G, out)
+    relu: bool = False, # rectify the result
+) -> Tensor:            # (G, B, out)
     "x_g W_g^T + b_g for every group."
-    if torch.is_grad_enabled() or x.is_cuda or len(x) > 16 or len(x) % torch.get_num_threads() == 0:
-        return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
-    out = x.new_empty(len(x), x.shape[1], weight.shape[1])
-    for g, into in enumerate(out): torch.addmm(bias[g], x[g], weight[g].T, out=into)
-    return out
+    if not torch.is_grad_enabled() and len(x) == 1 and x.dtype == torch.float32 and not x.is_cuda and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(x[0], weight[0], bias[0], "relu" if relu else "none", [], "")[None]
+    out = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+    return F.relu(out, inplace=True) if relu else out
 
 # %% ../../nbs/nn/layers.ipynb #00000008
 class GroupLinear(nn.Module):
@@ -118,7 +118,7 @@ class Hidden(nn.Module):
         "The same in evaluation mode: max(x (s W)^T + (s b + t), 0)."
         scale, shift = self.norm.affine()
         weight, bias = self.linear.weight * scale[..., None], torch.addcmul(shift, self.linear.bias, scale)
-        return F.relu(products(x, weight, bias), inplace=True)
+        return products(x, weight, bias, relu=True)
 
 # %% ../../nbs/nn/layers.ipynb #00000015
 def hidden_stack(

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['BASE_DIM', 'MULTI', 'ModelSpec', 'MLPHead', 'TwoPartHead', 'BilinearHead', 'SumHead', 'Inspected', 'Model',
-           'interaction', 'build']
+           'interaction', 'build', 'one_replica']
 
 # %% ../../nbs/nn/zoo.ipynb #00000002
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Literal
 
@@ -228,3 +229,18 @@ def build(
     model = Model(spec, schema, tuple(seeds), embedding, inner, projection, head, linear)
     reset(model, seeds)
     return model
+
+# %% ../../nbs/nn/zoo.ipynb #00000021
+def one_replica(
+    model: Model, # R replicas
+    replica: int, # 0 <= replica < R
+) -> Model:       # R = 1, to predict with
+    "One replica as a model of its own."
+    state, memo = model.replica_state(replica), {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if name in state: memo[id(tensor)] = state[name].contiguous() # what deepcopy takes in the tensor's place
+    for tensor in model.parameters(): memo[id(tensor)] = nn.Parameter(memo[id(tensor)], requires_grad=False)
+    one = deepcopy(model, memo)
+    one.embedding.groups //= model.replicas
+    one.replicas, one.seeds = 1, (model.seeds[replica],)
+    return one

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..abundance import information_abundance
-from ..nn.zoo import Model
+from ..nn.zoo import Model, one_replica
 from ..records import InputError
 from .metrics import auc, logloss_nats
 from .recipe import Recipe, optimizers
@@ -33,9 +33,11 @@ def predict(
     rows: Rows,            # n rows
     batch_size: int = 2048,# rows at a time: activations of that size stay in a processor's cache
 ) -> Tensor:               # (R, n) logits
-    "Logits of every replica on every row, in evaluation mode."
+    "Logits of every replica on every row, in evaluation mode; on a CPU one replica after the other."
     model.eval()
-    return torch.cat([model(rows[s][0]) for s in batches(len(rows), batch_size)], 1)
+    alone = model.replicas > 1 and not model.embedding.offsets.is_cuda
+    models = (one_replica(model, r) for r in range(model.replicas)) if alone else [model]
+    return torch.cat([torch.cat([m(rows[s][0]) for s in batches(len(rows), batch_size)], 1) for m in models])
 
 # %% ../../nbs/train/fit.ipynb #00000006
 def replica_losses(
