@@ -113,12 +113,12 @@ def _check(out: Path, card: str) -> None:
 @app.command(epilog="Example: collapse encode criteo --source train.txt.gz --out data/encoded/criteo --check")
 def encode(
     card: Card_,
-    source: Annotated[list[Path] | None, typer.Option(help="Raw file: CSV, TSV, Parquet; gzip too. Or a folder of several. Again for more text files, in order.")] = None,
+    source: Annotated[list[Path] | None, typer.Option(help="Raw file, gzip too; more text files in order; or a folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download the raw files first, where they are open to all.")] = False,
     on_bad_row: Annotated[str, typer.Option(help="stop at the first bad row, or skip: put it aside, in refused.jsonl.")] = "stop",
     max_bad: Annotated[float, typer.Option(help="The largest share of rows that may be put aside.")] = 1e-4,
-    check: Annotated[bool, typer.Option("--check", help="Print cardinalities beside the published ones; with --out alone, of a folder that is there.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Cardinalities beside the published ones; --out alone: of what is there.")] = False,
 ) -> None:
     "Turn a raw table into encoded data, by its card."
     if fetch: source = [_fetched(card, source[0] if source else None)]

@@ -53,7 +53,8 @@ def _table(block: bytes, a: np.ndarray, marks: np.ndarray, width: int) -> tuple[
     blank = (columns == 1) & (width > 1) & ((edge == begin) | ((edge == begin + 1) & (a[begin] == 13)))
     good, faults = columns == width, []
     for i in np.flatnonzero(~good).tolist():
-        few = "is empty" if blank[i] else f"has too {'few' if columns[i] < width else 'many'} columns, {columns[i]} where {width} are expected"
+        few = f"has too {'few' if columns[i] < width else 'many'} columns, {columns[i]} where {width} are expected"
+        if blank[i]: few = "is empty"
         faults.append(Fault(int(begin[i]), int(edge[i]), 0 if blank[i] else min(int(columns[i]), width) + 1, few))
     return begin[good], marks[np.repeat(good, columns)].reshape(-1, width), faults
 
@@ -99,7 +100,8 @@ def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
     edges = len(block) + np.append(0, np.cumsum([len(t) for t in texts], dtype=np.int64))
     start[hard], end[hard] = edges[:-1], edges[1:]
     cells.text = np.frombuffer(block + b"".join(texts) + bytes(8), np.uint8)
-    cells.starts, cells.ends = dict(enumerate(np.ascontiguousarray(start.reshape(-1, width).T))), np.ascontiguousarray(end.reshape(-1, width).T)
+    start, end = (np.ascontiguousarray(edge.reshape(-1, width).T) for edge in (start, end))
+    cells.starts, cells.ends = dict(enumerate(start)), end
     reason = "has a quote inside a cell, where the whole cell would have to stand in quotes and the quote be doubled"
     return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason) for i in reversed(bad)}
 

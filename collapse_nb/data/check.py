@@ -20,7 +20,7 @@ def held_against(
 ) -> tuple[pd.DataFrame, list[str]]: # field, ids, published and difference; what else there is to say
     "Cardinalities beside the published ones, label rate, rows kept and refused."
     said, data = read_schema(path), open_encoded(path)
-    if card_name and data.name != card_name: raise InputError(f"{path} holds {data.name} and {card_name} was asked for: name the one or the other.")
+    if card_name not in ("", data.name): raise InputError(f"{path} holds {data.name} and {card_name} was asked for: name one or the other.")
     published = (said.get("card") or {}).get("published") or {}
     frame = pd.DataFrame({"field": data.schema.names, "ids": data.schema.cardinalities})
     if published: frame = frame.assign(published=published["cardinalities"]).assign(difference=lambda f: f.ids - f.published)

@@ -23,9 +23,10 @@ def wrong_integers(
     texts: pl.Series,  # String
 ) -> pl.Series:        # String: why a text is no integer; null where it is one, or is missing
     "What is wrong with texts that should be integers."
-    frame = pl.DataFrame({"t": texts}).with_columns(digits=pl.col("t").str.contains(r"^-?[0-9]+$"), number=pl.col("t").cast(pl.Int64, strict=False))
+    digits, number = pl.col("t").str.contains(r"^-?[0-9]+$"), pl.col("t").cast(pl.Int64, strict=False)
     none, large = pl.format("has no integer, it is {}", "t"), pl.format("has an integer that overflows 64 bits, it is {}", "t")
-    return frame.select(pl.when(~pl.col("digits")).then(none).when(pl.col("digits") & pl.col("number").is_null()).then(large).alias("why"))["why"]
+    why = pl.when(~digits).then(none).when(digits & number.is_null()).then(large)
+    return pl.DataFrame({"t": texts}).select(why=why)["why"]
 
 def wrong_labels(
     texts: pl.Series,  # String

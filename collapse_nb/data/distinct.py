@@ -102,7 +102,8 @@ def _path_keys(words: Distinct, nodes: Distinct, text: np.ndarray, start: np.nda
     for done in range(0, int(length.max()) + 8, 8):
         on = np.flatnonzero(length > done - 8)
         rest = length[on] - done # after the last word, the length
-        word = np.where(rest > 0, short_keys(text, start[on] + np.minimum(done, length[on]), np.maximum(rest, 0)), length[on].astype(np.uint64))
+        word = short_keys(text, start[on] + np.minimum(done, length[on]), np.maximum(rest, 0))
+        word = np.where(rest > 0, word, length[on].astype(np.uint64))
         node[on] = nodes.codes(node[on] << np.uint64(32) | words.codes(word).astype(np.uint64)) + np.uint64(1)
     return node << np.uint64(8)
 

@@ -150,19 +150,19 @@ def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
     "Encode a table into a folder that nobody looks at yet."
     with TemporaryDirectory(dir=folder) as temporary:
         table, first = as_table(card, sources.paths[0], work := Path(temporary))
-        if card.format in READERS and sources.paths[1:]: raise InputError(f"several sources were given: {card.name} is read from one file or folder.")
+        if card.format in READERS and sources.paths[1:]:
+            raise InputError(f"several sources were given: {card.name} is read from one file or folder.")
         gathered = gather(table, [first, *sources.paths[1:]], folder, work, sources.policy)
         if _file(card, sources.paths) != known["source"]:
-            raise InputError(f"{', '.join(map(str, sources.paths))} changed while being read: wait until the file is complete, and encode it then.")
+            raise InputError(f"{', '.join(map(str, sources.paths))} changed while being read: wait until it is complete, and encode it.")
         labels = check_labels(gathered, card.name)
         place, digest = places(len(labels), card.split_seed)
         sizes = check_splits(labels, place, card.split, card.name)
         words, ids = vocabularies(gathered, card, place)
         named = [v.select(pl.lit(n).alias("field"), "id", "value", "count") for n, v in zip(gathered.names, words, strict=True)]
         pq.write_table(pl.concat(named).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")
-        schema = FieldSchema(gathered.names, [v.height + 1 for v in words])
-        read = gathered.read | {"kept": len(labels)}
-        write_encoded(folder, card.name, schema, sizes, _ordered(gathered, ids, schema, place, work), known | {"read": read, "permutation": digest})
+        schema, known = FieldSchema(gathered.names, [v.height + 1 for v in words]), known | {"read": gathered.read, "permutation": digest}
+        write_encoded(folder, card.name, schema, sizes, _ordered(gathered, ids, schema, place, work), known)
 
 def _ordered(gathered: Gathered, ids: list[np.ndarray], schema: FieldSchema, place: np.ndarray, work: Path):
     "Ids and labels in the order of the permutation; the staged rows go when the buckets are there."

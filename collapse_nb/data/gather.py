@@ -6,7 +6,7 @@
 __all__ = ['Gathered', 'TextReader', 'gather_text', 'gather_parquet', 'gather']
 
 # %% ../../nbs/data/gather.ipynb #00000002
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from .cards import Card
-from .cells import Cells, kept, split_cells
+from .cells import Cells, split_cells
 from .columns import Columns, counted_values, values_of
 from .distinct import Texts, series_codes, text_codes
 from .files import unpack
@@ -48,7 +48,8 @@ def _header_again(block: Block, cells: Cells, row: int, column: int, name: str, 
     return text == name or (first and block.line == 1 and row == 0 and cells.begin[0] < 4 and text.isidentifier())
 
 # %% ../../nbs/data/gather.ipynb #00000008
-def _value_faults(block: Block, cells: Cells, codes: dict, columns: Columns, names: tuple[str, ...], headed: bool) -> tuple[list[Fault], np.ndarray]:
+def _value_faults(block: Block, cells: Cells, codes: dict, columns: Columns, names: tuple[str, ...], headed: bool,
+                  ) -> tuple[list[Fault], np.ndarray]:
     "Faults of values, and the rows that have none."
     faults, good = [], np.ones(len(cells), bool)
     for column, check in reversed(columns.checks.items()): # the label first
@@ -117,8 +118,8 @@ def gather_text(
     def values(i: int, counts: np.ndarray, least: int) -> pl.DataFrame: return counted_values(columns, plan.select[i + 1], counts, least)
     where = (at(plan.where), values_of(columns, plan.where).fill_null(False).to_numpy()) if columns_of(plan.where) else None
     said = {"rows": rows + refused.count, "refused": refused.count, "reasons": dict(refused.reasons), "crlf_lines": reader.crlf}
-    return Gathered(reader.staged, plan.names, (at(plan.select[0]), values_of(columns, plan.select[0])), where, [at(e) for e in plan.select[1:]],
-                    {i: columns.size(s) for s, i in column.items()}, values, said)
+    label, fields = (at(plan.select[0]), values_of(columns, plan.select[0])), [at(e) for e in plan.select[1:]]
+    return Gathered(reader.staged, plan.names, label, where, fields, {i: columns.size(s) for s, i in column.items()}, values, said)
 
 # %% ../../nbs/data/gather.ipynb #0000000c
 def _frames(plan: Plan, table: Path) -> Iterator[pl.DataFrame]:
@@ -127,7 +128,8 @@ def _frames(plan: Plan, table: Path) -> Iterator[pl.DataFrame]:
     for df in parquet_frames(table, sorted(plan.needed), "read"):
         try: yield df.with_columns(same).filter(plan.where).select(plan.select)
         except pl.exceptions.PolarsError as err:
-            raise InputError(f"an expression of the card cannot be computed ({str(err).splitlines()[0]}): check the columns' types.") from None
+            why = str(err).splitlines()[0]
+            raise InputError(f"an expression of the card cannot be computed ({why}): check the columns' types.") from None
 
 def _label_texts(y: pl.Series, name: str) -> pl.Series:
     "Labels as texts, 0 and 1 as such."
@@ -156,8 +158,8 @@ def gather_parquet(
         codes = np.flatnonzero(counts)
         return pl.DataFrame({"code": codes, "value": texts[i + 1].texts(codes), "count": counts[codes]})
     with open_parquet(table) as file: rows = file.metadata.num_rows
-    return Gathered(staged, plan.names, (0, texts[0].texts()), None, list(range(1, len(texts))), {i: t.size for i, t in enumerate(texts)}, values,
-                    {"rows": rows, "refused": 0})
+    label, sizes = (0, texts[0].texts()), {i: t.size for i, t in enumerate(texts)}
+    return Gathered(staged, plan.names, label, None, list(range(1, len(texts))), sizes, values, {"rows": rows, "refused": 0})
 
 # %% ../../nbs/data/gather.ipynb #0000000e
 def gather(

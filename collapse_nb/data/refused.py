@@ -49,9 +49,10 @@ class Refusals:
         row: bytes,            # the row itself
     ) -> None:
         "Stop at a bad row, or put it aside."
-        if self.policy.on_bad_row == "stop": raise InputError(f"{_place(self, path, line, fault)}: mend the line, or have such rows put aside "
-                                                              "by on_bad_row = skip.")
-        said = {"file": str(path), "line": line, "column": fault.column, "reason": fault.reason, "row": row.decode(errors="surrogateescape")}
+        if self.policy.on_bad_row == "stop":
+            raise InputError(f"{_place(self, path, line, fault)}: mend the line, or have such rows put aside by on_bad_row = skip.")
+        said = {"file": str(path), "line": line, "column": fault.column, "reason": fault.reason}
+        said["row"] = row.decode(errors="surrogateescape")
         with open(self.path, "a", encoding="ascii") as file: file.write(json.dumps(said) + "\n")
         self.reasons[fault.reason.split(", ")[0]] += 1
 

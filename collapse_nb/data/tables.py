@@ -56,7 +56,7 @@ def record_blocks(
         line, rest = line + block.count(b"\n", 0, cut), block[cut:]
         if len(rest) > 4 * block_bytes:
             raise InputError(f"{path} line {line} does not end, or a quote opened there is never closed: close it or double it.")
-    if rest.count(b'"') % 2: raise InputError(f"a quote opened at line {line} of {path} or after it is never closed: close it or double it.")
+    if rest.count(b'"') % 2: raise InputError(f"{path}: a quote opened at line {line} or after it is never closed: close or double it.")
     if rest: yield rest + b"\n", line
 
 def _read(file, size: int, path: Path | str, line: int) -> bytes:
@@ -130,7 +130,8 @@ def _first(block: bytes, path: Path, separator: str, columns: tuple[str, ...], h
     "Bytes before the rows: a byte-order mark, and the header where there is one."
     if not header: return len(codecs.BOM_UTF8) * block.startswith(codecs.BOM_UTF8)
     if (names := _names(block, path, separator)) == columns: return _header(block)
-    raise InputError(f"the header of {path} is {', '.join(names)[:200]}, and that of the first file {', '.join(columns)[:200]}: name files of one table.")
+    ours, first = (", ".join(n)[:200] for n in (names, columns))
+    raise InputError(f"the header of {path} is {ours}, and that of the first file {first}: name files of one table.")
 
 # %% ../../nbs/data/tables.ipynb #00000015
 def text_blocks(
