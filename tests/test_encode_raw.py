@@ -1,13 +1,8 @@
-"Criteo and Avazu from raw files: the same ids as the obvious encoder, bad rows named, out of core, killed at any instant."
+"Criteo and Avazu from raw files: the same ids as the obvious encoder, and bad rows named or put aside."
 import gzip
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -18,15 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_commands import collapse, start
+from test_commands import collapse
 
 from collapse_nb.data.cards import load_card
-from collapse_nb.data.dataset import open_encoded, split_sizes
+from collapse_nb.data.dataset import split_sizes
 from collapse_nb.data.encode import encode
 from collapse_nb.data.raw import write_raw
 from collapse_nb.records import InputError
-
-MAIN = ("-c", "from collapse_nb.cli import main; main()")
 
 
 @cache
@@ -80,7 +73,8 @@ def test_small_files(tmp_path_factory, cells, train, packed):
     card = full.model_copy(update={"min_count": 2, "vocabulary": "train" if train else "all", "split": (.5, .25, .25)})
     order = torch.randperm(len(cells), generator=torch.Generator().manual_seed(0)).tolist()
     label = {row: p % 2 for p, row in enumerate(order)}
-    content = "".join("\t".join([str(label[i]), *[n] * 13, *[t] * 26]) + "\n" for i, (n, t) in enumerate([*cells[:-1], ("1", "a")])).encode()
+    rows = [[str(label[i]), *[n] * 13, *[t] * 26] for i, (n, t) in enumerate([*cells[:-1], ("1", "a")])]
+    content = "".join("\t".join(row) + "\n" for row in rows).encode()
     counted = order[:len(order) // 2] if train else order
     if not all(any(row[k] for i in counted if (row := cells[i]) is not cells[-1]) for k in (0, 1)): return # a field without values
     source = place / ("t.gz" if packed else "t")
@@ -195,36 +189,6 @@ def test_growing_file(tmp_path, monkeypatch, raw):
     assert os.listdir(tmp_path) == ["t"]
 
 
-def phase(folder: Path) -> str:
-    "What an encoder is doing, as its files say."
-    names = {f.name for f in folder.glob(".out.*.tmp/**/*")}
-    for name in "x.npy", "bucket0", "vocabulary.parquet", "staged":
-        if name in names: return name
-    return "begun" if list(folder.glob(".out.*.tmp")) else ""
-
-
-@pytest.fixture(scope="module")
-def larger(tmp_path_factory) -> Path:
-    return write_raw("criteo", 60_000, tmp_path_factory.mktemp("larger") / "train.txt", 0)
-
-
-@pytest.mark.parametrize("at", ["begun", "staged", "bucket0", "x.npy"])
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_killed(tmp_path, larger, at, how):
-    "Complete or absent; and what SIGKILL leaves is swept up by the next one."
-    words = ("encode", "criteo", "--source", larger, "--out", tmp_path / "out")
-    process = start(*MAIN, *words, cwd=tmp_path)
-    order = ["", "begun", "staged", "vocabulary.parquet", "bucket0", "x.npy"]
-    while order.index(phase(tmp_path)) < order.index(at) and process.poll() is None: time.sleep(.001)
-    process.send_signal(how)
-    with process: err = process.stderr.read()
-    left = os.listdir(tmp_path)
-    if process.returncode == 0: assert left == ["out"] and open_encoded(tmp_path / "out") # it was faster
-    elif how == signal.SIGTERM: assert (process.returncode, left) == (143, []) and "Traceback" not in err, err
-    else: assert process.returncode == -signal.SIGKILL and "out" not in left
-    assert collapse(tmp_path, *words).returncode == 0 and os.listdir(tmp_path) == ["out"]
-
-
 def test_check_and_skip_by_command(tmp_path, raw):
     (tmp_path / "t.txt").write_bytes(spoiled(raw, 7, cell(1, b"x")))
     words = ("encode", "criteo", "--source", "t.txt", "--out", "out")
@@ -234,32 +198,3 @@ def test_check_and_skip_by_command(tmp_path, raw):
     assert done.returncode == 0 and "1,999 rows kept (published: 45,840,617), 1 refused of 2,000 read" in done.stdout, done.stderr
     again = collapse(tmp_path, "encode", "criteo", "--out", "out", "--check").stdout
     assert "label rate" in again and "published" in again and "C26" in again and done.stdout.endswith(again)
-
-
-def peak_and_disk(source: Path, out: Path) -> tuple[float, float]:
-    "Peak memory in bytes, and the largest size of everything on disk over that of the result, in a process of its own."
-    sizes, done = [0], threading.Event()
-
-    def watch():
-        while not done.wait(.01):
-            files = [f for f in out.parent.rglob("*") if f.is_file()]
-            try: sizes.append(sum(f.stat().st_size for f in files))
-            except FileNotFoundError: pass
-    thread = threading.Thread(target=watch)
-    thread.start()
-    call = f"import resource; from collapse_nb.data.encode import encode; encode('criteo', {str(source)!r}, {str(out)!r}); " \
-           "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    said = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True).stdout
-    done.set()
-    thread.join()
-    return int(said) * 1024, max(sizes) / sum(f.stat().st_size for f in out.iterdir())
-
-
-def test_memory_and_disk(tmp_path, larger):
-    "Four times the rows, the same values: memory does not follow the rows, and disk stays below two and a half times the result."
-    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    four = tmp_path / "four.txt"
-    four.write_bytes(larger.read_bytes() * 4)
-    small, _ = peak_and_disk(larger, tmp_path / "a" / "out")
-    large, disk = peak_and_disk(four, tmp_path / "b" / "out")
-    assert large - small < four.stat().st_size / 2 and disk < 2.5

@@ -105,6 +105,13 @@ def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
     reason = "has a quote inside a cell, where the whole cell would have to stand in quotes and the quote be doubled"
     return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason) for i in reversed(bad)}
 
+# %% ../../nbs/data/cells.ipynb #cafe0001
+def _without_returns(cells: Cells) -> None:
+    "Take carriage returns before line feeds off the last cells."
+    returns = (cells.stop > cells.start(len(cells.ends) - 1)) & (cells.text[cells.stop - 1] == 13)
+    cells.ends[-1] -= returns
+    cells.crlf = int(returns.sum())
+
 # %% ../../nbs/data/cells.ipynb #0000000d
 def split_cells(
     block: bytes,   # whole records
@@ -125,10 +132,7 @@ def split_cells(
     bad = _byte_faults(block, begin, ends)
     cells = Cells(text, begin, np.ascontiguousarray(ends.T))
     cells.stop = cells.ends[-1].copy()
-    if b"\r" in block:
-        returns = (cells.stop > cells.start(width - 1)) & (a[cells.stop - 1] == 13)
-        cells.ends[-1] -= returns
-        cells.crlf = int(returns.sum())
+    if b"\r" in block: _without_returns(cells)
     if quoted: bad = _unquoted(block, cells) | bad
     if not bad: return cells, faults
     faults += [Fault(int(begin[row]), int(cells.stop[row]), *what) for row, what in bad.items()]

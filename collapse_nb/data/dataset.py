@@ -157,6 +157,7 @@ class _Hashed:
     def __init__(self, file): self.file, self.sum = file, hashlib.sha256()
     def write(self, data) -> None: self.file.write(data); self.sum.update(data)
 
+# %% ../../nbs/data/dataset.ipynb #0000001b
 def write_encoded(
     folder: Path,                                     # an existing folder, from `fresh_folder`
     name: str,                                        # of the dataset

@@ -146,6 +146,7 @@ class _Sources(NamedTuple):
     paths: list[Path]
     policy: Policy
 
+# %% ../../nbs/data/encode.ipynb #0000001b
 def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
     "Encode a table into a folder that nobody looks at yet."
     with TemporaryDirectory(dir=folder) as temporary:
@@ -164,6 +165,7 @@ def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
         schema, known = FieldSchema(gathered.names, [v.height + 1 for v in words]), known | {"read": gathered.read, "permutation": digest}
         write_encoded(folder, card.name, schema, sizes, _ordered(gathered, ids, schema, place, work), known)
 
+# %% ../../nbs/data/encode.ipynb #0000001c
 def _ordered(gathered: Gathered, ids: list[np.ndarray], schema: FieldSchema, place: np.ndarray, work: Path):
     "Ids and labels in the order of the permutation; the staged rows go when the buckets are there."
     def packed():

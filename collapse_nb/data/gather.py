@@ -21,7 +21,7 @@ from .files import unpack
 from .plan import Plan, columns_of, make_plan
 from .refused import Fault, Policy, Refusals, check_share
 from .staged import Staged, ahead, pool, prefetched
-from .tables import Block, check_text, open_parquet, parquet_frames, text_blocks, text_columns
+from .tables import Block, open_parquet, parquet_frames, text_blocks, text_columns
 from ..records import InputError
 
 # %% ../../nbs/data/gather.ipynb #00000005
@@ -62,7 +62,7 @@ def _value_faults(block: Block, cells: Cells, codes: dict, columns: Columns, nam
             good[row] = False
     return faults, good
 
-# %% ../../nbs/data/gather.ipynb #00000009
+# %% ../../nbs/data/gather.ipynb #0000000b
 @dataclass
 class TextReader:
     "Delimited files on their way to numbers."
@@ -73,23 +73,17 @@ class TextReader:
     staged: Staged          # where good rows go
     crlf: int = 0           # lines that ended in carriage return and line feed
 
-    def cut(self, block: Block) -> tuple[Block, Cells, list[Fault]]:
-        return block, *split_cells(block.text, {"csv": ",", "tsv": "\t"}[self.card.format], len(self.names))
-
-    def number(self,
-        block: Block, cells: Cells, faults: list[Fault], # from `cut`
-        run: Callable,                                   # the pool's map
-    ) -> None:
+    def number(self, block: Block, cells: Cells, faults: list[Fault], run: Callable) -> None:
         "Number a block's cells, refuse bad rows, and lay the others down."
-        def one(column: str) -> tuple[str, np.ndarray]:
+        def one(column: str, texts: Texts) -> np.ndarray:
             start = cells.start(j := self.names.index(column))
-            return column, text_codes(self.columns.texts[column], cells.text, start, cells.ends[j] - start)
-        codes = dict(run(one, self.columns.texts))
+            return text_codes(texts, cells.text, start, cells.ends[j] - start)
+        texts = self.columns.texts
+        codes = dict(zip(texts, run(one, texts, texts.values()), strict=True))
         wrong, good = _value_faults(block, cells, codes, self.columns, self.names, not self.card.columns)
         for fault in sorted(faults + wrong):
             self.refusals.refuse(block.path, _line(block, fault.start), fault, block.text[fault.start:fault.end])
-        if wrong: codes = {c: v[good] for c, v in codes.items()}
-        sets = self.columns.set_codes(codes)
+        sets = self.columns.set_codes({c: v[good] for c, v in codes.items()} if wrong else codes)
         if good.any(): self.staged.write(sets, [self.columns.size(s) for s in self.columns.sets])
         self.crlf += cells.crlf
         check_share(self.refusals, self.staged.rows + self.refusals.count + block.left / len(self.names))
@@ -103,14 +97,14 @@ def gather_text(
     policy: Policy,      # what is done about bad rows
 ) -> Gathered:
     "Delimited text as numbers."
-    for source in sources: check_text(source)
     separator = {"csv": ",", "tsv": "\t"}[card.format]
     names = card.columns or text_columns(sources[0], separator)
     columns = Columns(card, plan := make_plan(card, names))
     reader = TextReader(card, names, columns, Refusals(policy, folder, names), Staged(work / "staged"))
     with pool() as threads:
         blocks = prefetched(threads, text_blocks(sources, separator, names, not card.columns))
-        for cut in ahead(threads, reader.cut, blocks): reader.number(*cut, threads.map)
+        def cut(block: Block) -> tuple: return block, *split_cells(block.text, separator, len(names))
+        for pieces in ahead(threads, cut, blocks): reader.number(*pieces, threads.map)
     refused, rows = reader.refusals, reader.staged.rows
     check_share(refused, rows + refused.count)
     column = {s: i for i, s in enumerate(columns.sets)}

@@ -75,6 +75,7 @@ def text_columns(
     separator: str,   # one character
 ) -> tuple[str, ...]: # the names in the header
     "Column names of a delimited text."
+    check_text(path)
     with open_bytes(path) as file: block, _ = next(record_blocks(file, 1 << 16), (b"", 1))
     return _names(block, path, separator)
 
