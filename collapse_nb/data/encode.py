@@ -7,6 +7,7 @@ __all__ = ['check_labels', 'check_splits', 'count_rows', 'vocabularies', 'packed
 
 # %% ../../nbs/data/encode.ipynb #00000002
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -149,7 +150,7 @@ class _Sources(NamedTuple):
 # %% ../../nbs/data/encode.ipynb #0000001b
 def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
     "Encode a table into a folder that nobody looks at yet."
-    with TemporaryDirectory(dir=folder) as temporary:
+    with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as temporary: # what is left, the folder's own tidying takes
         table, first = as_table(card, sources.paths[0], work := Path(temporary))
         if card.format in READERS and sources.paths[1:]:
             raise InputError(f"several sources were given: {card.name} is read from one file or folder.")
@@ -163,7 +164,8 @@ def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
         named = [v.select(pl.lit(n).alias("field"), "id", "value", "count") for n, v in zip(gathered.names, words, strict=True)]
         pq.write_table(pl.concat(named).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")
         schema, known = FieldSchema(gathered.names, [v.height + 1 for v in words]), known | {"read": gathered.read, "permutation": digest}
-        write_encoded(folder, card.name, schema, sizes, _ordered(gathered, ids, schema, place, work), known)
+        with closing(_ordered(gathered, ids, schema, place, work)) as ordered: # its threads end before its files go
+            write_encoded(folder, card.name, schema, sizes, ordered, known)
 
 # %% ../../nbs/data/encode.ipynb #0000001c
 def _ordered(gathered: Gathered, ids: list[np.ndarray], schema: FieldSchema, place: np.ndarray, work: Path):
