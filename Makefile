@@ -20,6 +20,8 @@ TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 2, 4], seeds: 3, max_epochs: 2}'
 # the race of `make bench`: all six models, at the base and four times it
 BENCH = -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21}'
+# the encoder's race; FUXICTR=... names the Python of an environment with fuxictr and polars<2
+ENCODING = -p rows 2000000 -y '{curve: [500000, 2000000, 5000000, 10000000]}' $(if $(FUXICTR),-p fuxictr $(FUXICTR))
 # torch asks for huge pages: large activations come and go in every step, and mapping them 4 KB at a time costs a fifth of it
 export THP_MEM_ALLOC_ENABLE ?= 1
 
@@ -61,6 +63,7 @@ readme: $(VENV)/ok
 bench: $(VENV)/ok
 	mkdir -p $(OUT)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
+	$(BIN)/papermill --log-output --no-progress-bar nbs/09_encoding_benchmarks.ipynb $(OUT)/09_encoding_benchmarks.ipynb $(ENCODING)
 distclean:
 	rm -rf $(VENV) _proc _site build
 .PHONY: sweep test results site lab figures readme bench distclean

@@ -32,7 +32,7 @@ def _say(text: str, status: int) -> int:
 
 @contextmanager
 def one_interrupt() -> Iterator[None]:
-    "Ctrl-C interrupts, and for two seconds no other one does, while what was begun is tidied away."
+    "Ctrl-C interrupts, and for two seconds no other one does, while what was begun is tidied away; SIGTERM does the same."
     import polars # noqa: F401 (its own handler, set when it is imported, would interrupt a second time)
     last = -2.
     def interrupt(*_):
@@ -42,8 +42,9 @@ def one_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
     before = signal.getsignal(signal.SIGINT)
     if before != signal.SIG_IGN: signal.signal(signal.SIGINT, interrupt) # a job in the background ignores it
+    ended = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_say("ended by SIGTERM; finished work is kept.", 143)))
     try: yield
-    finally: signal.signal(signal.SIGINT, before)
+    finally: signal.signal(signal.SIGINT, before); signal.signal(signal.SIGTERM, ended)
 
 # %% ../nbs/cli.ipynb #00000006
 class Door(TyperGroup):
@@ -89,25 +90,45 @@ def _fetched(card: str, folder: Path | None) -> Path:
     console.print(f"Encode it with: collapse encode {card} --source {source} --out data/encoded/{said.name}")
     return source
 
-# %% ../nbs/cli.ipynb #0000000b
-@app.command(epilog="Example: collapse encode hflights --source hflights.csv.gz --out data/encoded/hflights")
-def encode(
-    card: Card_,
-    source: Annotated[Path | None, typer.Option(help="Raw file: CSV, TSV, Parquet; gzip too. Or a folder of several.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Download the raw files first, where they are open to all.")] = False,
-) -> None:
-    "Turn a raw table into encoded data, by its card."
-    if fetch: source = _fetched(card, source)
-    if fetch and not out: return
-    if not (source and out): raise InputError("Missing option --source or --out: name the raw file and the folder to make.")
-    from collapse_nb.data.cards import load_card
-    from collapse_nb.data.encode import encode as encode_file
-    data = encode_file(load_card(card), source, out)
+# %% ../nbs/cli.ipynb #enc0de01
+def _encode(card, sources: list[Path], out: Path, on_bad_row: str, max_bad: float, fields: bool) -> None:
+    "Encode, and say what came of it."
+    from collapse_nb.data.encode import encode as encode_files
+    data = encode_files(card, sources, out, on_bad_row, max_bad)
     rows = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "valid", "test"))
     console.print(f"{data.name}: {rows} rows; {data.schema.num_fields} fields, {data.schema.num_rows:,} ids; "
                   f"label rate {data.label_rate:.4f}; fingerprint {data.fingerprint}")
-    for name, size in zip(data.schema.names, data.schema.cardinalities, strict=True): console.print(f"  {name} {size:,}")
+    for name, size in zip(data.schema.names, data.schema.cardinalities, strict=True):
+        if fields: console.print(f"  {name} {size:,}")
+
+def _check(out: Path, card: str) -> None:
+    "Hold an encoded folder against what was published."
+    from collapse_nb.data.check import held_against
+    frame, lines = held_against(out, card)
+    _table(frame)
+    for line in lines: console.print(line)
+
+
+# %% ../nbs/cli.ipynb #0000000b
+@app.command(epilog="Example: collapse encode criteo --source train.txt.gz --out data/encoded/criteo --check")
+def encode(
+    card: Card_,
+    source: Annotated[list[Path] | None, typer.Option(help="Raw file, gzip too; more text files in order; or a folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download the raw files first, where they are open to all.")] = False,
+    on_bad_row: Annotated[str, typer.Option(help="stop at the first bad row, or skip: put it aside, in refused.jsonl.")] = "stop",
+    max_bad: Annotated[float, typer.Option(help="The largest share of rows that may be put aside.")] = 1e-4,
+    check: Annotated[bool, typer.Option("--check", help="Cardinalities beside the published ones; --out alone: of what is there.")] = False,
+) -> None:
+    "Turn a raw table into encoded data, by its card."
+    if fetch: source = [_fetched(card, source[0] if source else None)]
+    if fetch and not out: return
+    if not out or not (source or check): raise InputError("Missing option --source or --out: name the raw file and the folder to make.")
+    from collapse_nb.data.cards import load_card
+    said = load_card(card)
+    if source: _encode(said, source, out, on_bad_row, max_bad, not check)
+    if check: _check(out, said.name)
+
 
 # %% ../nbs/cli.ipynb #y
 @app.command(epilog="Example: collapse synth criteo --rows 1000000 --out data/raw/criteo.txt.gz")

@@ -152,6 +152,12 @@ def fingerprint(
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 # %% ../../nbs/data/dataset.ipynb #0000001d
+class _Hashed:
+    "A file whose checksum is there when it is written, without reading it again."
+    def __init__(self, file): self.file, self.sum = file, hashlib.sha256()
+    def write(self, data) -> None: self.file.write(data); self.sum.update(data)
+
+# %% ../../nbs/data/dataset.ipynb #0000001b
 def write_encoded(
     folder: Path,                                     # an existing folder, from `fresh_folder`
     name: str,                                        # of the dataset
@@ -163,13 +169,15 @@ def write_encoded(
     "Write x.npy, y.npy and schema.json."
     ones, rows = 0, sum(sizes)
     with open(folder / "x.npy", "wb") as fx, open(folder / "y.npy", "wb") as fy:
-        for file, descr, shape in (fx, "<i4", (rows, schema.num_fields)), (fy, "|u1", (rows,)):
+        hx, hy = _Hashed(fx), _Hashed(fy)
+        for file, descr, shape in (hx, "<i4", (rows, schema.num_fields)), (hy, "|u1", (rows,)):
             np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
         for x, y in blocks:
-            fx.write(np.ascontiguousarray(x, "<i4").data)
-            fy.write(np.ascontiguousarray(y, "|u1").data)
+            hx.write(np.ascontiguousarray(x, "<i4").data)
+            hy.write(np.ascontiguousarray(y, "|u1").data)
             ones += int(y.sum(dtype=np.int64))
-    sums = {f.name: checksum(f) for f in sorted(folder.iterdir()) if f.is_file()}
+    known_sums = {"x.npy": hx.sum.hexdigest(), "y.npy": hy.sum.hexdigest()}
+    sums = {f.name: known_sums.get(f.name) or checksum(f) for f in sorted(folder.iterdir()) if f.is_file()}
     said = {"format": 1, "name": name, "names": schema.names, "cardinalities": schema.cardinalities, "sizes": sizes,
             "label_rate": ones / rows, **known, "sha256": sums}
     (folder / "schema.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")

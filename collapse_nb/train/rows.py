@@ -68,7 +68,8 @@ def check_ids(
         raise InputError(f"ids of type {x.dtype} were given: store them as int32 or int64.")
     if x.shape[1:] != (schema.num_fields,):
         raise InputError(f"ids {tuple(x.shape)} were given for {schema.num_fields} fields: give an id per row and field.")
-    low, high = (torch.stack([f(block, 0) for block in x.split(1 << 20)]) for f in (torch.amin, torch.amax))
+    bounds = [(block.amin(0), block.amax(0)) for block in x.split(1 << 16)] # once over the rows, which may lie on disk
+    low, high = (torch.stack(bound) for bound in zip(*bounds, strict=True))
     outside = (low.amin(0) < 0) | (high.amax(0) >= torch.tensor(schema.cardinalities))
     for i in outside.nonzero().flatten().tolist():
         raise InputError(f"field {schema.names[i]} has ids from {low[:, i].min()} to {high[:, i].max()} and cardinality "
