@@ -88,7 +88,7 @@ def _sweep_up(out: Path) -> None:
         at, pid = left.name.split(".")[-4:-2]
         if at == host and pid.isdigit() and not psutil.pid_exists(int(pid)): _remove(left)
 
-# %% ../../nbs/data/dataset.ipynb #q
+# %% ../../nbs/data/dataset.ipynb #00000011
 @contextmanager
 def disk_errors(
     out: Path, # what is being written, for the reader
@@ -100,7 +100,7 @@ def disk_errors(
         if err.errno not in _FULL and " requested and " not in str(err): raise # numpy's own words for a disk that filled up
         raise InputError(f"the disk under {out} is full: make room or write somewhere else; {left}.") from None
 
-# %% ../../nbs/data/dataset.ipynb #00000011
+# %% ../../nbs/data/dataset.ipynb #00000012
 @contextmanager
 def _fresh(out: Path, begin: Callable[[Path], None]) -> Iterator[Path]:
     "Something that appears whole or not at all."
@@ -119,7 +119,7 @@ def _fresh(out: Path, begin: Callable[[Path], None]) -> Iterator[Path]:
         raise
     finally: _remove(temporary)
 
-# %% ../../nbs/data/dataset.ipynb #0
+# %% ../../nbs/data/dataset.ipynb #00000013
 def fresh_folder(
     out: str | Path, # where the folder shall be
 ) -> AbstractContextManager[Path]: # where to write it meanwhile
@@ -133,14 +133,14 @@ def fresh_file(
     if Path(out).exists(): raise InputError(f"{out} is there already: choose another name or remove it.")
     return _fresh(Path(out), Path.touch)
 
-# %% ../../nbs/data/dataset.ipynb #00000018
+# %% ../../nbs/data/dataset.ipynb #0000001a
 def checksum(
     path: Path, # any file
 ) -> str:       # 64 hexadecimal digits
     "SHA-256 of a file."
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
 
-# %% ../../nbs/data/dataset.ipynb #0000001a
+# %% ../../nbs/data/dataset.ipynb #0000001c
 def fingerprint(
     schema: FieldSchema,  # names and cardinalities
     sizes: Iterable[int], # rows of train, valid, test
@@ -151,13 +151,13 @@ def fingerprint(
     said = json.dumps([schema.names, schema.cardinalities, list(sizes), x_sum, y_sum])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-# %% ../../nbs/data/dataset.ipynb #0000001d
+# %% ../../nbs/data/dataset.ipynb #0000001f
 class _Hashed:
     "A file whose checksum is there when it is written, without reading it again."
     def __init__(self, file): self.file, self.sum = file, hashlib.sha256()
     def write(self, data) -> None: self.file.write(data); self.sum.update(data)
 
-# %% ../../nbs/data/dataset.ipynb #0000001b
+# %% ../../nbs/data/dataset.ipynb #00000020
 def write_encoded(
     folder: Path,                                     # an existing folder, from `fresh_folder`
     name: str,                                        # of the dataset
@@ -182,13 +182,13 @@ def write_encoded(
             "label_rate": ones / rows, **known, "sha256": sums}
     (folder / "schema.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
-# %% ../../nbs/data/dataset.ipynb #0000001f
+# %% ../../nbs/data/dataset.ipynb #00000022
 def _splits(x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]) -> list[Split]:
     "Consecutive slices of the given sizes."
     ends = np.cumsum(sizes)
     return [Split(x[e - n:e], y[e - n:e]) for e, n in zip(ends, sizes, strict=True)]
 
-# %% ../../nbs/data/dataset.ipynb #00000022
+# %% ../../nbs/data/dataset.ipynb #00000025
 def in_memory(
     name: str,                    # of the dataset
     schema: FieldSchema,          # N fields
@@ -204,7 +204,7 @@ def in_memory(
         sums.append(hashlib.sha256(file.getbuffer()).hexdigest())
     return Encoded(name, schema, *_splits(x, y, sizes), fingerprint(schema, sizes, *sums), float(y.mean()), bayes_auc)
 
-# %% ../../nbs/data/dataset.ipynb #00000024
+# %% ../../nbs/data/dataset.ipynb #00000027
 def read_schema(
     path: str | Path, # an encoded folder
 ) -> dict:            # the contents of schema.json
@@ -218,7 +218,7 @@ def read_schema(
         raise InputError(f"{path}/schema.json is not of format 1: encode the data again with this version.")
     return said
 
-# %% ../../nbs/data/dataset.ipynb #00000026
+# %% ../../nbs/data/dataset.ipynb #00000029
 def open_encoded(
     path: str | Path,    # an encoded folder
     verify: bool = True, # compare checksums first

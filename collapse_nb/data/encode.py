@@ -147,7 +147,7 @@ class _Sources(NamedTuple):
     paths: list[Path]
     policy: Policy
 
-# %% ../../nbs/data/encode.ipynb #0000001b
+# %% ../../nbs/data/encode.ipynb #00000015
 def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
     "Encode a table into a folder that nobody looks at yet."
     with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as temporary: # what is left, the folder's own tidying takes
@@ -167,7 +167,7 @@ def _write(card: Card, sources: _Sources, folder: Path, known: dict) -> None:
         with closing(_ordered(gathered, ids, schema, place, work)) as ordered: # its threads end before its files go
             write_encoded(folder, card.name, schema, sizes, ordered, known)
 
-# %% ../../nbs/data/encode.ipynb #0000001c
+# %% ../../nbs/data/encode.ipynb #00000016
 def _ordered(gathered: Gathered, ids: list[np.ndarray], schema: FieldSchema, place: np.ndarray, work: Path):
     "Ids and labels in the order of the permutation; the staged rows go when the buckets are there."
     def packed():
@@ -175,7 +175,7 @@ def _ordered(gathered: Gathered, ids: list[np.ndarray], schema: FieldSchema, pla
         gathered.staged.path.unlink()
     return permuted(packed(), place, work)
 
-# %% ../../nbs/data/encode.ipynb #00000015
+# %% ../../nbs/data/encode.ipynb #00000017
 def encode(
     card: Card | str | Path, # a card, its name or its path
     source: str | Path | Sequence[str | Path], # csv, tsv or Parquet, plain or gzip; text may come in several files

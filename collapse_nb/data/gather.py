@@ -62,7 +62,7 @@ def _value_faults(block: Block, cells: Cells, codes: dict, columns: Columns, nam
             good[row] = False
     return faults, good
 
-# %% ../../nbs/data/gather.ipynb #0000000b
+# %% ../../nbs/data/gather.ipynb #00000009
 @dataclass
 class TextReader:
     "Delimited files on their way to numbers."

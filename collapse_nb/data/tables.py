@@ -38,7 +38,7 @@ def _ends(block: bytes) -> np.ndarray:
     a = np.frombuffer(block, np.uint8)
     return np.flatnonzero((a == 10) & outside_quotes(a) if b'"' in block else a == 10)
 
-# %% ../../nbs/data/tables.ipynb #0000000a
+# %% ../../nbs/data/tables.ipynb #0000000b
 BLOCK_BYTES = 1 << 23
 
 def record_blocks(
@@ -65,7 +65,7 @@ def _read(file, size: int, path: Path | str, line: int) -> bytes:
     except (EOFError, gzip.BadGzipFile, zlib.error) as err:
         raise InputError(f"the gzip file {path} is cut off or damaged after line {line - 1:,} ({err}): fetch it again.") from None
 
-# %% ../../nbs/data/tables.ipynb #0000000e
+# %% ../../nbs/data/tables.ipynb #00000010
 def _header(block: bytes) -> int:
     "Bytes of the first record."
     return int(_ends(block)[0]) + 1
@@ -92,7 +92,7 @@ def _names(block: bytes, path: Path, separator: str) -> tuple[str, ...]:
         raise InputError(f"the header of {path} names the columns {twice} twice: give every column its own name.")
     return tuple(names)
 
-# %% ../../nbs/data/tables.ipynb #00000010
+# %% ../../nbs/data/tables.ipynb #00000012
 def check_text(
     path: Path, # csv or tsv, plain or gzip
 ) -> None:
@@ -106,7 +106,7 @@ def check_text(
     if ((a == 13) & outside_quotes(a)).any():
         raise InputError(f"{path} ends its lines with carriage returns alone: save it with line feeds, or convert it with tr '\\r' '\\n'.")
 
-# %% ../../nbs/data/tables.ipynb #00000013
+# %% ../../nbs/data/tables.ipynb #00000016
 class Block(NamedTuple):
     "Whole records of a file."
     path: Path    # the file
@@ -126,7 +126,7 @@ def _without_tail(blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, 
         size = len(block.rstrip(b"\r\n"))
         yield block[:block.find(b"\n", size) + 1], line
 
-# %% ../../nbs/data/tables.ipynb #00000014
+# %% ../../nbs/data/tables.ipynb #00000017
 def _first(block: bytes, path: Path, separator: str, columns: tuple[str, ...], header: bool) -> int:
     "Bytes before the rows: a byte-order mark, and the header where there is one."
     if not header: return len(codecs.BOM_UTF8) * block.startswith(codecs.BOM_UTF8)
@@ -134,7 +134,7 @@ def _first(block: bytes, path: Path, separator: str, columns: tuple[str, ...], h
     ours, first = (", ".join(n)[:200] for n in (names, columns))
     raise InputError(f"the header of {path} is {ours}, and that of the first file {first}: name files of one table.")
 
-# %% ../../nbs/data/tables.ipynb #00000015
+# %% ../../nbs/data/tables.ipynb #00000018
 def text_blocks(
     paths: Iterable[Path],          # csv or tsv, plain or gzip, in order
     separator: str,                 # one character
@@ -155,10 +155,10 @@ def text_blocks(
                 if block: yield Block(path, block, line, left)
                 bar.update(raw.tell() - bar.n)
 
-# %% ../../nbs/data/tables.ipynb #0000001a
+# %% ../../nbs/data/tables.ipynb #00000023
 BLOCK_ROWS = 1 << 17 # at a time
 
-# %% ../../nbs/data/tables.ipynb #0000001b
+# %% ../../nbs/data/tables.ipynb #00000024
 @contextmanager
 def open_parquet(
     path: Path, # a plain Parquet file
@@ -171,7 +171,7 @@ def open_parquet(
         why = str(err).splitlines()[0]
         raise InputError(f"{path} is not a whole Parquet file ({why}): check the file and the card's format.") from None
 
-# %% ../../nbs/data/tables.ipynb #0000001c
+# %% ../../nbs/data/tables.ipynb #00000025
 def parquet_frames(
     path: Path,                 # a plain Parquet file
     columns: list[str],         # the columns to read
@@ -184,7 +184,7 @@ def parquet_frames(
             yield pl.from_arrow(batch)
             bar.update(batch.num_rows)
 
-# %% ../../nbs/data/tables.ipynb #0000001f
+# %% ../../nbs/data/tables.ipynb #00000028
 def number_type(
     texts: pl.Series, # the values of a column
 ) -> pl.DataType:     # Int64, Float64 or String

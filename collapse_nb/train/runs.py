@@ -91,7 +91,8 @@ def _read(path: Path, read: Callable):
     except (OSError, ValueError) as err:
         raise InputError(f"{path} cannot be read ({err}): delete the folder {path.parent} and run the sweep again.") from None
 
-def _whole(folder: Path, weights: bool) -> bool: return folder.is_dir() and (not weights or (folder / WEIGHTS).is_file())
+def _whole(folder: Path, weights: bool) -> bool:
+    return folder.is_dir() and not folder.name.startswith(".") and (not weights or (folder / WEIGHTS).is_file())
 
 def _epochs(folder: Path) -> pd.DataFrame:
     "The epochs of one group, with the abundance of each field's tables."
@@ -111,7 +112,7 @@ class StoredRuns:
 
     def folders(self) -> list[Path]:
         "One per finished group; what a killed process left half-written has a name that starts with a dot, and does not count."
-        return sorted(f.parent for f in self.path.glob("*/group.json") if not f.parent.name.startswith(".") and _whole(f.parent, self.weights))
+        return sorted(f.parent for f in self.path.glob("*/group.json") if _whole(f.parent, self.weights))
     def groups(self) -> list[Group]:
         "The records of all finished groups."
         return [Group(**_read(f / "group.json", _json)) for f in self.folders()]
