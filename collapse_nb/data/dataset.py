@@ -101,16 +101,20 @@ def disk_errors(
         raise InputError(f"the disk under {out} is full: make room or write somewhere else; {left}.") from None
 
 # %% ../../nbs/data/dataset.ipynb #00000012
-@contextmanager
-def _fresh(out: Path, begin: Callable[[Path], None]) -> Iterator[Path]:
-    "Something that appears whole or not at all."
-    temporary = _temporary(out)
+def _begin(out: Path, temporary: Path, begin: Callable[[Path], None]) -> None:
+    "Sweep up what others left, and begin."
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _sweep_up(out)
         begin(temporary)
     except OSError as err: raise InputError(f"cannot write {out} ({err.strerror}): choose another place.") from None
+
+@contextmanager
+def _fresh(out: Path, begin: Callable[[Path], None]) -> Iterator[Path]:
+    "Something that appears whole or not at all."
+    temporary = _temporary(out)
     try:
+        _begin(out, temporary, begin) # in here, so that whatever ends the process, what was begun is tidied away
         with disk_errors(out, "nothing was left behind"):
             yield temporary
             os.replace(temporary, out)
