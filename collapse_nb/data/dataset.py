@@ -79,7 +79,7 @@ def _temporary(out: Path) -> Path:
 def _remove(path: Path) -> None:
     "Take a folder or a file away."
     if path.is_dir(): shutil.rmtree(path, ignore_errors=True)
-    else: path.unlink(missing_ok=True)
+    elif path.exists(): path.unlink(missing_ok=True)
 
 def _sweep_up(out: Path) -> None:
     "Remove what killed processes of this machine left beside `out`; others may share the disk, and theirs may be alive."
