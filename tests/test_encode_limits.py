@@ -64,7 +64,7 @@ def peak_and_disk(source: Path, out: Path) -> tuple[float, float]:
     return int(said) * 1024, max(sizes) / sum(f.stat().st_size for f in out.iterdir())
 
 
-@pytest.mark.xfail(strict=False, reason="the files are smaller than a block, so that memory still grows with them at one thread: wants larger files")
+@pytest.mark.xfail(strict=False, reason="the files are smaller than a block: wants larger ones")
 def test_memory_and_disk(tmp_path, larger):
     "Four times the rows, the same values: memory does not follow the rows, and disk stays below two and a half times the result."
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
