@@ -213,17 +213,6 @@ def test_file_limit(tmp_path, limit):
     assert os.listdir(tmp_path) == ["t.parquet"]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs privileges")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
 def test_full_disk(tmp_path, small_disk):
     (tmp_path / "t.csv").write_bytes(table(HEADER, *[f"{i % 2},{i},{i}" for i in range(20_000)]))
     with pytest.raises(InputError, match="is full"): encode(CARD, tmp_path / "t.csv", small_disk / "out")
