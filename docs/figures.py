@@ -30,10 +30,15 @@ def scaling(**how) -> Callable:
     return draw
 
 
+def difference(differences: pd.DataFrame, resampled: pd.DataFrame) -> alt.TopLevelMixin:
+    return charts.difference_chart(differences, charts.finding(differences), resampled)
+
+
 def registry() -> dict[str, tuple[Callable, tuple[str, ...]]]:
     "Figure -> what draws it, and the stems of the result tables that it takes, in order."
     gain = {"title": "Single-embedding alone: what size adds to the base", "drawn": {"designs": ("SE",), "value": "gain"}}
-    found = {"fig1a": (scaling(**gain), ("runs", "differences")), "fig7": (scaling(), ("runs", "differences"))}
+    found = {"fig1a": (scaling(**gain), ("runs", "differences")), "fig7": (scaling(), ("runs", "differences")),
+             "difference": (difference, ("differences", "resampled"))}
     for name in MODULES: found |= import_module(f"collapse_nb.show.{name}").FIGURES
     return found
 
