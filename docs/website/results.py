@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pandas as pd
+from readme import ITEMS
 
 from collapse_nb import stats
 from collapse_nb.show import tables
@@ -14,8 +15,7 @@ from website.notebooks import docname, fenced, listed, raw, table, title
 ROWS = ROOT / "data" / "results"
 VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
 # where figures are at home, by the longest beginning of their name
-HOMES = {"fig1a": "06", "fig1b": "01", "fig2": "01", "fig3": "03", "fig4": "02", "fig5": "04", "fig6": "04", "fig7": "06",
-         "fig7-architecture": "05", "fig8": "05", "fig-hidden": "05"}
+HOMES = {stem: number for number, stem in ITEMS.values() if stem} | {"difference": "06", "fig7-architecture": "05", "fig-hidden": "05"}
 TOY = "The toy of notebook 02, three small tables and random labels, and a drawing"
 ORDER = ("06", "00", "01", "02", "03", "04", "05")
 
