@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..data.dataset import Encoded
 from ..data.source import open_source
-from ..nn.zoo import MULTI, ModelSpec, build
+from ..nn.zoo import MULTI, Model, ModelSpec, build
 from ..records import InputError, unknown
 from .fit import fit, predict, replica_losses
 from .recipe import Recipe, optimizers
@@ -139,6 +139,13 @@ def _timed(work: Callable, times: int, device: torch.device) -> float:
     wait()
     return (time.perf_counter() - start) / times
 
+def _predict_s(model: Model, data: Encoded, size: int, device: torch.device) -> float:
+    "Estimated seconds of predictions for the validation rows: what comes once, as copies of the tables, and what comes with rows."
+    few, more = (Rows(data.head(min(n, len(data.train))), "train", data.schema, device) for n in (size, 4 * size))
+    few_s, more_s = (_timed(partial(predict, model, rows), 1, device) for rows in (few, more))
+    row_s = max(more_s - few_s, 0) / max(len(more) - len(few), 1)
+    return max(few_s - row_s * len(few), 0) + row_s * len(data.valid)
+
 # %% ../../nbs/train/sweep.ipynb #0000001d
 def seconds_per_epoch(
     group: Group,         # what would be trained
@@ -151,14 +158,13 @@ def seconds_per_epoch(
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
     steppers = optimizers(model, group.recipe)
     size = min(group.recipe.batch_size, len(data.train))
-    rows = Rows(data.head(size), "train", data.schema, target)
-    x, y = rows[slice(0, size)]
+    x, y = Rows(data.head(size), "train", data.schema, target)[slice(0, size)]
     def step():
         for stepper in steppers: stepper.zero_grad(set_to_none=True)
         replica_losses(model, x, y).sum().backward()
         for stepper in steppers: stepper.step()
     step(); train_s = _timed(step, steps, target) * len(batches(len(data.train), group.recipe.batch_size))
-    return train_s + _timed(partial(predict, model, rows), 1, target) * len(data.valid) / size
+    return train_s + _predict_s(model, data, size, target)
 
 # %% ../../nbs/train/sweep.ipynb #0000001e
 def plan(
