@@ -1,6 +1,7 @@
 # Everything starts from a bare machine with Python 3.11 or newer and make: each target makes .venv first when it is missing.
 #   make sweep                            the central experiment on the embedded data; P="-p dataset hflights ..." passes parameters on
 #   make test                             every notebook as a test, then the tests that cross notebooks
+#   make test BROWSER=1                   and the site and JupyterLab in a headless Chromium
 #   make results                          the full runs behind every figure and verdict, made or resumed: hours on two cores
 #   make figures                          redraws figures/ from data/results
 #   make site                             the documentation, into _site/html, with nothing from the network
@@ -43,7 +44,7 @@ sweep: $(VENV)/ok
 	mkdir -p $(OUT)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/06_scaling.ipynb $(OUT)/06_scaling.ipynb $(if $(P),$(P),$(SWEEP))
 test: $(VENV)/ok
-	$(BIN)/python tests/run.py
+	$(BIN)/python tests/run.py $(if $(BROWSER),--browser)
 # public tables of notebooks 00 to 06; a file that is not there is left out
 HFLIGHTS ?= data/raw/hflights.csv.gz
 DIABETES ?= data/raw/diabetic_data.csv.gz

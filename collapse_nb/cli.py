@@ -67,7 +67,7 @@ class Door(TyperGroup):
             raise typer.Exit(1) from None
         return done
 
-# %% ../nbs/cli.ipynb #00000009
+# %% ../nbs/cli.ipynb #0000000a
 app = typer.Typer(cls=Door, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Embedding collapse in recommendation models: encode a table, train models on it, look at the runs.")
 
@@ -80,13 +80,13 @@ def main() -> None:
         if not err.strerror: raise
         sys.exit(_say(f"{err.filename or 'a file'} cannot be used ({err.strerror}): check the path, its permissions and its disk.", 2))
 
-# %% ../nbs/cli.ipynb #0000000a
+# %% ../nbs/cli.ipynb #0000000b
 Card_ = Annotated[str, typer.Argument(metavar="CARD", help="A dataset card: its name, or the path of a .toml file.")]
 Source_ = Annotated[str, typer.Option(help="Raw file (CSV, TSV, Parquet; gzip too) or encoded folder; empty for embedded data.")]
 Device_ = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
 
-# %% ../nbs/cli.ipynb #0000000d
+# %% ../nbs/cli.ipynb #0000000e
 def _fetched(card: str, folder: Path | None) -> Path:
     "Where the raw files of a card lie, once they are here."
     from collapse_nb.data.cards import load_card
@@ -97,7 +97,7 @@ def _fetched(card: str, folder: Path | None) -> Path:
     console.print(f"Encode it with: collapse encode {card} --source {source} --out data/encoded/{said.name}")
     return source
 
-# %% ../nbs/cli.ipynb #0000000e
+# %% ../nbs/cli.ipynb #0000000f
 def _encode(card, sources: list[Path], out: Path, on_bad_row: str, max_bad: float, fields: bool) -> None:
     "Encode, and say what came of it."
     from collapse_nb.data.encode import encode as encode_files
@@ -116,7 +116,7 @@ def _check(out: Path, card: str) -> None:
     for line in lines: console.print(line)
 
 
-# %% ../nbs/cli.ipynb #0000000f
+# %% ../nbs/cli.ipynb #00000010
 @app.command(epilog="Example: collapse encode criteo --source train.txt.gz --out data/encoded/criteo --check")
 def encode(
     card: Card_,
@@ -137,7 +137,7 @@ def encode(
     if check: _check(out, said.name)
 
 
-# %% ../nbs/cli.ipynb #00000011
+# %% ../nbs/cli.ipynb #00000012
 @app.command(epilog="Example: collapse synth criteo --rows 1000000 --out data/raw/criteo.txt.gz")
 def synth(
     format: Annotated[str, typer.Argument(metavar="FORMAT", help="criteo or avazu.")],
@@ -150,7 +150,7 @@ def synth(
     size = write_raw(format, rows, out, seed).stat().st_size
     console.print(f"{out}: {rows:,} rows of made-up {format}, {size:,} bytes; collapse encode {format} --source {out} reads them")
 
-# %% ../nbs/cli.ipynb #00000013
+# %% ../nbs/cli.ipynb #00000014
 def _train(where: tuple[str, str, int], spec, recipe, seeds: range, device: str, store: Path):
     "The rows of the wanted seeds, trained where the store lacks them."
     from collapse_nb.data.source import open_source
@@ -163,7 +163,7 @@ def _train(where: tuple[str, str, int], spec, recipe, seeds: range, device: str,
     mine = {g.id for g in runs.groups() if g.cell == group.cell}
     return frame[frame.group.isin(mine) & frame.seed.isin(group.seeds)]
 
-# %% ../nbs/cli.ipynb #00000014
+# %% ../nbs/cli.ipynb #00000015
 @app.command(epilog="Example: collapse fit synthetic --model DCNv2 --design ME --scale 4 --seeds 3 --rows 20000")
 def fit(
     card: Card_,
@@ -187,14 +187,14 @@ def fit(
     _table(frame[["model", "design", "scale", "seed", "status", "best_epoch", "valid_auc", "test_auc", "note"]])
     if (frame.status != "done").any(): raise typer.Exit(1)
 
-# %% ../nbs/cli.ipynb #00000015
+# %% ../nbs/cli.ipynb #00000016
 def _table(frame) -> None:
     "Print a frame as a table."
     table = Table(*(Column(name, no_wrap=True) for name in frame.columns), box=None)
     for row in frame.itertuples(index=False): table.add_row(*(f"{v:.5f}" if isinstance(v, float) else str(v) for v in row))
     console.print(table)
 
-# %% ../nbs/cli.ipynb #00000017
+# %% ../nbs/cli.ipynb #00000018
 class Format(StrEnum):
     "How to print runs."
     table = "table"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import chromium
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,14 +19,17 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    "The built documentation site's folder; a warning of the build is an error. Its tests share a worker, so that it is built once."
+def site(tmp_path_factory, worker_id):
+    "The built documentation site's folder; a warning of the build is an error. One worker builds it for all."
     pytest.importorskip("sphinx", reason="no Sphinx: pip install -e '.[site]'")
-    out = tmp_path_factory.mktemp("site")
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "docs"), str(ROOT)])}
-    done = subprocess.run([sys.executable, "-m", "website", out], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
-    return out / "html"
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    with FileLock(base / "site.lock"):
+        if not (done := base / "site.done").exists():
+            env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "docs"), str(ROOT)])}
+            built = subprocess.run([sys.executable, "-m", "website", base / "site"], cwd=ROOT, env=env, capture_output=True, text=True)
+            assert built.returncode == 0 and not built.stderr, built.stdout + built.stderr
+            done.touch()
+    return base / "site" / "html"
 
 
 @pytest.fixture

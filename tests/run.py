@@ -1,6 +1,7 @@
 """The tests, as `make test` runs them: export, ruff, every notebook, then what crosses notebooks.
 
-    .venv/bin/python tests/run.py      # from anywhere; the last line is `N passed, N failed`
+    .venv/bin/python tests/run.py               # from anywhere; the last line is `N passed, N failed`
+    .venv/bin/python tests/run.py --browser     # and the site and JupyterLab in a browser: make test BROWSER=1
 """
 import filecmp
 import os
@@ -100,12 +101,22 @@ def count_cases(report: Path, code: int) -> Tally:
     return Tally(len(cases) - len(bad) - skipped, failures, skipped)
 
 
-def crossing() -> Tally:
-    "The tests of tests/: what crosses notebooks."
+def cases(chosen: str) -> Tally:
+    "The tests of tests/ whose marks are the chosen ones."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        code, _ = stream(sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "tests", f"--junitxml={report}")
+        code, _ = stream(sys.executable, "-m", "pytest", "-n", "2", "-m", chosen, "tests", f"--junitxml={report}")
         return count_cases(report, code)
+
+
+def crossing() -> Tally:
+    "The tests of tests/: what crosses notebooks."
+    return cases("not browser")
+
+
+def browsers() -> Tally:
+    "The site and JupyterLab in a real browser; without one they are skipped."
+    return cases("browser")
 
 
 def attempt(part: Callable[[], Tally]) -> Tally:
@@ -113,12 +124,12 @@ def attempt(part: Callable[[], Tally]) -> Tally:
     print(f"\n== {part.__name__}: {part.__doc__.splitlines()[0]}", flush=True)
     try: tally = part()
     except Exception as err: return Tally(0, [f"{part.__name__} crashed: {type(err).__name__}: {err}"])
-    return tally if tally.passed or tally.failures else tally._replace(failures=[f"{part.__name__} found nothing to test"])
+    return tally if tally.passed or tally.failures or tally.skipped else tally._replace(failures=[f"{part.__name__} found nothing to test"])
 
 
 def main() -> int:
     lines, tallies = [], []
-    for part in (export, ruff, notebooks, crossing):
+    for part in (export, ruff, notebooks, crossing, *[browsers] * ("--browser" in sys.argv[1:])):
         start = time.perf_counter()
         tally = attempt(part)
         lines.append(f"{part.__name__:10} {tally.passed:4} passed {len(tally.failures):4} failed {time.perf_counter() - start:6.0f} s")

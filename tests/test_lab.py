@@ -15,6 +15,7 @@ import pytest
 from browser import Witness
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.browser
 PAPER = sorted(f.name for f in (ROOT / "nbs").glob("0[0-7]_*.ipynb"))
 VEGA = "application/vnd.vegalite.v5+json"
 TOKEN = "a-token-of-this-test"

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("sphinx", reason="no Sphinx: pip install -e '.[site]'")
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.xdist_group("site") # one worker builds it, and one alone
 SHARED = re.compile(r"_static/(vega|tex-svg|searchtools|language_data|explorer-data)\.js|searchindex\.js")
 
 

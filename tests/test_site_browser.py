@@ -6,7 +6,7 @@ import threading
 import pytest
 from browser import Witness
 
-pytestmark = pytest.mark.xdist_group("site") # the worker that has built it
+pytestmark = pytest.mark.browser
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 # what overflows the window, boxes that scroll inside aside
 TOO_WIDE = """() => [...document.querySelectorAll('article *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
