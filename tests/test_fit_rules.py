@@ -39,7 +39,7 @@ def stop(aucs: list[float], patience: int) -> tuple[int, int]: # (best epoch, la
 def scripted(script: list[list[float]], recipe: Recipe):
     "Train R replicas whose validation AUCs are given; also what every replica's state was after each epoch."
     model, states = make("DNN", "paper", tuple(range(len(script)))), []
-    def told(model: Model, rows, alive: Tensor):
+    def told(model: Model, rows, alive: Tensor, *_):
         area = torch.tensor([aucs[min(len(states), len(aucs) - 1)] for aucs in script], dtype=torch.float64)
         states.append(copies(model))
         return torch.zeros(len(script), len(rows)), area, torch.ones_like(area)

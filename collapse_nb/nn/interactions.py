@@ -98,6 +98,7 @@ class Pairs(nn.Module):
         e: Tensor, # (G, B, N, K)
     ) -> Tensor:   # (G, B, 1)
         "Half of the square of the sum less the sum of squares."
+        e = e.to(torch.promote_types(e.dtype, torch.float32)) # a difference of two large sums has no bits to spare
         return (e.sum(2).square() - e.square().sum(2)).sum(-1, keepdim=True) / 2
 
 # %% ../../nbs/nn/interactions.ipynb #00000014
@@ -119,4 +120,5 @@ class FieldAwarePairs(nn.Module):
     ) -> Tensor:   # (G, B, 1)
         "Gather both halves of every pair, multiply and sum."
         sub = e.unflatten(-1, (self.blocks, -1)).flatten(2, 3)  # (G, B, N·blocks, k)
-        return (sub.index_select(2, self.towards) * sub.index_select(2, self.back)).sum((2, 3)).unsqueeze(-1)
+        pairs = sub.index_select(2, self.towards) * sub.index_select(2, self.back)
+        return pairs.sum((2, 3), dtype=torch.promote_types(e.dtype, torch.float32)).unsqueeze(-1)

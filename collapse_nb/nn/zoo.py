@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BASE_DIM', 'MULTI', 'ModelSpec', 'MLPHead', 'TwoPartHead', 'BilinearHead', 'SumHead', 'Inspected', 'Model',
-           'interaction', 'build', 'one_replica']
+           'interaction', 'skeleton', 'build', 'one_replica']
 
 # %% ../../nbs/nn/zoo.ipynb #00000002
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..fields import FieldSchema
 from . import interactions, networks
 from .embedding import EmbeddingSets, FieldLinear, draw, uniform
-from .layers import GroupLinear, hidden_stack, reset
+from .layers import Output, hidden_stack, reset
 from ..records import InputError, Record
 
 # %% ../../nbs/nn/zoo.ipynb #00000005
@@ -70,13 +70,13 @@ class MLPHead(nn.Module):
     ):
         super().__init__()
         self.layers = hidden_stack(replicas, in_dim, spec.hidden, spec.hidden_layers - 1, spec.dropout)
-        self.output = GroupLinear(replicas, spec.hidden, 1)
+        self.output = Output(replicas, spec.hidden)
 
     def forward(self,
         h: Tensor, # (R, B, H)
     ) -> Tensor:   # (R, B) logits
         "Hidden layers, then one output."
-        return self.output(self.layers(h)).squeeze(-1)
+        return self.output(self.layers(h))
 
 # %% ../../nbs/nn/zoo.ipynb #0000000e
 class TwoPartHead(nn.Module):
@@ -87,14 +87,14 @@ class TwoPartHead(nn.Module):
         spec: ModelSpec, # width, depth and dropout
     ):
         super().__init__()
-        self.pooled_dim, self.pooled, self.mlp = pooled_dim, GroupLinear(replicas, pooled_dim, 1), MLPHead(replicas, spec.hidden, spec)
+        self.pooled_dim, self.pooled, self.mlp = pooled_dim, Output(replicas, pooled_dim), MLPHead(replicas, spec.hidden, spec)
 
     def forward(self,
         h: Tensor, # (R, B, pooled_dim + hidden)
     ) -> Tensor:   # (R, B) logits
         "Split, score, add."
         pooled, deep = h.tensor_split([self.pooled_dim], dim=-1)
-        return self.pooled(pooled).squeeze(-1) + self.mlp(deep)
+        return self.pooled(pooled) + self.mlp(deep)
 
 # %% ../../nbs/nn/zoo.ipynb #00000010
 class BilinearHead(nn.Module):
@@ -105,7 +105,7 @@ class BilinearHead(nn.Module):
         spec: ModelSpec, # width and heads
     ):
         super().__init__()
-        self.u, self.v = GroupLinear(replicas, spec.hidden, 1), GroupLinear(replicas, spec.hidden, 1)
+        self.u, self.v = Output(replicas, spec.hidden), Output(replicas, spec.hidden)
         self.zero, size = spec.released, spec.hidden // spec.fusion_heads
         self.weight = nn.Parameter(torch.empty(replicas, spec.fusion_heads, size, size))
 
@@ -119,8 +119,7 @@ class BilinearHead(nn.Module):
         "Two linear scores and the sum of the heads' bilinear forms."
         u, v = h.chunk(2, -1)
         heads = lambda s: s.unflatten(-1, self.weight.shape[1:3]).transpose(1, 2)  # (R, heads, B, size)
-        bilinear = (heads(u) @ self.weight * heads(v)).sum((1, 3))
-        return self.u(u).squeeze(-1) + self.v(v).squeeze(-1) + bilinear
+        return self.u(u) + self.v(v) + (heads(u) @ self.weight * heads(v)).sum((1, 3), dtype=self.weight.dtype)
 
 # %% ../../nbs/nn/zoo.ipynb #00000011
 class SumHead(nn.Module):
@@ -185,10 +184,9 @@ class Model(Inspected):
 
 # %% ../../nbs/nn/zoo.ipynb #00000017
 def interaction(
-    spec: ModelSpec,     # what to build
-    schema: FieldSchema, # the fields
-    groups: int,         # G = replicas x sets
-) -> nn.Module:          # (G, B, N, K) -> (G, B, H)
+    spec: ModelSpec, schema: FieldSchema, # what to build, on which fields
+    groups: int,                          # G = replicas x sets
+) -> nn.Module:                           # (G, B, N, K) -> (G, B, H)
     "The interaction I of a model."
     N, K, released = schema.num_fields, spec.dim, spec.released
     make = {
@@ -204,6 +202,25 @@ def interaction(
     return make[spec.model]()
 
 # %% ../../nbs/nn/zoo.ipynb #00000018
+def skeleton(
+    spec: ModelSpec, schema: FieldSchema, # what to build, on which fields
+    seeds: Sequence[int],                 # one per replica
+) -> Model:                               # its parameters are not set
+    "Put the parts of a model together."
+    if schema.num_fields < 2 and spec.model not in ("DNN", "DCNv2", "FinalMLP"):
+        raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at least two.")
+    groups, R = len(seeds) * spec.num_sets, len(seeds)
+    embedding = EmbeddingSets(schema, groups, spec.dim, schema.num_fields - 1 + spec.released if spec.model == "FFM" else 1)
+    inner = interaction(spec, schema, groups)
+    projected = spec.model in ("DNN", "IPNN", "NFwFM", "DCNv2")
+    projection = hidden_stack(groups, inner.out_dim, spec.hidden, int(projected), spec.dropout)
+    if projected: head = MLPHead(R, spec.hidden, spec)
+    elif spec.model == "xDeepFM": head = TwoPartHead(R, inner.pooled_dim, spec)
+    else: head = BilinearHead(R, spec) if spec.model == "FinalMLP" else SumHead()
+    linear = FieldLinear(schema, R, spec.released) if spec.model in ("FM", "FFM" if spec.released else "xDeepFM") else None
+    return Model(spec, schema, tuple(seeds), embedding, inner, projection, head, linear)
+
+# %% ../../nbs/nn/zoo.ipynb #00000019
 def build(
     spec: ModelSpec,                   # what to build
     schema: FieldSchema,               # the fields
@@ -214,23 +231,11 @@ def build(
     seeds = list(range(replicas) if seeds is None else seeds)
     if len(seeds) != replicas or replicas < 1 or min(seeds) < 0:
         raise InputError(f"{replicas} replicas and seeds {seeds} were given: give each replica one seed, 0 or larger.")
-    if schema.num_fields < 2 and spec.model not in ("DNN", "DCNv2", "FinalMLP"):
-        raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at least two.")
-    groups, R = replicas * spec.num_sets, replicas
-    embedding = EmbeddingSets(schema, groups, spec.dim, schema.num_fields - 1 + spec.released if spec.model == "FFM" else 1)
-    inner = interaction(spec, schema, groups)
-    projected = spec.model in ("DNN", "IPNN", "NFwFM", "DCNv2")
-    projection = hidden_stack(groups, inner.out_dim, spec.hidden, int(projected), spec.dropout)
-    if projected: head = MLPHead(R, spec.hidden, spec)
-    elif spec.model == "xDeepFM": head = TwoPartHead(R, inner.pooled_dim, spec)
-    else: head = BilinearHead(R, spec) if spec.model == "FinalMLP" else SumHead()
-    has_linear = spec.model in ("FM", "FFM" if spec.released else "xDeepFM")
-    linear = FieldLinear(schema, R, spec.released) if has_linear else None
-    model = Model(spec, schema, tuple(seeds), embedding, inner, projection, head, linear)
+    model = skeleton(spec, schema, seeds)
     reset(model, seeds)
     return model
 
-# %% ../../nbs/nn/zoo.ipynb #00000021
+# %% ../../nbs/nn/zoo.ipynb #00000022
 def one_replica(
     model: Model, # R replicas
     replica: int, # 0 <= replica < R
@@ -241,6 +246,5 @@ def one_replica(
         if name in state: memo[id(tensor)] = state[name].contiguous() # what deepcopy takes in the tensor's place
     for tensor in model.parameters(): memo[id(tensor)] = nn.Parameter(memo[id(tensor)], requires_grad=False)
     one = deepcopy(model, memo)
-    one.embedding.groups //= model.replicas
-    one.replicas, one.seeds = 1, (model.seeds[replica],)
+    one.embedding.groups, one.replicas, one.seeds = model.spec.num_sets, 1, (model.seeds[replica],)
     return one

@@ -22,9 +22,10 @@ from tqdm import tqdm
 from ..abundance import information_abundance
 from ..nn.zoo import Model, one_replica
 from ..records import InputError
+from .memory import keep_freed_memory, peak_bytes, reset_peak
 from .metrics import auc, logloss_nats
-from .recipe import Recipe, optimizers
-from .rows import Rows, batches, find_device, peak_bytes, reset_peak
+from .recipe import Recipe, check_precision, computing, optimizers
+from .rows import Rows, batches, find_device
 
 # %% ../../nbs/train/fit.ipynb #00000004
 @torch.no_grad()
@@ -75,7 +76,7 @@ def train_epoch(
     bad = torch.full((model.replicas,), -1, device=rows.device)
     for step, part in enumerate(batches(len(rows), recipe.batch_size)):
         x, y = rows[part]
-        losses = replica_losses(model, x, y)
+        with computing(recipe.precision, rows.device): losses = replica_losses(model, x, y)
         penalised = losses if regularizer is None else losses + penalties(model, regularizer)
         for stepper in steppers: stepper.zero_grad(set_to_none=True)
         penalised.sum().backward()
@@ -161,9 +162,10 @@ def evaluate(
     model: Model,   # R replicas
     rows: Rows,     # n rows
     alive: Tensor,  # (R,) which replicas to score
+    precision: str = "float32", # of matrix products
 ) -> tuple[Tensor, Tensor, Tensor]: # (R, n) logits, (R,) AUC, (R,) logloss in nats; NaN where not alive
     "Score the replicas that are still a model."
-    logits, labels = predict(model, rows).cpu(), rows.y.cpu()
+    with computing(precision, rows.device): logits, labels = predict(model, rows).cpu(), rows.y.cpu()
     alive = alive & logits.isfinite().all(1)
     area, loss = torch.full((2, len(alive)), torch.nan, dtype=torch.float64)
     if alive.any(): area[alive], loss[alive] = auc(logits[alive], labels), logloss_nats(logits[alive], labels)
@@ -187,7 +189,7 @@ def run_epochs(
         train_s = time.perf_counter() - start
         for r in running:
             if bad[r] >= 0: progress.fail(r, epoch, bad[r] + 1)
-        _, area, loss = evaluate(model, valid, torch.tensor([f is None for f in progress.failed]))
+        _, area, loss = evaluate(model, valid, torch.tensor([f is None for f in progress.failed]), recipe.precision)
         for r in running:
             if progress.failed[r] is None: progress.update(r, epoch, area[r].item())
         yield [dict(replica=r, seed=model.seeds[r], epoch=epoch, train_loss_nats=losses[r], valid_auc=area[r].item(),
@@ -220,15 +222,17 @@ def fit(
 ) -> FitResult:
     "Train R replicas by the paper's recipe, and test each one's best epoch once."
     recipe, target = recipe or Recipe(), find_device(device)
+    check_precision(recipe.precision, target)
     model.to(target)
     train, valid, test = (Rows(data, part, model.schema, target) for part in ("train", "valid", "test"))
     progress, start = Progress(model, recipe.patience), time.perf_counter()
+    keep_freed_memory()
     reset_peak(target)
     with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence(model.seeds).generate_state(1)[0]))
         records, abundance = zip(*run_epochs(model, train, valid, recipe, regularizer, progress, show), strict=True)
     restore(model, progress.weights)
     history = pd.DataFrame([row for epoch in records for row in epoch])
-    tested = evaluate(model, test, torch.tensor([f is None for f in progress.failed]))
+    tested = evaluate(model, test, torch.tensor([f is None for f in progress.failed]), recipe.precision)
     frame = summary(model, progress, history, tested, len(train), time.perf_counter() - start)
     return FitResult(frame, history, np.stack(abundance), tested[0], model)

@@ -118,7 +118,7 @@ class StoredRuns:
         return [Group(**_read(f / "group.json", _json)) for f in self.folders()]
     def frame(self) -> pd.DataFrame:
         "All runs, a row each, in the order of dataset, model, size, design and seed."
-        rows = [row | group.recipe.model_dump() | {"replicas": len(group.seeds)}
+        rows = [row | dict(group.recipe) | {"replicas": len(group.seeds)}
                 for f, group in zip(self.folders(), self.groups(), strict=True) for row in _read(f / "runs.json", _json)]
         return pd.DataFrame(rows).sort_values(ORDER, kind="stable", ignore_index=True) if rows else pd.DataFrame(columns=["group", *ORDER])
     def history(self) -> pd.DataFrame:

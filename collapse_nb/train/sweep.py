@@ -21,7 +21,8 @@ from ..data.source import open_source
 from ..nn.zoo import MULTI, Model, ModelSpec, build
 from ..records import InputError, unknown
 from .fit import fit, predict, replica_losses
-from .recipe import Recipe, optimizers
+from .memory import check_room, keep_freed_memory
+from .recipe import Recipe, computing, optimizers
 from .rows import Rows, batches, find_device
 from .runs import Group, RunStore, surroundings
 
@@ -49,6 +50,7 @@ def run_group(
         raise InputError(f"data {data.fingerprint} were given for a group on {group.fingerprint}: open the dataset the group names.")
     if bool(group.treatment) != bool(treat):
         raise InputError(f"treatment {group.treatment!r} was given with treat = {treat}: name what is done to the model, and do it.")
+    check_room(group.spec, data.schema, len(group.seeds), find_device(device))
     model = build(group.spec, data.schema, len(group.seeds), group.seeds)
     result = fit(model, data, group.recipe, device, treat(model) if treat else None, show)
     sizes = {f"{kind}_parameters": n for kind, n in model.num_parameters().items()}
@@ -123,7 +125,7 @@ def sweep(
             bar.set_description(f"{group.spec.model} {group.spec.design} {group.spec.scale}x, seeds {', '.join(map(str, group.seeds))}")
             try: result, columns = run(group)
             except (RuntimeError, MemoryError) as err:
-                if not no_room(err): raise
+                if not no_room(err) or (isinstance(err, InputError) and len(group.seeds) == 1): raise
                 todo[:0], bar.total = halves(group), bar.total + 1
                 continue
             store.save(group, result, columns)
@@ -139,10 +141,10 @@ def _timed(work: Callable, times: int, device: torch.device) -> float:
     wait()
     return (time.perf_counter() - start) / times
 
-def _predict_s(model: Model, data: Encoded, size: int, device: torch.device) -> float:
+def _predict_s(model: Model, data: Encoded, size: int, device: torch.device, precision: str) -> float:
     "Estimated seconds of predictions for the validation rows: what comes once, as copies of the tables, and what comes with rows."
     few, more = (Rows(data.head(min(n, len(data.train))), "train", data.schema, device) for n in (size, 4 * size))
-    few_s, more_s = (_timed(partial(predict, model, rows), 1, device) for rows in (few, more))
+    with computing(precision, device): few_s, more_s = (_timed(partial(predict, model, rows), 1, device) for rows in (few, more))
     row_s = max(more_s - few_s, 0) / max(len(more) - len(few), 1)
     return max(few_s - row_s * len(few), 0) + row_s * len(data.valid)
 
@@ -155,16 +157,19 @@ def seconds_per_epoch(
 ) -> float:               # estimated seconds of one epoch, evaluation included
     "Time a few real steps of a group and scale them to an epoch."
     target = find_device(device)
+    check_room(group.spec, data.schema, len(group.seeds), target)
+    keep_freed_memory()
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
     steppers = optimizers(model, group.recipe)
     size = min(group.recipe.batch_size, len(data.train))
     x, y = Rows(data.head(size), "train", data.schema, target)[slice(0, size)]
     def step():
         for stepper in steppers: stepper.zero_grad(set_to_none=True)
-        replica_losses(model, x, y).sum().backward()
+        with computing(group.recipe.precision, target): loss = replica_losses(model, x, y).sum()
+        loss.backward()
         for stepper in steppers: stepper.step()
     step(); train_s = _timed(step, steps, target) * len(batches(len(data.train), group.recipe.batch_size))
-    return train_s + _predict_s(model, data, size, target)
+    return train_s + _predict_s(model, data, size, target, group.recipe.precision)
 
 # %% ../../nbs/train/sweep.ipynb #0000001e
 def plan(
