@@ -243,7 +243,7 @@ def one_replica(
     "One replica as a model of its own."
     state, memo = model.replica_state(replica), {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if name in state: memo[id(tensor)] = state[name].contiguous() # what deepcopy takes in the tensor's place
+        if name in state: memo[id(tensor)] = state[name] # what deepcopy takes in the tensor's place
     for tensor in model.parameters(): memo[id(tensor)] = nn.Parameter(memo[id(tensor)], requires_grad=False)
     one = deepcopy(model, memo)
     one.embedding.groups, one.replicas, one.seeds = model.spec.num_sets, 1, (model.seeds[replica],)
