@@ -19,8 +19,8 @@ CONSTRAINTS ?= -c constraints.txt
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 # the sweep's size in `make sweep`: two epochs, so that it takes minutes; a study leaves max_epochs to early stopping
 SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 2, 4], seeds: 3, max_epochs: 2}'
-# the race of `make bench`: all six models, at the base and four times it
-BENCH = -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21}'
+# all six models, at the base and four times it
+BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21, rows: 20480, epochs: 3}'
 # the encoder's race; FUXICTR=... names the Python of an environment with fuxictr and polars<2
 ENCODING = -p rows 2000000 -y '{curve: [500000, 2000000, 5000000, 10000000]}' $(if $(FUXICTR),-p fuxictr $(FUXICTR))
 # torch asks for huge pages: large activations come and go in every step, and mapping them 4 KB at a time costs a fifth of it
