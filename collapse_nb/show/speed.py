@@ -52,7 +52,7 @@ def speed_chart(
     line = alt.Chart(ours).mark_line(strokeWidth=2).encode(x, y, colour)
     marks = alt.Chart(rows).mark_point(filled=True, size=80, opacity=1).encode(x, y, colour, shape, tooltip=tips)
     beside = alt.Chart(race).mark_text(align="left", dx=9, fontSize=11, color=INK).encode(x, y, text="label")
-    name = alt.Chart(ours.assign(label="the library")[:1]).mark_text(align="left", dy=-14, fontSize=11, color=INK).encode(x, y, text="label")
+    name = alt.Chart(ours[:1].assign(label="library")).mark_text(align="left", dy=-14, fontSize=11, color=INK).encode(x, y, text="label")
     title = (f"On {best['rows']:,} rows the library encodes {best['times']:.1f} times the rows per second of the fastest other program; "
              f"its rate varies by a factor of {flat:.1f} over {ours['rows'].min():,} to {ours['rows'].max():,} rows")
     note = ["From raw text to a folder (library, FuxiCTR) or to ids in memory (the others); one run a mark, higher is better."]
