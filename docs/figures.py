@@ -19,7 +19,7 @@ from collapse_nb.show.tables import read_table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, FIGURES = ROOT / "data" / "results", ROOT / "figures"
 # the modules of collapse_nb.show that draw the paper's figures, each with a FIGURES of its own
-MODULES = ("toy", "spectra", "evidence", "overfitting", "sets")
+MODULES = ("toy", "spectra", "evidence", "overfitting", "sets", "speed")
 
 
 def scaling(**how) -> Callable:

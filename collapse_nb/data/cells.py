@@ -105,14 +105,14 @@ def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
     reason = "has a quote inside a cell, where the whole cell would have to stand in quotes and the quote be doubled"
     return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason) for i in reversed(bad)}
 
-# %% ../../nbs/data/cells.ipynb #cafe0001
+# %% ../../nbs/data/cells.ipynb #0000000d
 def _without_returns(cells: Cells) -> None:
     "Take carriage returns before line feeds off the last cells."
     returns = (cells.stop > cells.start(len(cells.ends) - 1)) & (cells.text[cells.stop - 1] == 13)
     cells.ends[-1] -= returns
     cells.crlf = int(returns.sum())
 
-# %% ../../nbs/data/cells.ipynb #0000000d
+# %% ../../nbs/data/cells.ipynb #0000000e
 def split_cells(
     block: bytes,   # whole records
     separator: str, # one character
@@ -121,12 +121,12 @@ def split_cells(
     "Cut a block into cells."
     text, quoted = np.frombuffer(block + bytes(8), np.uint8), b'"' in block
     a = text[:len(block)]
-    marks = a == ord(separator)
-    marks |= a == 10
+    marks, feeds = a == ord(separator), a == 10
+    marks |= feeds
     if quoted: marks &= outside_quotes(a)
     marks, faults = np.flatnonzero(marks), []
     last = marks[width - 1::width]
-    regular = not quoted and len(marks) == len(last) * width and block.count(b"\n") == len(last) and bool((a[last] == 10).all())
+    regular = not quoted and len(marks) == len(last) * width and np.count_nonzero(feeds) == len(last) and bool((a[last] == 10).all())
     if regular: begin, ends = np.append(0, last[:-1] + 1), marks.reshape(-1, width)
     else: begin, ends, faults = _table(block, a, marks, width)
     bad = _byte_faults(block, begin, ends)

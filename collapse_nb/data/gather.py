@@ -48,13 +48,13 @@ def _header_again(block: Block, cells: Cells, row: int, column: int, name: str, 
     return text == name or (first and block.line == 1 and row == 0 and cells.begin[0] < 4 and text.isidentifier())
 
 # %% ../../nbs/data/gather.ipynb #00000008
-def _value_faults(block: Block, cells: Cells, codes: dict, columns: Columns, names: tuple[str, ...], headed: bool,
+def _value_faults(block: Block, cells: Cells, bad: dict[str, dict], columns: Columns, names: tuple[str, ...], headed: bool,
                   ) -> tuple[list[Fault], np.ndarray]:
     "Faults of values, and the rows that have none."
     faults, good = [], np.ones(len(cells), bool)
-    for column, check in reversed(columns.checks.items()): # the label first
+    for column in reversed(columns.checks): # the label first
         j = names.index(column)
-        for row, reason in check.bad_rows(columns.texts[column], codes[column]).items():
+        for row, reason in bad[column].items():
             if not good[row]: continue
             if column not in columns.plan.integers and _header_again(block, cells, row, j, column, not headed):
                 reason = "is a header where none belongs"
@@ -75,12 +75,13 @@ class TextReader:
 
     def number(self, block: Block, cells: Cells, faults: list[Fault], run: Callable) -> None:
         "Number a block's cells, refuse bad rows, and lay the others down."
-        def one(column: str, texts: Texts) -> np.ndarray:
+        texts, checks = self.columns.texts, self.columns.checks
+        def one(column: str, texts: Texts) -> tuple[np.ndarray, dict[int, str]]:
             start = cells.start(j := self.names.index(column))
-            return text_codes(texts, cells.text, start, cells.ends[j] - start)
-        texts = self.columns.texts
-        codes = dict(zip(texts, run(one, texts, texts.values()), strict=True))
-        wrong, good = _value_faults(block, cells, codes, self.columns, self.names, not self.card.columns)
+            codes = text_codes(texts, cells.text, start, cells.ends[j] - start)
+            return codes, checks[column].bad_rows(texts, codes) if column in checks else {}
+        codes, bad = (dict(zip(texts, of, strict=True)) for of in zip(*run(one, texts, texts.values()), strict=True))
+        wrong, good = _value_faults(block, cells, bad, self.columns, self.names, not self.card.columns)
         for fault in sorted(faults + wrong):
             self.refusals.refuse(block.path, _line(block, fault.start), fault, block.text[fault.start:fault.end])
         sets = self.columns.set_codes({c: v[good] for c, v in codes.items()} if wrong else codes)

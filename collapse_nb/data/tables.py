@@ -53,7 +53,7 @@ def record_blocks(
         if b'"' in block: cut = int(ends[-1]) + 1 if len(ends := _ends(block)) else 0
         else: cut = block.rfind(b"\n") + 1
         if cut: yield block[:cut], line
-        line, rest = line + block.count(b"\n", 0, cut), block[cut:]
+        line, rest = line + int(np.count_nonzero(np.frombuffer(block, np.uint8, cut) == 10)), block[cut:]
         if len(rest) > 4 * block_bytes:
             raise InputError(f"{path} line {line} does not end, or a quote opened there is never closed: close it or double it.")
     if rest.count(b'"') % 2: raise InputError(f"{path}: a quote opened at line {line} or after it is never closed: close or double it.")

@@ -15,7 +15,8 @@ from website.notebooks import docname, fenced, listed, raw, table, title
 ROWS = ROOT / "data" / "results"
 VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
 # where figures are at home, by the longest beginning of their name
-HOMES = {stem: number for number, stem in ITEMS.values() if stem} | {"difference": "06", "fig7-architecture": "05", "fig-hidden": "05"}
+HOMES = {stem: number for number, stem in ITEMS.values() if stem} | {"difference": "06", "fig7-architecture": "05",
+                                                                        "fig-hidden": "05", "encoding": "09"}
 TOY = "The toy of notebook 02, three small tables and random labels, and a drawing"
 ORDER = ("06", "00", "01", "02", "03", "04", "05")
 
