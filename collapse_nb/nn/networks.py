@@ -56,12 +56,12 @@ class CrossNetwork(nn.Module):
 
 # %% ../../nbs/nn/networks.ipynb #0000000c
 def pieces(
-    like: Tensor,  # (…, P)
-) -> list[slice]:  # that cover P
-    "Runs of columns, short on a CPU, whose cache is small."
-    size = 65_536 if like.is_cuda else 1024
-    return [slice(a, a + size) for a in range(0, like.shape[-1], size)]
-
+    weight: Tensor, # (G, H·N, C)
+    x: Tensor,      # (G, C, P)
+) -> list[slice]:   # that cover P
+    "Runs of columns; on a CPU so short that the G H·N numbers of each stay in the cache."
+    size = max(256, (1 << 26 if x.is_cuda else 640_000) // (weight.shape[0] * weight.shape[1]))
+    return [slice(a, a + size) for a in range(0, x.shape[-1], size)]
 
 # %% ../../nbs/nn/networks.ipynb #0000000d
 def sum_gradients(
@@ -71,7 +71,7 @@ def sum_gradients(
     "With g_h the gradient: sum_h g_h (W x)_hi to x0_i; through d_hi = g_h x0_i, d x^T to W and W^T d to x."
     to_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) # a sum over many pieces
     to_x0, to_x = torch.empty_like(x0), torch.empty_like(x)
-    for at in pieces(x):
+    for at in pieces(weight, x):
         g, part = grad[..., at].unsqueeze(2), x[..., at]
         inner = torch.bmm(weight, part).unflatten(1, (-1, x0.shape[1]))
         torch.sum(inner.mul_(g), 1, out=to_x0[..., at])
@@ -92,7 +92,7 @@ class SumOverFields(torch.autograd.Function):
         "Piece by piece."
         ctx.save_for_backward(weight, x0, x)
         y = x0.new_empty(len(x0), weight.shape[1] // x0.shape[1], x0.shape[2])
-        for at in pieces(x):
+        for at in pieces(weight, x):
             inner = torch.bmm(weight, x[..., at]).unflatten(1, (-1, x0.shape[1]))
             torch.sum(inner.mul_(x0[:, None, :, at]), 2, out=y[..., at])
         return y
