@@ -41,7 +41,7 @@ class GramTriangle(torch.autograd.Function):
         pairs: Tensor, # (P,) the pairs as i·N + j
         place: Tensor, # (N·N,) which pair i·N + j is, either way round; P on the diagonal
     ) -> Tensor:       # (G, B, P)
-        "torch.gather: to select from the last dimension by index_select took four to nine times as long."
+        "By torch.gather, which on a CPU selects from the last dimension quicker than index_select."
         ctx.save_for_backward(e, place)
         return (e @ e.mT).flatten(2).gather(-1, pairs.expand(*e.shape[:2], -1))
 

@@ -142,7 +142,7 @@ def _timed(work: Callable, times: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / times
 
 def _predict_s(model: Model, data: Encoded, size: int, device: torch.device, precision: str) -> float:
-    "Estimated seconds of predictions for the validation rows: what comes once, as copies of the tables, and what comes with rows."
+    "Estimated seconds of predictions for the validation rows: what comes once, and what comes with rows."
     few, more = (Rows(data.head(min(n, len(data.train))), "train", data.schema, device) for n in (size, 4 * size))
     with computing(precision, device): few_s, more_s = (_timed(partial(predict, model, rows), 1, device) for rows in (few, more))
     row_s = max(more_s - few_s, 0) / max(len(more) - len(few), 1)
