@@ -1,6 +1,6 @@
 """Imports point one way (the house's import graph), wherever in a module they stand.
 
-Bottom to top: records, fields, abundance, stats -> nn -> data -> train -> the paper's modules -> cli; show stands aside.
+Bottom to top: records, fields, allocation, abundance, stats -> nn -> data -> train -> the paper's modules -> cli; show stands aside.
 """
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
-BASE = {"records", "fields"}
+BASE = {"records", "fields", "allocation"}
 MEASURES = {"abundance", "stats", "findings"}
 PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "controls", "diagnose"}
 NN = BASE | MEASURES
@@ -18,7 +18,7 @@ DATA = NN | {"nn", "show"}
 TRAIN = DATA | {"data"}
 
 # what each unit (a module or a folder of collapse_nb) may import besides itself
-MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "show": BASE, "nn": NN, "data": DATA, "train": TRAIN}
+MAY_IMPORT = {"__init__": set(), "records": set(), "allocation": set(), "fields": {"records"}, "show": BASE, "nn": NN, "data": DATA, "train": TRAIN}
 MAY_IMPORT |= dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)

@@ -9,7 +9,9 @@ __all__ = ['Cells', 'kept', 'split_cells']
 from dataclasses import dataclass, field
 
 import numpy as np
+from numba import njit
 
+from .distinct import short_keys
 from .refused import Fault
 from .tables import outside_quotes
 
@@ -17,19 +19,13 @@ from .tables import outside_quotes
 @dataclass
 class Cells:
     "The good rows of a block."
-    text: np.ndarray    # (bytes,) uint8: the block, cells that had to be rewritten, and eight zero bytes
+    text: np.ndarray    # (bytes,) uint8: the block, and cells that had to be rewritten
     begin: np.ndarray   # (rows,) where each row begins
-    ends: np.ndarray    # (columns, rows) where each cell ends
-    starts: dict[int, np.ndarray] = field(default_factory=dict) # where a column's cells begin, if not behind the cells before
-    stop: np.ndarray | None = None  # (rows,) where each row ends, if not with its last cell
-    crlf: int = 0                   # rows that end in carriage return and line feed
-
-    def start(self,
-        column: int,  # from 0 on
-    ) -> np.ndarray:  # (rows,)
-        "Where a column's cells begin."
-        if column in self.starts: return self.starts[column]
-        return self.ends[column - 1] + 1 if column else self.begin
+    stop: np.ndarray    # (rows,) where each row ends
+    starts: np.ndarray  # (columns, rows) where each cell begins
+    ends: np.ndarray    # (columns, rows) and ends
+    crlf: int = 0       # rows that end in carriage return and line feed
+    keys: np.ndarray = field(init=False) # (columns, rows), see `short_keys`
 
     def __len__(self) -> int: return len(self.begin)
 
@@ -39,13 +35,26 @@ def kept(
     keep: np.ndarray,  # (b,) truth values
 ) -> Cells:
     "Some of the rows."
-    starts = {column: start[keep] for column, start in cells.starts.items()}
-    stop = None if cells.stop is None else cells.stop[keep]
-    return Cells(cells.text, cells.begin[keep], cells.ends[:, keep], starts, stop, cells.crlf)
+    return Cells(cells.text, cells.begin[keep], cells.stop[keep], cells.starts[:, keep], cells.ends[:, keep], cells.crlf)
 
 # %% ../../nbs/data/cells.ipynb #00000007
-def _table(block: bytes, a: np.ndarray, marks: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, list[Fault]]:
-    "Where rows begin, where their cells end, and rows that have another number of columns."
+@njit(nogil=True, cache=True)
+def _cut(text: np.ndarray, separator: int, starts: np.ndarray, ends: np.ndarray) -> bool:
+    "Write where cells begin and end, a row for each column; whether every line has its number of columns."
+    column = row = start = 0
+    for i, byte in enumerate(text):
+        if byte == separator or byte == 10:
+            if (byte == 10) != (column == len(ends) - 1): return False
+            starts[column, row], ends[column, row], start = start, i, i + 1
+            column += 1
+            if byte == 10: column, row = 0, row + 1
+    return column == 0
+
+# %% ../../nbs/data/cells.ipynb #00000008
+def _table(a: np.ndarray, separator: int, quoted: bool, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Fault]]:
+    "Where rows begin, where cells begin and end, a row for each column, and rows that have another number of columns."
+    marks = (a == separator) | (a == 10)
+    marks = np.flatnonzero(marks & outside_quotes(a) if quoted else marks)
     feeds = a[marks] == 10
     last = np.flatnonzero(feeds)
     columns, edge = np.diff(last, prepend=-1), marks[last]
@@ -56,9 +65,10 @@ def _table(block: bytes, a: np.ndarray, marks: np.ndarray, width: int) -> tuple[
         few = f"has too {'few' if columns[i] < width else 'many'} columns, {columns[i]} where {width} are expected"
         if blank[i]: few = "is empty"
         faults.append(Fault(int(begin[i]), int(edge[i]), 0 if blank[i] else min(int(columns[i]), width) + 1, few))
-    return begin[good], marks[np.repeat(good, columns)].reshape(-1, width), faults
+    ends = np.ascontiguousarray(marks[np.repeat(good, columns)].reshape(-1, width).T)
+    return begin[good], np.vstack([begin[good][None], ends[:-1] + 1]), ends, faults
 
-# %% ../../nbs/data/cells.ipynb #00000009
+# %% ../../nbs/data/cells.ipynb #0000000a
 def _byte_faults(block: bytes, begin: np.ndarray, ends: np.ndarray) -> dict[int, tuple[int, str]]:
     "Row -> column and reason, for good rows with bytes that are no text."
     found, view, done = {}, memoryview(block), 0
@@ -70,10 +80,10 @@ def _byte_faults(block: bytes, begin: np.ndarray, ends: np.ndarray) -> dict[int,
         done = block.find(b"\n", p) + 1
     for p, reason in wrong:
         row = int(np.searchsorted(begin, p, "right")) - 1
-        if row >= 0 and p <= ends[row, -1]: found.setdefault(row, (int(np.searchsorted(ends[row], p, "left")) + 1, reason))
+        if row >= 0 and p <= ends[-1, row]: found.setdefault(row, (int(np.searchsorted(ends[:, row], p, "left")) + 1, reason))
     return found
 
-# %% ../../nbs/data/cells.ipynb #0000000b
+# %% ../../nbs/data/cells.ipynb #0000000c
 def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes], list[int]]:
     "Cells without their quotes, and those where that cannot be done."
     out, bad = [], []
@@ -83,12 +93,12 @@ def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes],
         out.append(inner.replace(b'""', b'"'))
     return out, bad
 
-# %% ../../nbs/data/cells.ipynb #0000000c
+# %% ../../nbs/data/cells.ipynb #0000000d
 def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
     "Take quotes off; row -> column and reason, where that cannot be done."
     a, width = cells.text, len(cells.ends)
-    start, end = np.stack([cells.start(j) for j in range(width)], 1).ravel(), cells.ends.T.ravel()
-    quotes = np.flatnonzero(a[:len(block)] == 34)
+    start, end = cells.starts.T.ravel(), cells.ends.T.ravel()
+    quotes = np.flatnonzero(a == 34)
     cell = np.searchsorted(end, quotes)
     quotes, cell = quotes[cell < len(end)], cell[cell < len(end)]
     cell, count = np.unique(cell[quotes >= start[cell]], return_counts=True)
@@ -99,41 +109,36 @@ def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
     texts, bad = _rewritten(block, list(zip(s[~plain].tolist(), e[~plain].tolist(), strict=True)))
     edges = len(block) + np.append(0, np.cumsum([len(t) for t in texts], dtype=np.int64))
     start[hard], end[hard] = edges[:-1], edges[1:]
-    cells.text = np.frombuffer(block + b"".join(texts) + bytes(8), np.uint8)
-    start, end = (np.ascontiguousarray(edge.reshape(-1, width).T) for edge in (start, end))
-    cells.starts, cells.ends = dict(enumerate(start)), end
+    cells.text = np.frombuffer(block + b"".join(texts), np.uint8)
+    cells.starts, cells.ends = (np.ascontiguousarray(edge.reshape(-1, width).T) for edge in (start, end))
     reason = "has a quote inside a cell, where the whole cell would have to stand in quotes and the quote be doubled"
     return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason) for i in reversed(bad)}
 
-# %% ../../nbs/data/cells.ipynb #0000000d
+# %% ../../nbs/data/cells.ipynb #0000000e
 def _without_returns(cells: Cells) -> None:
     "Take carriage returns before line feeds off the last cells."
-    returns = (cells.stop > cells.start(len(cells.ends) - 1)) & (cells.text[cells.stop - 1] == 13)
+    returns = (cells.stop > cells.starts[-1]) & (cells.text[cells.stop - 1] == 13)
     cells.ends[-1] -= returns
     cells.crlf = int(returns.sum())
 
-# %% ../../nbs/data/cells.ipynb #0000000e
+# %% ../../nbs/data/cells.ipynb #0000000f
 def split_cells(
     block: bytes,   # whole records
     separator: str, # one character
     width: int,     # columns expected
 ) -> tuple[Cells, list[Fault]]: # the good rows, and what is wrong with the others
     "Cut a block into cells."
-    text, quoted = np.frombuffer(block + bytes(8), np.uint8), b'"' in block
-    a = text[:len(block)]
-    marks, feeds = a == ord(separator), a == 10
-    marks |= feeds
-    if quoted: marks &= outside_quotes(a)
-    marks, faults = np.flatnonzero(marks), []
-    last = marks[width - 1::width]
-    regular = not quoted and len(marks) == len(last) * width and np.count_nonzero(feeds) == len(last) and bool((a[last] == 10).all())
-    if regular: begin, ends = np.append(0, last[:-1] + 1), marks.reshape(-1, width)
-    else: begin, ends, faults = _table(block, a, marks, width)
+    text, quoted, faults = np.frombuffer(block, np.uint8), b'"' in block, []
+    edge = np.int32 if len(block) < 1 << 31 else np.int64
+    starts, ends = np.empty((2, width, np.count_nonzero(text == 10)), edge)
+    if not quoted and _cut(text, ord(separator), starts, ends): begin = starts[0]
+    else: begin, starts, ends, faults = _table(text, ord(separator), quoted, width)
     bad = _byte_faults(block, begin, ends)
-    cells = Cells(text, begin, np.ascontiguousarray(ends.T))
-    cells.stop = cells.ends[-1].copy()
+    cells = Cells(text, begin, ends[-1].copy(), starts, ends)
     if b"\r" in block: _without_returns(cells)
     if quoted: bad = _unquoted(block, cells) | bad
-    if not bad: return cells, faults
-    faults += [Fault(int(begin[row]), int(cells.stop[row]), *what) for row, what in bad.items()]
-    return kept(cells, ~np.isin(np.arange(len(begin)), list(bad))), faults
+    if bad:
+        faults += [Fault(int(begin[row]), int(cells.stop[row]), *what) for row, what in bad.items()]
+        cells = kept(cells, ~np.isin(np.arange(len(begin)), list(bad)))
+    cells.keys = short_keys(cells.text, cells.starts, cells.ends)
+    return cells, faults

@@ -16,6 +16,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,9 +158,17 @@ def fingerprint(
 
 # %% ../../nbs/data/dataset.ipynb #0000001f
 class _Hashed:
-    "A file whose checksum is there when it is written, without reading it again."
-    def __init__(self, file): self.file, self.sum = file, hashlib.sha256()
-    def write(self, data) -> None: self.file.write(data); self.sum.update(data)
+    "A file whose checksum is there when it is written, without reading it again; a thread computes it meanwhile."
+    def __init__(self, file): self.file, self.sum, self.thread, self.last = file, hashlib.sha256(), ThreadPoolExecutor(1), None
+
+    def write(self, data) -> None: # not to be changed afterwards
+        if self.last: self.last.result()
+        self.last = self.thread.submit(self.sum.update, data)
+        self.file.write(data)
+
+    def hexdigest(self) -> str:
+        self.thread.shutdown()
+        return self.sum.hexdigest()
 
 # %% ../../nbs/data/dataset.ipynb #00000020
 def write_encoded(
@@ -180,7 +189,7 @@ def write_encoded(
             hx.write(np.ascontiguousarray(x, "<i4").data)
             hy.write(np.ascontiguousarray(y, "|u1").data)
             ones += int(y.sum(dtype=np.int64))
-    known_sums = {"x.npy": hx.sum.hexdigest(), "y.npy": hy.sum.hexdigest()}
+    known_sums = {"x.npy": hx.hexdigest(), "y.npy": hy.hexdigest()}
     sums = {f.name: known_sums.get(f.name) or checksum(f) for f in sorted(folder.iterdir()) if f.is_file()}
     said = {"format": 1, "name": name, "names": schema.names, "cardinalities": schema.cardinalities, "sizes": sizes,
             "label_rate": ones / rows, **known, "sha256": sums}

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from ..allocation import keep_freed_memory
 from .cards import Card, load_card
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, split_sizes, write_encoded
 from .formats import READERS, as_table, source_files
@@ -190,6 +191,7 @@ def encode(
         raise InputError(f"the data of {card.name!r} is generated and has no file to encode: leave the source empty.")
     said = card.model_dump(mode="json"), _file(card, paths)
     if _done(out, *said): return open_encoded(out)
+    keep_freed_memory()
     try:
         sources = _Sources(paths, Policy(on_bad_row, max_bad))
         with fresh_folder(out) as folder: _write(card, sources, folder, {"card": said[0], "source": said[1]})

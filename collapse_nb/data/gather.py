@@ -7,6 +7,7 @@ __all__ = ['Gathered', 'TextReader', 'gather_text', 'gather_parquet', 'gather']
 
 # %% ../../nbs/data/gather.ipynb #00000002
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _line(block: Block, byte: int) -> int:
 
 def _header_again(block: Block, cells: Cells, row: int, column: int, name: str, first: bool) -> bool:
     "Whether a row whose label is wrong looks like a header."
-    text = cells.text[cells.start(column)[row]:cells.ends[column, row]].tobytes().decode().strip()
+    text = cells.text[cells.starts[column, row]:cells.ends[column, row]].tobytes().decode().strip()
     return text == name or (first and block.line == 1 and row == 0 and cells.begin[0] < 4 and text.isidentifier())
 
 # %% ../../nbs/data/gather.ipynb #00000008
@@ -63,6 +64,16 @@ def _value_faults(block: Block, cells: Cells, bad: dict[str, dict], columns: Col
     return faults, good
 
 # %% ../../nbs/data/gather.ipynb #00000009
+def _numbered(cells: Cells, columns: Columns, names: tuple[str, ...], threads: Executor) -> tuple[dict, dict]:
+    "The numbers of the cells of each column that is needed, and the reasons against those that are wrong."
+    def one(column: str, texts: Texts) -> tuple[np.ndarray, dict[int, str]]:
+        j = names.index(column)
+        codes = text_codes(texts, cells.text, cells.starts[j], cells.ends[j], cells.keys[j])
+        return codes, columns.checks[column].bad_rows(texts, codes) if column in columns.checks else {}
+    found = zip(*threads.map(one, columns.texts, columns.texts.values()), strict=True)
+    return tuple(dict(zip(columns.texts, each, strict=True)) for each in found)
+
+# %% ../../nbs/data/gather.ipynb #0000000a
 @dataclass
 class TextReader:
     "Delimited files on their way to numbers."
@@ -71,25 +82,24 @@ class TextReader:
     columns: Columns        # those that are needed
     refusals: Refusals      # where bad rows go
     staged: Staged          # where good rows go
+    threads: Executor       # who works
+    laid: Future | None = None # the block before, on its way to the disk
+    rows: int = 0           # good rows so far
     crlf: int = 0           # lines that ended in carriage return and line feed
 
-    def number(self, block: Block, cells: Cells, faults: list[Fault], run: Callable) -> None:
+    def number(self, block: Block, cells: Cells, faults: list[Fault]) -> None:
         "Number a block's cells, refuse bad rows, and lay the others down."
-        texts, checks = self.columns.texts, self.columns.checks
-        def one(column: str, texts: Texts) -> tuple[np.ndarray, dict[int, str]]:
-            start = cells.start(j := self.names.index(column))
-            codes = text_codes(texts, cells.text, start, cells.ends[j] - start)
-            return codes, checks[column].bad_rows(texts, codes) if column in checks else {}
-        codes, bad = (dict(zip(texts, of, strict=True)) for of in zip(*run(one, texts, texts.values()), strict=True))
+        codes, bad = _numbered(cells, self.columns, self.names, self.threads)
         wrong, good = _value_faults(block, cells, bad, self.columns, self.names, not self.card.columns)
         for fault in sorted(faults + wrong):
             self.refusals.refuse(block.path, _line(block, fault.start), fault, block.text[fault.start:fault.end])
         sets = self.columns.set_codes({c: v[good] for c, v in codes.items()} if wrong else codes)
-        if good.any(): self.staged.write(sets, [self.columns.size(s) for s in self.columns.sets])
-        self.crlf += cells.crlf
-        check_share(self.refusals, self.staged.rows + self.refusals.count + block.left / len(self.names))
+        if self.laid: self.laid.result()
+        if good.any(): self.laid = self.threads.submit(self.staged.write, sets, [self.columns.size(s) for s in self.columns.sets])
+        self.rows, self.crlf = self.rows + int(good.sum()), self.crlf + cells.crlf
+        check_share(self.refusals, self.rows + self.refusals.count + block.left / len(self.names))
 
-# %% ../../nbs/data/gather.ipynb #0000000a
+# %% ../../nbs/data/gather.ipynb #0000000b
 def gather_text(
     card: Card,          # what is wanted
     sources: list[Path], # csv or tsv, plain or gzip, in order
@@ -101,12 +111,13 @@ def gather_text(
     separator = {"csv": ",", "tsv": "\t"}[card.format]
     names = card.columns or text_columns(sources[0], separator)
     columns = Columns(card, plan := make_plan(card, names))
-    reader = TextReader(card, names, columns, Refusals(policy, folder, names), Staged(work / "staged"))
     with pool() as threads:
+        reader = TextReader(card, names, columns, Refusals(policy, folder, names), Staged(work / "staged"), threads)
         blocks = prefetched(threads, text_blocks(sources, separator, names, not card.columns))
         def cut(block: Block) -> tuple: return block, *split_cells(block.text, separator, len(names))
-        for pieces in ahead(threads, cut, blocks): reader.number(*pieces, threads.map)
-    refused, rows = reader.refusals, reader.staged.rows
+        for pieces in ahead(threads, cut, blocks): reader.number(*pieces)
+        if reader.laid: reader.laid.result()
+    refused, rows = reader.refusals, reader.rows
     check_share(refused, rows + refused.count)
     column = {s: i for i, s in enumerate(columns.sets)}
     def at(e: pl.Expr) -> int: return column.get(columns_of(e), 0)
@@ -116,7 +127,7 @@ def gather_text(
     label, fields = (at(plan.select[0]), values_of(columns, plan.select[0])), [at(e) for e in plan.select[1:]]
     return Gathered(reader.staged, plan.names, label, where, fields, {i: columns.size(s) for s, i in column.items()}, values, said)
 
-# %% ../../nbs/data/gather.ipynb #0000000c
+# %% ../../nbs/data/gather.ipynb #0000000d
 def _frames(plan: Plan, table: Path) -> Iterator[pl.DataFrame]:
     "The label y and the fields 0, 1, ... as text, of the rows that count."
     same = [pl.col(c).alias("\0" + c) for c in plan.needed]
@@ -134,7 +145,7 @@ def _label_texts(y: pl.Series, name: str) -> pl.Series:
     right = ((number == 0) | (number == 1)).fill_null(False)
     return pl.select(pl.when(right).then(number.cast(pl.Int8, strict=False).cast(pl.String)).otherwise(y.cast(pl.String))).to_series()
 
-# %% ../../nbs/data/gather.ipynb #0000000d
+# %% ../../nbs/data/gather.ipynb #0000000e
 def gather_parquet(
     card: Card,   # what is wanted
     source: Path, # plain or gzip
@@ -156,7 +167,7 @@ def gather_parquet(
     label, sizes = (0, texts[0].texts()), {i: t.size for i, t in enumerate(texts)}
     return Gathered(staged, plan.names, label, None, list(range(1, len(texts))), sizes, values, {"rows": rows, "refused": 0})
 
-# %% ../../nbs/data/gather.ipynb #0000000e
+# %% ../../nbs/data/gather.ipynb #0000000f
 def gather(
     card: Card,          # what is wanted
     sources: list[Path], # csv, tsv or Parquet, plain or gzip, in order

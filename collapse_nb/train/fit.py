@@ -20,9 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..abundance import information_abundance
+from ..allocation import keep_freed_memory
 from ..nn.zoo import Model, one_replica
 from ..records import InputError
-from .memory import keep_freed_memory, peak_bytes, reset_peak
+from .memory import peak_bytes, reset_peak
 from .metrics import auc, logloss_nats
 from .recipe import Recipe, check_precision, computing, optimizers
 from .rows import Rows, batches, find_device

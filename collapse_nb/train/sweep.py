@@ -16,12 +16,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from ..allocation import keep_freed_memory
 from ..data.dataset import Encoded
 from ..data.source import open_source
 from ..nn.zoo import MULTI, Model, ModelSpec, build
 from ..records import InputError, unknown
 from .fit import fit, predict, replica_losses
-from .memory import check_room, keep_freed_memory
+from .memory import check_room
 from .recipe import Recipe, computing, optimizers
 from .rows import Rows, batches, find_device
 from .runs import Group, RunStore, surroundings
