@@ -114,8 +114,7 @@ def gather_text(
     with pool() as threads:
         reader = TextReader(card, names, columns, Refusals(policy, folder, names), Staged(work / "staged"), threads)
         blocks = prefetched(threads, text_blocks(sources, separator, names, not card.columns))
-        def cut(block: Block) -> tuple: return block, *split_cells(block.text, separator, len(names))
-        for pieces in ahead(threads, cut, blocks): reader.number(*pieces)
+        for pieces in ahead(threads, lambda b: (b, *split_cells(b.text, separator, len(names))), blocks): reader.number(*pieces)
         if reader.laid: reader.laid.result()
     refused, rows = reader.refusals, reader.rows
     check_share(refused, rows + refused.count)
