@@ -8,7 +8,7 @@ __all__ = ['BASE_DIM', 'MULTI', 'ModelSpec', 'MLPHead', 'TwoPartHead', 'Bilinear
 
 # %% ../../nbs/nn/zoo.ipynb #00000002
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy
 from functools import partial
 from typing import Literal
 
@@ -148,8 +148,7 @@ class Inspected(nn.Module):
     ) -> dict[str, Tensor]: # name -> view of this replica's slice
         "One replica's parameters and running statistics, under the names and shapes of a model with R = 1."
         owners = dict(self.named_modules())
-        along = {name: owners[name.rpartition(".")[0]].replica_dim for name in self.state_dict()}
-        return {n: t.chunk(self.replicas, dim=along[n])[replica] for n, t in self.state_dict().items()}
+        return {n: t.chunk(self.replicas, dim=owners[n.rpartition(".")[0]].replica_dim)[replica] for n, t in self.state_dict().items()}
 
     def num_parameters(self) -> dict[str, int]:
         "Parameters of one replica: `table` (embedding and first-order tables) and `dense` (everything else)."
@@ -241,10 +240,11 @@ def one_replica(
     replica: int, # 0 <= replica < R
 ) -> Model:       # R = 1, to predict with
     "One replica as a model of its own."
-    state, memo = model.replica_state(replica), {}
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if name in state: memo[id(tensor)] = state[name] # what deepcopy takes in the tensor's place
-    for tensor in model.parameters(): memo[id(tensor)] = nn.Parameter(memo[id(tensor)], requires_grad=False)
-    one = deepcopy(model, memo)
-    one.embedding.groups, one.replicas, one.seeds = model.spec.num_sets, 1, (model.seeds[replica],)
-    return one
+    state, twins = model.replica_state(replica), {}
+    for path, module in model.named_modules():
+        twin, at = twins.setdefault(module, copy(module)), f"{path}." if path else ""
+        twin._parameters = {n: None if p is None else nn.Parameter(state[at + n], False) for n, p in module._parameters.items()}
+        twin._buffers = {n: state.get(at + n, b) for n, b in module._buffers.items()}
+    for twin in twins.values(): twin._modules = {n: twins.get(m) for n, m in twin._modules.items()}
+    twins[model].embedding.groups, twins[model].replicas, twins[model].seeds = model.spec.num_sets, 1, (model.seeds[replica],)
+    return twins[model]
