@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['opened', 'grid', 'run_group', 'run_here', 'missing', 'no_room', 'writable', 'halves', 'sweep', 'seconds_per_epoch',
-           'plan']
+           'plan', 'estimates']
 
 # %% ../../nbs/train/sweep.ipynb #00000002
 import os
@@ -107,33 +107,40 @@ def halves(
     half = len(group.seeds) // 2
     return [group.with_seeds(group.seeds[:half]), group.with_seeds(group.seeds[half:])]
 
-# %% ../../nbs/train/sweep.ipynb #0000000f
+# %% ../../nbs/train/sweep.ipynb #00000010
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go" # by cost, not by number
+
+def _called(group: Group) -> str:
+    return f"{group.spec.model} {group.spec.design} {group.spec.scale}x, seeds {', '.join(map(str, group.seeds))}"
+
+# %% ../../nbs/train/sweep.ipynb #00000011
 def sweep(
     specs: Iterable[Group],      # what is wanted
     store: RunStore,             # what is there; finished groups are added
     engine: str = "local",       # where groups run; local is this process
     *,
     run: Callable | None = None, # group -> (FitResult, further columns); None opens the data that the group's origin names
-    show: bool = True,           # a progress bar over groups
+    costs: dict[str, float] | None = None, # cell -> estimated seconds of an epoch of one seed, see `estimates`
+    show: bool = True,           # a progress bar
 ) -> pd.DataFrame:               # the store's frame afterwards
-    "Run what is missing, file each group as it is done."
+    "Run what is missing, longest first, and file each group as it is done."
     if engine != "local": raise unknown("engine", engine, ["local"])
-    todo, run = missing(specs, store), run or run_here
+    cost = lambda group: (costs or {}).get(group.cell, 1.) * len(group.seeds)
+    todo, run = sorted(missing(specs, store), key=cost, reverse=True), run or run_here
     if todo: writable(store)
-    with tqdm(total=len(todo), unit=" groups", disable=not show or not todo, mininterval=1) as bar:
+    with tqdm(total=sum(map(cost, todo)), bar_format=_BAR, disable=not show or not todo, mininterval=1) as bar:
         while todo:
-            group = todo.pop(0)
-            bar.set_description(f"{group.spec.model} {group.spec.design} {group.spec.scale}x, seeds {', '.join(map(str, group.seeds))}")
+            bar.set_description(_called(group := todo.pop(0)))
             try: result, columns = run(group)
             except (RuntimeError, MemoryError) as err:
                 if not no_room(err) or (isinstance(err, InputError) and len(group.seeds) == 1): raise
-                todo[:0], bar.total = halves(group), bar.total + 1
+                todo[:0] = halves(group)
                 continue
-            store.save(group, result, columns)
-            bar.update()
+            store.save(group, result, columns | ({"estimated_epoch_s": cost(group)} if costs else {}))
+            bar.update(cost(group))
     return store.frame()
 
-# %% ../../nbs/train/sweep.ipynb #0000001c
+# %% ../../nbs/train/sweep.ipynb #0000001e
 def _timed(work: Callable, times: int, device: torch.device) -> float:
     "Mean seconds of a call."
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
@@ -149,7 +156,7 @@ def _predict_s(model: Model, data: Encoded, size: int, device: torch.device, pre
     row_s = max(more_s - few_s, 0) / max(len(more) - len(few), 1)
     return max(few_s - row_s * len(few), 0) + row_s * len(data.valid)
 
-# %% ../../nbs/train/sweep.ipynb #0000001d
+# %% ../../nbs/train/sweep.ipynb #0000001f
 def seconds_per_epoch(
     group: Group,         # what would be trained
     data: Encoded,        # on what
@@ -172,12 +179,12 @@ def seconds_per_epoch(
     step(); train_s = _timed(step, steps, target) * len(batches(len(data.train), group.recipe.batch_size))
     return train_s + _predict_s(model, data, size, target, group.recipe.precision)
 
-# %% ../../nbs/train/sweep.ipynb #0000001e
+# %% ../../nbs/train/sweep.ipynb #00000020
 def plan(
     groups: Iterable[Group], # what is missing
     data: Encoded,           # on what
     device: str = "auto",    # where
-) -> pd.DataFrame:           # a row per group: model, design, scale, seeds, epoch_s, at_most_s
+) -> pd.DataFrame:           # a row per group, longest first: cell, model, design, scale, seeds, epoch_s, at_most_s
     "The missing groups with their estimated cost."
     def row(g):
         try: epoch_s = seconds_per_epoch(g, data, device)
@@ -185,6 +192,13 @@ def plan(
             if not no_room(err): raise
             half = row(halves(g)[1])
             return half | {"seeds": len(g.seeds), "epoch_s": 2 * half["epoch_s"], "at_most_s": 2 * half["at_most_s"]}
-        return {"model": g.spec.model, "design": g.spec.design, "scale": g.spec.scale, "seeds": len(g.seeds),
+        return {"cell": g.cell, "model": g.spec.model, "design": g.spec.design, "scale": g.spec.scale, "seeds": len(g.seeds),
                 "epoch_s": epoch_s, "at_most_s": epoch_s * g.recipe.max_epochs}
-    return pd.DataFrame([row(g) for g in groups], columns=["model", "design", "scale", "seeds", "epoch_s", "at_most_s"])
+    rows = pd.DataFrame([row(g) for g in groups], columns=["cell", "model", "design", "scale", "seeds", "epoch_s", "at_most_s"])
+    return rows.sort_values("epoch_s", ascending=False, ignore_index=True)
+
+def estimates(
+    plan: pd.DataFrame,  # from `plan`
+) -> dict[str, float]:   # cell -> seconds of an epoch of one seed
+    "Costs for `sweep`."
+    return dict(zip(plan.cell, plan.epoch_s / plan.seeds, strict=True))
