@@ -20,7 +20,7 @@ TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 # the sweep's size in `make sweep`: two epochs, so that it takes minutes; a study leaves max_epochs to early stopping
 SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 2, 4], seeds: 3, max_epochs: 2}'
 # all six models, at the base and four times it
-BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21, rows: 20480, epochs: 3}'
+BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21, rows: 40960, epochs: 2}'
 # the encoder's race, and the one with other libraries; PEERS=... names the Python of an environment of its own that has them, as
 # pip install 'fuxictr>=2.3.10' 'deepctr-torch>=0.3' 'polars<2' makes it (the extra `bench`); without it they are left out
 FUXICTR ?= $(PEERS)

@@ -53,7 +53,7 @@ def computing(
     device: torch.device, # that computes
 ) -> AbstractContextManager: # around a forward pass
     "Take the operands of matrix products in the recipe's precision."
-    if device.type == "cuda": torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    if device.type == "cuda": torch.backends.cuda.matmul.allow_tf32 = precision == "tf32" # stays: the backward pass comes after
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 # %% ../../nbs/train/recipe.ipynb #0000000c
