@@ -8,7 +8,6 @@ __all__ = ['BASE_DIM', 'MULTI', 'ModelSpec', 'MLPHead', 'TwoPartHead', 'Bilinear
 
 # %% ../../nbs/nn/zoo.ipynb #00000002
 from collections.abc import Sequence
-from copy import copy
 from functools import partial
 from typing import Literal
 
@@ -242,9 +241,9 @@ def one_replica(
     "One replica as a model of its own."
     state, twins = model.replica_state(replica), {}
     for path, module in model.named_modules():
-        twin, at = twins.setdefault(module, copy(module)), f"{path}." if path else ""
-        twin._parameters = {n: None if p is None else nn.Parameter(state[at + n], False) for n, p in module._parameters.items()}
-        twin._buffers = {n: state.get(at + n, b) for n, b in module._buffers.items()}
+        twin, at = twins.setdefault(module, object.__new__(type(module))), f"{path}." if path else ""
+        own = {n: None if p is None else nn.Parameter(state[at + n], False) for n, p in module._parameters.items()}
+        vars(twin).update(vars(module), _parameters=own, _buffers={n: state.get(at + n, b) for n, b in module._buffers.items()})
     for twin in twins.values(): twin._modules = {n: twins.get(m) for n, m in twin._modules.items()}
     twins[model].embedding.groups, twins[model].replicas, twins[model].seeds = model.spec.num_sets, 1, (model.seeds[replica],)
     return twins[model]
