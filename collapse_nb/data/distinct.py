@@ -75,7 +75,7 @@ class Distinct:
         while True:
             done, self.size = _number(keys, out, done, self._keys, self.size, *self._table)
             if done == len(keys): return out
-            self._grow(4 * len(self._table[0]))
+            self._grow(2 * len(self._table[0]))
 
     def find(self,
         keys: np.ndarray, # (b,) uint64
