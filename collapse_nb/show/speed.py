@@ -55,7 +55,7 @@ def speed_chart(
     name = alt.Chart(ours[:1].assign(label="library")).mark_text(align="left", dy=-14, fontSize=11, color=INK).encode(x, y, text="label")
     title = (f"On {best['rows']:,} rows the library encodes {best['times']:.1f} times the rows per second of the fastest other program; "
              f"its rate varies by a factor of {flat:.1f} over {ours['rows'].min():,} to {ours['rows'].max():,} rows")
-    note = ["From raw text to a folder (library, FuxiCTR) or to ids in memory (the others); one run a mark, higher is better."]
+    note = ["From raw text to a folder (library, FuxiCTR) or to ids in memory (the others); medians, higher is better."]
     return styled(alt.layer(line, marks, beside, name).properties(width=600, height=280), title, note)
 
 # %% ../../nbs/show/speed.ipynb #0000000a
