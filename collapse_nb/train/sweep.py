@@ -108,7 +108,7 @@ def halves(
     return [group.with_seeds(group.seeds[:half]), group.with_seeds(group.seeds[half:])]
 
 # %% ../../nbs/train/sweep.ipynb #00000010
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go" # by cost, not by number
+_BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go" # by cost, not by number
 
 def _called(group: Group) -> str:
     return f"{group.spec.model} {group.spec.design} {group.spec.scale}x, seeds {', '.join(map(str, group.seeds))}"
