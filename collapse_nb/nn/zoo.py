@@ -177,7 +177,8 @@ class Model(Inspected):
     ) -> Tensor:   # (R, B) logits
         "Predict."
         h = self.projection(self.interaction(self.embedding(x)))
-        logits = self.head(h.unflatten(0, (self.replicas, self.spec.num_sets)).mean(1))
+        if self.spec.num_sets > 1: h = h.unflatten(0, (self.replicas, self.spec.num_sets)).mean(1)
+        logits = self.head(h)
         return logits if self.linear is None else logits + self.linear(x)
 
 # %% ../../nbs/nn/zoo.ipynb #00000017
