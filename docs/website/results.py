@@ -17,8 +17,8 @@ VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
 # where figures are at home, by the longest beginning of their name
 HOMES = {stem: number for number, stem in ITEMS.values() if stem} | {"difference": "06", "fig7-architecture": "05",
                                                                         "fig-hidden": "05", "encoding": "09"}
-TOY = "The toy of notebook 02, three small tables and random labels, and a drawing"
-ORDER = ("06", "00", "01", "02", "03", "04", "05")
+TOY = "The toy of notebook 02, three small tables and random labels, a drawing, and how fast raw text is encoded"
+ORDER = ("06", "00", "01", "02", "03", "04", "05", "09")
 
 
 def numbered(number: str) -> Path | None: return next((f for f in listed() if f.name.startswith(f"{number}_")), None)
