@@ -136,7 +136,7 @@ def sweep(
                 if not no_room(err) or (isinstance(err, InputError) and len(group.seeds) == 1): raise
                 todo[:0] = halves(group)
                 continue
-            store.save(group, result, columns | ({"estimated_epoch_s": cost(group)} if costs else {}))
+            store.save(group, result, columns | ({"estimated_epoch_s": cost(group)} if group.cell in (costs or {}) else {}))
             bar.update(cost(group))
     return store.frame()
 
