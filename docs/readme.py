@@ -6,6 +6,7 @@
 import posixpath
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,16 +36,24 @@ ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01"
          "Table 1": ("06", None), "Table 2": ("00", None), "Table 3": ("06", None), "Table 4": ("06", None)}
 
 
+def told(found: dict[str, tuple[str, str]]) -> str:
+    "The verdicts on a claim, dataset by dataset; once, where every dataset has the same number: then it is not of the dataset."
+    if len(found) > 1 and len(set(found.values())) == 1: return next(iter(found.values()))[1]
+    return ", ".join(f"{verdict} ({dataset})" if dataset else verdict for dataset, (_, verdict) in found.items())
+
+
 def verdicts(item: str, results: Path) -> str:
-    "Every claim whose place in the paper names the item, with the verdict on each dataset."
-    said: dict[str, list[str]] = {}
+    "The paper's claims whose place names the item, with the verdict on each dataset; controls of ours are counted."
+    said: dict[str, dict[str, tuple[str, str]]] = {}
+    controls: Counter[str] = Counter()
     for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
-        dataset = "-".join(file.stem.split("-")[2:])
         for row in pd.read_csv(file).itertuples():
-            if re.search(rf"{re.escape(item)}(?![0-9])", row.where):
-                claim = row.claim + " (a control of ours)" * row.where.startswith("control")
-                said.setdefault(claim, []).append(f"{row.verdict} ({dataset})" if dataset else row.verdict)
-    return "<br>".join(f"{claim}: {', '.join(found)}" for claim, found in said.items()) or "not run here"
+            if not re.search(rf"{re.escape(item)}(?![0-9])", row.where): continue
+            if row.where.startswith("control"): controls[row.verdict] += 1
+            else: said.setdefault(row.claim, {})["-".join(file.stem.split("-")[2:])] = (str(row.value), row.verdict)
+    lines = [f"{claim}: {told(found)}" for claim, found in said.items()]
+    if controls: lines.append("*controls of ours:* " + ", ".join(f"{n} {verdict}" for verdict, n in controls.most_common()))
+    return "<br>".join(lines) or "not run here"
 
 
 def paper_list(results: Path = RESULTS) -> str:

@@ -67,6 +67,12 @@ def test_verdicts_are_those_of_the_results(tmp_path):
     pd.DataFrame([row]).to_csv(tmp_path / "findings-01-hflights.csv")
     pd.DataFrame([row | {"verdict": "cannot tell"}]).to_csv(tmp_path / "findings-01-my-data.csv")
     assert readme.verdicts("Fig. 1b", tmp_path) == "IA is low: holds (hflights), cannot tell (my-data)"
+    control = row | {"claim": "and so is its rank", "where": "control of §3, Fig. 1b"}
+    of_none = row | {"claim": "criteo: rows", "where": "App., Table 2"}
+    pd.DataFrame([row, control, of_none]).to_csv(tmp_path / "findings-01-hflights.csv")
+    pd.DataFrame([row | {"verdict": "cannot tell"}, control, of_none]).to_csv(tmp_path / "findings-01-my-data.csv")
+    assert readme.verdicts("Fig. 1b", tmp_path) == "IA is low: holds (hflights), cannot tell (my-data)<br>*controls of ours:* 2 holds"
+    assert readme.verdicts("Table 2", tmp_path) == "criteo: rows: holds" # the same number, whatever the dataset
     assert readme.verdicts("Fig. 1a", tmp_path) == readme.verdicts("Fig. 10", tmp_path) == "not run here"
     assert all(f"| {item} |" in readme.paper_list(tmp_path) for item in ("Fig. 1a", "Fig. 10", "Table 4"))
 
