@@ -198,3 +198,11 @@ def test_check_and_skip_by_command(tmp_path, raw):
     assert done.returncode == 0 and "1,999 rows kept (published: 45,840,617), 1 refused of 2,000 read" in done.stdout, done.stderr
     again = collapse(tmp_path, "encode", "criteo", "--out", "out", "--check").stdout
     assert "label rate" in again and "published" in again and "C26" in again and done.stdout.endswith(again)
+
+
+def test_where_nothing_compiled_can_be_kept(tmp_path, raw, monkeypatch):
+    "Neither the installation nor a home can be written to."
+    monkeypatch.setenv("NUMBA_CACHE_LOCATOR_CLASSES", "UserProvidedCacheLocator")
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    done = collapse(tmp_path, "encode", "criteo", "--source", raw, "--out", "out")
+    assert done.returncode == 0 and (tmp_path / "out" / "x.npy").is_file(), done.stderr

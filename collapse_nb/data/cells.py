@@ -9,8 +9,8 @@ __all__ = ['Cells', 'kept', 'split_cells']
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .distinct import short_keys
 from .refused import Fault
 from .tables import outside_quotes
@@ -38,7 +38,7 @@ def kept(
     return Cells(cells.text, cells.begin[keep], cells.stop[keep], cells.starts[:, keep], cells.ends[:, keep], cells.crlf)
 
 # %% ../../nbs/data/cells.ipynb #00000007
-@njit(nogil=True, cache=True)
+@compiled
 def _cut(text: np.ndarray, separator: int, starts: np.ndarray, ends: np.ndarray) -> bool:
     "Write where cells begin and end, a row for each column; whether every line has its number of columns."
     column = row = start = 0

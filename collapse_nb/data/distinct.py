@@ -9,12 +9,13 @@ __all__ = ['Distinct', 'short_keys', 'Texts', 'text_codes', 'known_codes', 'seri
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numba import njit
+
+from .compiled import compiled
 
 # %% ../../nbs/data/distinct.ipynb #00000005
 _FREE, _MIX = np.uint64(2**64 - 1), np.uint64(0x9E3779B97F4A7C15) # a key that does not occur; 2^64 over the golden ratio
 
-@njit(nogil=True, cache=True)
+@compiled
 def _slot(key: int, slots: np.ndarray, shift: int) -> int:
     "Where a key is, or would be put."
     slot = ((key ^ (key >> np.uint64(32))) * _MIX) >> shift
@@ -22,14 +23,14 @@ def _slot(key: int, slots: np.ndarray, shift: int) -> int:
     return slot
 
 # %% ../../nbs/data/distinct.ipynb #00000006
-@njit(nogil=True, cache=True)
+@compiled
 def _put(keys: np.ndarray, slots: np.ndarray, codes: np.ndarray, shift: int) -> None:
     "Lay keys 0, 1, 2, ... down, none of which is there."
     for code, key in enumerate(keys):
         slot = _slot(key, slots, shift)
         slots[slot], codes[slot] = key, code
 
-@njit(nogil=True, cache=True)
+@compiled
 def _number(asked: np.ndarray, out: np.ndarray, done: int, keys: np.ndarray, size: int,
             slots: np.ndarray, codes: np.ndarray, shift: int) -> tuple[int, int]:
     "Number keys from `done` on, until all are or a new one finds `keys` full: how far it came, and how many there are now."
@@ -44,7 +45,7 @@ def _number(asked: np.ndarray, out: np.ndarray, done: int, keys: np.ndarray, siz
     return len(asked), size
 
 # %% ../../nbs/data/distinct.ipynb #00000007
-@njit(nogil=True, cache=True)
+@compiled
 def _find(asked: np.ndarray, slots: np.ndarray, codes: np.ndarray, shift: int) -> np.ndarray:
     "The number of each key; -1 where it is not there."
     out = np.empty(len(asked), np.int32)
@@ -86,7 +87,7 @@ class Distinct:
 # %% ../../nbs/data/distinct.ipynb #0000000e
 _KEEP = np.array([(1 << 8 * k) - 1 for k in range(9)], np.uint64) # the bits of so many bytes
 
-@njit(nogil=True, cache=True)
+@compiled
 def _short_keys(text: np.ndarray, words: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: np.ndarray) -> None:
     columns, rows = starts.shape
     for first in range(0, rows, 1024): # whose text stays in a processor's cache

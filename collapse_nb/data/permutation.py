@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numba import njit
 
+from .compiled import compiled
 from .staged import ahead, pool
 from .tables import BLOCK_ROWS
 
@@ -37,7 +37,7 @@ def packed_type(
     ids = [(str(i), np.min_scalar_type(d - 1)) for i, d in enumerate(cardinalities)]
     return np.dtype([("place", np.uint32), ("y", np.uint8), *ids])
 
-@njit(nogil=True, cache=True)
+@compiled
 def _unpack(rows: np.ndarray, offsets: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     "Take packed rows, (b, bytes) uint8, apart; a field's bytes go from its offset to the next, the lowest first."
     for row in rows:
