@@ -157,15 +157,15 @@ def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame
     "Rows as notebook 05 saves them, of random numbers, with two seeds."
     rng, fields = np.random.default_rng(0), [(f"field {i}", 3 + 7 * i) for i in range(num_fields)]
     cells = [dict(seed=s, field=f, cardinality=d) for s in (0, 1) for f, d in fields]
-    kinds = [(k, s) for k in sets.KINDS for s in (4, 10) if k != "apart" or s == 4 or null_at_ten]
+    kinds = [(k, s) for k in sets.WORDS for s in (4, 10) if k != "apart" or s == 4 or null_at_ten]
     whole = [dict(design=k, scale=s, set="all", ia=rng.uniform(1, s), **c) for k, s in kinds for c in cells]
     single = [dict(design=k, scale=4, set=str(m), ia=rng.uniform(1, 4), **c) for k in ("ME", "apart") for m in range(4) for c in cells]
-    norms = [(k, 4, 0, m, i, j, rng.uniform(1, 2)) for k in ("ME", "apart") for m in range(4) for i, _ in fields for j, _ in fields]
+    norms = [(k, 4, 0, m, i, j, rng.uniform(1, 2)) for k in sets.SETS for m in range(4) for i, _ in fields for j, _ in fields]
     arms = [("base", 1), ("SE", 4), ("ME", 4), ("SE", 10), ("ME", 10), (sets.RESTRICTED, 4), ("ensemble", 4)]
     arms = pd.DataFrame(arms, columns=["arm", "scale"]).assign(n=2, mean=.8, low=.79, high=.81, table_parameters=1e6, dense_parameters=2e5)
     found = pd.DataFrame({"where": PLACES, "claim": "made-up rows say something"})
     found = found.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell")
-    alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in ("ME", "apart") for w in (False, True) for c in cells]
+    alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in sets.SETS for w in (False, True) for c in cells]
     mlps = pd.DataFrame([("hidden", 100, .0002)], columns=["what", "value", "difference"])
     return {"sets-abundance": pd.DataFrame(whole + single), "control-arms": arms, "similarity": pd.DataFrame(alike), "findings-05": found,
             "interaction-norms": pd.DataFrame(norms, columns=["design", "scale", "seed", "set", "i", "j", "norm"]),
