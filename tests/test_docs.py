@@ -1,12 +1,14 @@
 "The scripts of docs/: what make results runs, what make figures draws, and the list of the paper's figures in the README."
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import readme
 import results
+import yaml
 
 import figures
 from collapse_nb.train.parameters import assigned
@@ -25,6 +27,13 @@ def declared(number: str) -> set[str]:
 def test_full_runs_name_parameters_that_notebooks_have(number):
     for name, given in results.plan({"synthetic": "", "hflights": "h.csv"}, [number], [1, 4, 10]):
         assert name == number and set(given) | {"out_dir"} <= declared(number)
+
+
+def test_notebook_01_prints_what_is_run(monkeypatch):
+    monkeypatch.setattr(results, "GPU", False)
+    cells = json.loads((ROOT / "nbs" / "01_information_abundance.ipynb").read_text(encoding="utf-8"))["cells"]
+    printed, = re.findall(r"-y '(\{.*?\})'", "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown"))
+    assert yaml.safe_load(printed) == results.parameters("01", [1, 4, 10])
 
 
 def test_every_study_runs_on_its_datasets():

@@ -16,7 +16,7 @@ from .charts import styled
 LOOK = {"learned": ("#0072B2", "circle"), "random": ("#777777", "diamond"), "Adam": ("#0072B2", "circle"),
         "AdamW": ("#D55E00", "square"), "SparseAdam": ("#009E73", "triangle-up")}
 MEASURES = {"ia": "information abundance", "ia_normalised": "abundance / min(D, K)", "ia_weighted": "abundance as clicks see it",
-            "effective_rank": "effective rank", "stable_rank": "stable rank"}
+            "ia_hit": "abundance of rows with hits / min(rows, K)", "effective_rank": "effective rank", "stable_rank": "stable rank"}
 
 def looks(
     tables: list[str], # names that stand in the rows

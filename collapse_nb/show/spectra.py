@@ -14,9 +14,20 @@ import pandas as pd
 from .charts import styled
 from .growth import FLOOR, LOOK, MEASURES, growth_chart, hits_chart, largest, looks
 
+# %% ../../nbs/show/spectra.ipynb #6d0b52c1
+def _reading(
+    rows: pd.DataFrame, # singular values, of one model at one size
+) -> list[str]:         # lines below the title
+    "How to read the figure; tables of earlier runs, without a column `rows`, have the spectra of all rows."
+    hit = "rows" in rows
+    said = [f"A line per field, ending at min({'rows' if hit else 'D'}, K) = its possible directions. Means over seeds, so no intervals. "
+            "Grey: random tables."]
+    said += ["Rows that no training row hits are left out, of learned and of random tables alike."] * hit
+    return said + [f"Singular values below {FLOOR:g} σ₁ are drawn at the bottom."] * bool((rows["ratio"] < FLOOR).any())
+
 # %% ../../nbs/show/spectra.ipynb #938ce061
 def spectra_chart(
-    spectra: pd.DataFrame, # model, scale, dim, field, cardinality, k, ratio, random: a row per singular value, mean over seeds
+    spectra: pd.DataFrame, # model, scale, dim, field, cardinality, rows, k, ratio, random: a row per singular value, mean over seeds
 ) -> alt.LayerChart:       # 600 px wide
     "Normalised singular values of every learned table at the largest size (§1, Fig. 1b)."
     rows = largest(spectra)
@@ -37,9 +48,7 @@ def spectra_chart(
     name, size = rows["model"].iloc[0], int(rows["scale"].iloc[0])
     title = (f"{name} at {size}x: in the median table {small['small'].median():.0%} of the singular values are below a tenth of the "
              f"largest; in random tables of the same shapes, {small['random'].median():.0%}")
-    how = "A line per field, ending at min(D, K) = its possible directions. Means over seeds, so no intervals. Grey: random tables."
-    cut = [f"Singular values below {FLOOR:g} σ₁ are drawn at the bottom."] * bool((rows["ratio"] < FLOOR).any())
-    return styled((behind + lines).properties(width=470, height=260), title, [how, *cut])
+    return styled((behind + lines).properties(width=470, height=260), title, _reading(rows))
 
 # %% ../../nbs/show/spectra.ipynb #ceea9640
 def _fields(

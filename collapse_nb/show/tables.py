@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from ..records import InputError
 
@@ -31,7 +32,8 @@ class Shown:
         style = [{"selector": "caption", "props": "caption-side: bottom; text-align: left; padding-top: .5em; max-width: 50em"},
                  {"selector": "td, th", "props": "text-align: left; white-space: nowrap; vertical-align: top"}]
         look = lambda text: "font-weight: bold" if str(text).endswith("*") else "opacity: .6" if str(text) in QUIET else ""
-        return self.frame.style.set_uuid("t").set_caption(self.caption).set_table_styles(style).map(look).to_html()
+        plain = Styler(self.frame, uuid="t", cell_ids=False) # ids for styled cells alone, as notebooks keep these tables
+        return plain.set_caption(self.caption).set_table_styles(style).map(look).to_html()
 
 # %% ../../nbs/show/tables.ipynb #0000000a
 SIZES = (1, 2, 3, 4, 10) # the columns of the paper's Table 1

@@ -115,7 +115,7 @@ def sweep_chart(
 # %% ../../nbs/show/toy.ipynb #00000014
 KINDS = {"as drawn": ("#0072B2", "circle"), "100 rows, r equal singular values": ("#D55E00", "square"),
          "100 rows, decaying singular values": ("#E69F00", "diamond"), "100 rows, larger norm": ("#009E73", "triangle-up"),
-         "3 rows, mean removed": ("#CC79A7", "triangle-down")}
+         "3 rows, mean removed, norm kept": ("#CC79A7", "triangle-down")}
 
 def control_chart(
     cells: pd.DataFrame, # kind, label, ia3, mean, low, high, n, behind, behind_low, behind_high (behind: less 100 rows as drawn)
