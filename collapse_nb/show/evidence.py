@@ -129,7 +129,7 @@ def sum_chart(
              f"{note}; i = j left out. The axis does not start at zero."]
     return styled(_points(rows, x, y).properties(width=520, height=220), sum_said(over, model, tested), notes)
 
-# %% ../../nbs/show/evidence.ipynb #00000018
+# %% ../../nbs/show/evidence.ipynb #00000019
 def _law_panel(
     rows: pd.DataFrame,   # of one statistic, with row and label
     title: str,           # its name
@@ -149,7 +149,7 @@ def _law_panel(
     layers = alt.layer(zero, bars, seeds, points, labels.transform_filter("datum.state == 'trained'"))
     return layers.properties(width=190, height=alt.Step(32), title=alt.TitleParams(title, fontSize=12))
 
-# %% ../../nbs/show/evidence.ipynb #00000019
+# %% ../../nbs/show/evidence.ipynb #0000001a
 def law_chart(
     law: pd.DataFrame, # rows of the law
 ) -> alt.ConcatChart:  # 600 px wide
@@ -164,11 +164,11 @@ def law_chart(
     title = "Does a sub-embedding's abundance follow the partner's? " + "; ".join(beside_nothing(law, m) for m in models)
     return styled(alt.hconcat(*panels, spacing=26), title, note)
 
-# %% ../../nbs/show/evidence.ipynb #0000001d
+# %% ../../nbs/show/evidence.ipynb #0000001e
 OUTCOMES = {"towards the frozen field": ("#D55E00", "circle"), "towards other fields": ("#0072B2", "square"),
             "tables": ("#009E73", "triangle-up")}
 
-# %% ../../nbs/show/evidence.ipynb #0000001e
+# %% ../../nbs/show/evidence.ipynb #0000001f
 def frozen_chart(
     causal: pd.DataFrame, # rows of causal
 ) -> alt.LayerChart:      # 600 px wide
@@ -189,7 +189,7 @@ def frozen_chart(
             "The axis does not start at zero. “tables”: IA(E_i); the others: IA(E_i→j) by partner."]
     return styled(alt.layer(*layers).properties(width=530, height=260), frozen_said(causal), note)
 
-# %% ../../nbs/show/evidence.ipynb #00000022
+# %% ../../nbs/show/evidence.ipynb #00000023
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     **{name: (partial(matrix_chart, model), ("sub-embeddings", "sub-embedding-marginals", "law"))
        for name, model in (("fig3a", "FFM"), ("fig3d", "DCNv2"))},
