@@ -89,3 +89,18 @@ def test_verdicts_are_those_of_the_results(tmp_path):
 def test_the_list_is_in_the_readme(): assert readme.paper_list() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+
+
+def test_the_opening_says_what_the_results_say():
+    "The README's first numbers are typed by hand; these are the rows behind them."
+    opening = (ROOT / "README.md").read_text(encoding="utf-8").split("## Two commands")[0]
+    rows = lambda stem: pd.read_csv(ROOT / "data" / "results" / f"{stem}.csv")
+    signed = lambda *values: [f"{v:+.4f}".replace("-", "−") for v in values]
+    numbers = [f"{cell.mean:.5f} ± {cell.sd:.5f}" for cell in rows("table1-hflights").itertuples()]
+    for dataset in ("hflights", "synthetic"):
+        for stem in (f"differences-{dataset}", f"resampled-{dataset}")[: 2 if dataset == "hflights" else 1]:
+            first = rows(stem).iloc[0]
+            numbers += signed(first.difference, first.low, first.high)
+        ensemble = rows(f"control-arms-{dataset}").set_index("arm").loc["ensemble"]
+        numbers += signed(ensemble.less_SE, ensemble.less_SE_low, ensemble.less_SE_high)
+    assert [n for n in numbers if n not in opening] == []
