@@ -75,6 +75,18 @@ def test_every_page_is_well_on_a_phone(site, browser, host):
     context.close()
     assert wrong == {} and witness.foreign == witness.failed == witness.errors == []
 
+def test_the_front_chart_is_whole_on_a_phone_and_wide_again_when_turned(opened):
+    page = opened("index.html", PHONE)
+    drawn(page)
+    panels = "[...document.querySelectorAll('.canvas .concat_0_group, .canvas .concat_1_group')].map(e => e.getBoundingClientRect().%s)"
+    left, right = page.evaluate(panels % "left"), page.evaluate(panels % "right")
+    assert len(left) == 2 and abs(left[0] - left[1]) < 30 and max(right) <= PHONE["width"] # one below the other, nothing to scroll
+    assert all(e.bounding_box()["width"] <= PHONE["width"] for e in page.locator(".canvas .role-title text").all())
+    page.set_viewport_size(DESK)
+    page.wait_for_selector(".canvas[data-drawn=light]")
+    left, right = page.evaluate(panels % "left"), page.evaluate(panels % "right")
+    assert right[0] <= left[1]
+
 def test_something_too_wide_is_seen(opened):
     page = opened("index.html", PHONE)
     page.evaluate("document.querySelector('article').insertAdjacentHTML('beforeend', '<p style=\"width: 900px\">wide</p>')")

@@ -45,17 +45,32 @@
       text: { color: ink.title, ...config.text } } };
   };
 
+  // On a phone, panels stand below each other and titles break more often.
+  const narrow = () => innerWidth < 560;
+  const folded = (lines, length) => [].concat(lines).join(" ").split(" ").reduce((made, word) => {
+    const last = made.at(-1);
+    return last !== undefined && last.length + word.length < length ? [...made.slice(0, -1), `${last} ${word}`] : [...made, word];
+  }, []);
+  const fitted = spec => {
+    if (!narrow()) return spec;
+    const { text, subtitle, ...rest } = spec.title ?? {}, letters = innerWidth - 40; // pixels for a line; a letter takes so much of its size
+    const title = text && { ...rest, text: folded(text, letters / (.64 * (rest.fontSize ?? 13))),
+                            ...(subtitle && { subtitle: folded(subtitle, letters / (.56 * (rest.subtitleFontSize ?? 11))) }) };
+    return { ...spec, ...(title && { title }), ...(spec.columns && { columns: 1 }) };
+  };
+  const look = () => (dark() ? "dark" : "light") + (narrow() ? " narrow" : "");
+
   const shown = new Map();
   async function draw(element, spec) {
     await load(new URL("_static/vega.js", root).href);
     shown.set(element, spec);
     const keep = Object.assign(document.createElement("div"), { className: "drawing" });
     const options = { mode: "vega-lite", actions: false, renderer: "svg", tooltip: { theme: dark() ? "dark" : "light" } };
-    const result = await vegaEmbed(keep, themed(spec), options);
+    const result = await vegaEmbed(keep, themed(fitted(spec)), options);
     const svg = keep.querySelector("svg");
     if (svg) svg.style.cssText = "max-width:100%;height:auto;min-width:" + Math.min(480, svg.getAttribute("width")) + "px";
     element.replaceChildren(keep);
-    element.dataset.drawn = dark() ? "dark" : "light";
+    element.dataset.drawn = look();
     return result;
   }
   const picture = element => {
@@ -77,11 +92,12 @@
   }, { rootMargin: "300px" });
   document.querySelectorAll(".canvas[data-chart]").forEach(element => near.observe(element));
 
-  const retheme = () => shown.forEach((spec, element) => {
-    if (element.dataset.drawn !== (dark() ? "dark" : "light")) draw(element, spec);
+  const redraw = () => shown.forEach((spec, element) => {
+    if (element.dataset.drawn !== look()) draw(element, spec);
   });
-  new MutationObserver(retheme).observe(document.body, { attributeFilter: ["data-theme"] });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
+  new MutationObserver(redraw).observe(document.body, { attributeFilter: ["data-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  addEventListener("resize", redraw);
   addEventListener("beforeprint", () => document.querySelectorAll(".canvas[data-chart]:not([data-drawn])").forEach(start));
 
   // what scrolls sideways can be scrolled with the keyboard
