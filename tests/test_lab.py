@@ -83,7 +83,7 @@ def visit(lab, browser):
 
 def opened(page):
     "A notebook's page when its kernel is there; JupyterLab calls a kernel idle before there is one, so its name is waited for too."
-    page.wait_for_selector(".jp-KernelName:has-text('Python 3 (ipykernel)')")
+    page.wait_for_selector(".jp-KernelName:has-text('Python 3 (ipykernel)')", state="attached")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
     return page
 
