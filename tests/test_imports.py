@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
 BASE = {"records", "fields"}
-MEASURES = {"abundance", "stats", "findings"}
+MEASURES = {"abundance", "stats", "findings", "ratios"}
 PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "controls", "diagnose"}
 NN = BASE | MEASURES
 DATA = NN | {"nn", "show", "allocation"}
