@@ -127,10 +127,21 @@ def test_the_archive_draws_a_figure(site, tmp_path):
     assert "papermill" in dry and "-m website" in dry
 
 
-def test_nbdev_still_takes_every_notebook():
-    "What nbdev_docs does before it calls Quarto."
-    code = ("import os, sys, pathlib; from nbdev.processors import FilterDefaults; from execnb.nbio import read_nb\n"
-            "for f in sorted(pathlib.Path('nbs').rglob('[!.]*.ipynb')):\n    FilterDefaults()(read_nb(f))")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True)
+def test_nbdev_docs_prepares_every_notebook_and_leaves_the_readme(tmp_path):
+    "What Quarto, of which there is a stand-in here, is asked for by nbdev_docs."
+    names = [f.relative_to(ROOT / "nbs") for f in (ROOT / "nbs").rglob("[!.]*.ipynb") if ".ipynb_checkpoints" not in f.parts]
+    left = shutil.ignore_patterns(".*", "__pycache__")
+    for folder in "nbs", "collapse_nb": shutil.copytree(ROOT / folder, tmp_path / folder, ignore=left)
+    for file in "settings.ini", "README.md", "pyproject.toml": shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / "README.md").write_text("of make readme")
+    os.utime(tmp_path / "README.md", (0, 0)) # older than any notebook
+    quarto = tmp_path / "bin" / "quarto"
+    quarto.parent.mkdir()
+    quarto.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/asked"\nmkdir -p _docs && cp -r *.yml *.ipynb */ _docs 2>/dev/null\ntrue\n')
+    quarto.chmod(0o755)
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": f"{quarto.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run([Path(sys.executable).with_name("nbdev_docs")], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
+    assert (quarto.parent / "asked").read_text() == "render --no-cache\n"
+    assert [n for n in names if not (tmp_path / "_docs" / n).is_file()] == [] and (tmp_path / "_docs" / "_quarto.yml").is_file()
+    assert (tmp_path / "README.md").read_text() == "of make readme"
