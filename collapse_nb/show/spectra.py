@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNADJUSTED', 'FIGURES', 'spectra_chart', 'abundance_chart', 'normalised_chart', 'optimiser_chart']
 
-# %% ../../nbs/show/spectra.ipynb #2885ac00
+# %% ../../nbs/show/spectra.ipynb #00000002
 from collections.abc import Callable
 
 import altair as alt
@@ -14,18 +14,16 @@ import pandas as pd
 from .charts import styled
 from .growth import FLOOR, LOOK, MEASURES, growth_chart, hits_chart, largest, looks
 
-# %% ../../nbs/show/spectra.ipynb #6d0b52c1
+# %% ../../nbs/show/spectra.ipynb #00000007
 def _reading(
     rows: pd.DataFrame, # singular values, of one model at one size
 ) -> list[str]:         # lines below the title
-    "How to read the figure; tables of earlier runs, without a column `rows`, have the spectra of all rows."
-    hit = "rows" in rows
-    said = [f"A line per field, ending at min({'rows' if hit else 'D'}, K) = its possible directions. Means over seeds, so no intervals. "
-            "Grey: random tables."]
-    said += ["Rows that no training row hits are left out, of learned and of random tables alike."] * hit
+    "How to read the figure."
+    said = ["A line per field, ending at min(rows, K) = its possible directions. Means over seeds, so no intervals. Grey: random tables.",
+            "Rows that no training row hits are left out, of learned and of random tables alike."]
     return said + [f"Singular values below {FLOOR:g} σ₁ are drawn at the bottom."] * bool((rows["ratio"] < FLOOR).any())
 
-# %% ../../nbs/show/spectra.ipynb #938ce061
+# %% ../../nbs/show/spectra.ipynb #00000008
 def spectra_chart(
     spectra: pd.DataFrame, # model, scale, dim, field, cardinality, rows, k, ratio, random: a row per singular value, mean over seeds
 ) -> alt.LayerChart:       # 600 px wide
@@ -50,7 +48,7 @@ def spectra_chart(
              f"largest; in random tables of the same shapes, {small['random'].median():.0%}")
     return styled((behind + lines).properties(width=470, height=260), title, _reading(rows))
 
-# %% ../../nbs/show/spectra.ipynb #ceea9640
+# %% ../../nbs/show/spectra.ipynb #0000000c
 def _fields(
     rows: pd.DataFrame, # intervals, with means over fields among them
 ) -> pd.DataFrame:      # a row per field, measure and table, small fields first, with their labels
@@ -58,7 +56,7 @@ def _fields(
     one = rows.dropna(subset="cardinality").sort_values("cardinality", kind="stable")
     return one.assign(label=one["field"] + " (" + one["cardinality"].astype(int).map("{:,}".format) + ")")
 
-# %% ../../nbs/show/spectra.ipynb #90327385
+# %% ../../nbs/show/spectra.ipynb #0000000d
 def _panel(
     rows: pd.DataFrame, # of `_fields`, one measure
     first: bool,        # whether this is the panel on the left, which names the fields
@@ -81,7 +79,7 @@ def _panel(
     points = base.mark_point(filled=True, size=42, opacity=1, aria=False).encode(x("mean:Q"), y, *look, *offset, tooltip=tips)
     return (most + spans + points).properties(width=width, height=alt.Step(32 if apart else 21, **{"for": "position"}))
 
-# %% ../../nbs/show/spectra.ipynb #966b973b
+# %% ../../nbs/show/spectra.ipynb #0000000e
 def _panels(
     rows: pd.DataFrame,    # intervals of one model at one size
     tables: list[str],     # which to draw
@@ -99,7 +97,7 @@ def _panels(
     note = f"{ends}. Black tick: the most that is possible, {'min(D, K)' if 'ia_normalised' not in measures else 'min(D, K), or 1'}."
     return styled(panels[0] if len(panels) == 1 else alt.hconcat(*panels, spacing=16), title, [note, *how])
 
-# %% ../../nbs/show/spectra.ipynb #1cb58bbd
+# %% ../../nbs/show/spectra.ipynb #00000010
 UNADJUSTED = "Counted are fields whose 95 % interval of learned − random excludes zero: per field, unadjusted for their number."
 
 def _below(
@@ -112,7 +110,7 @@ def _below(
     above = int((gap["low"] > 0).sum())
     return f"in {(gap['high'] < 0).sum()} of {len(gap)} fields" + f", above in {above}" * bool(above)
 
-# %% ../../nbs/show/spectra.ipynb #98201e09
+# %% ../../nbs/show/spectra.ipynb #00000011
 def abundance_chart(
     intervals: pd.DataFrame, # model, scale, dim, field, cardinality, measure, table, mean, low, high, n
 ) -> alt.TopLevelMixin:      # 600 px wide
@@ -122,7 +120,7 @@ def abundance_chart(
     title = f"{name} at {size}x: learned tables hold less information abundance than random ones {_below(rows, 'ia')}"
     return _panels(rows, ["learned", "random"], ["ia"], title, [UNADJUSTED])
 
-# %% ../../nbs/show/spectra.ipynb #0d8a0ad0
+# %% ../../nbs/show/spectra.ipynb #00000015
 def normalised_chart(
     intervals: pd.DataFrame, # as for `abundance_chart`
 ) -> alt.TopLevelMixin:      # 600 px wide
@@ -133,7 +131,7 @@ def normalised_chart(
     how = [UNADJUSTED, "Left: IA over the most that is possible. Right: IA(diag(√p) E), p the share of training rows that hold a value."]
     return _panels(rows, ["learned", "random"], ["ia_normalised", "ia_weighted"], title, how)
 
-# %% ../../nbs/show/spectra.ipynb #bf087527
+# %% ../../nbs/show/spectra.ipynb #00000018
 def _against_adam(
     rows: pd.DataFrame, # intervals
     measure: str,       # one of MEASURES
@@ -156,7 +154,7 @@ def optimiser_chart(
            "SparseAdam: rows that no batch hits stay as they are. Left: every row counts alike; right: as often as it is clicked."]
     return _panels(rows, ["random", "Adam", "AdamW", "SparseAdam"], ["ia", "ia_weighted"], title, how, apart=True)
 
-# %% ../../nbs/show/spectra.ipynb #dffd6f75
+# %% ../../nbs/show/spectra.ipynb #0000001b
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "fig1b": (spectra_chart, ("spectra",)),
     "fig2": (abundance_chart, ("abundance-intervals",)),

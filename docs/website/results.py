@@ -75,7 +75,7 @@ def claims_table(claims: pd.DataFrame) -> tables.Shown:
     if claims["value"].notna().all() and (claims["low"] == claims["high"]).all():
         plain = claims[["claim", "where", "value", "paper", "verdict"]].rename(columns={"value": "ours"})
         return tables.Shown(plain.assign(ours=plain["ours"].map("{:,.10g}".format)), "Counted, so without intervals.")
-    return tables.findings_table(claims if "p" in claims else claims.assign(p=float("nan"))) # older tables have no p
+    return tables.findings_table(claims)
 
 def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
     "What one notebook found on one dataset."
