@@ -81,7 +81,7 @@ def finding(
     sign: int = 1,                 # claimed direction: 1 for a value above the limit, −1 for one below
     limit: float = 0.,             # what the value is held against
     p: float | None = None,        # of the value being the limit; None for that of a `Measured`, as for the effect
-    effect: float = 0.,            # the smallest distance beyond the limit that would matter, without its sign
+    effect: float = 0.,            # the smallest distance beyond the limit that would matter, without its sign; the claim then names it
 ) -> dict:                         # a row of a findings table
     "One claim held against one interval."
     value, low, high = measured or (np.nan,) * 3
@@ -90,6 +90,7 @@ def finding(
     if effect and said == "does not hold": # what is refuted is the effect, not zero; an interval of no width refutes nothing
         p, limit, said = None, limit + sign * effect, said if low < high else "cannot tell"
     if p is None: p = measured.p(limit) if isinstance(measured, Measured) else np.nan
+    claim += f" ({effect:g} or more would matter)" if effect else ""
     return dict(zip(COLUMNS, (claim, where, value, low, high, p, paper, said), strict=True))
 
 # %% ../nbs/findings.ipynb #00000011

@@ -100,7 +100,7 @@ def dataset_page(dataset: str, gallery: Gallery) -> str:
     about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else TOY
     name = f"# Results on {dataset}" if dataset else "# Results without a dataset"
     said = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the claimed direction, *does not hold* "
-            "when it lies on the other side, or short of the smallest effect that the notebook names, *cannot tell* otherwise.")
+            "when it lies on the other side, or short of what the claim says would matter, *cannot tell* otherwise.")
     return "\n\n".join([name, said, *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
 
 
