@@ -87,7 +87,7 @@ def normalized_abundance(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1 / min(D, K), 1], dimensionless
     "Abundance over the largest possible one: IA(E) / min(D, K)."
-    return information_abundance(table) / min(table.shape[-2:])
+    return information_abundance(table) / min(torch.as_tensor(table).shape[-2:])
 
 # %% ../nbs/01_information_abundance.ipynb #00000032
 def _root(
@@ -131,8 +131,9 @@ def row_counts(
 ) -> list[Tensor]:       # per field, (D_i,) how many of the n rows hold each value
     "How often each value of each field occurs: the weights of the weighted abundance."
     x = torch.as_tensor(x)
-    if x.ndim != 2 or x.shape[1] != schema.num_fields:
-        raise InputError(f"ids of shape {tuple(x.shape)} were given for {schema.num_fields} fields: give an id per row and field.")
+    if x.ndim != 2 or x.shape[1] != schema.num_fields or x.is_floating_point() or (x < 0).any():
+        raise InputError(f"ids {x.dtype} of shape {tuple(x.shape)} were given for {schema.num_fields} fields: give a whole number from 0 "
+                         "on per row and field.")
     counts = [torch.bincount(x[:, i].long(), minlength=d) for i, d in enumerate(schema.cardinalities)]
     if over := [n for n, d, c in zip(schema.names, schema.cardinalities, counts, strict=True) if len(c) > d]:
         raise InputError(f"field {over[0]} has ids beyond its cardinality: give the ids and the schema of one dataset.")

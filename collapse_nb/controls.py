@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .multi_embedding import diagonal_blocks, pair_squares
-from .nn.networks import CrossNetwork
+from .nn.networks import CrossNetwork, cross_layers
 from .nn.zoo import Model
 from .records import InputError
 from .stats import verdict
@@ -22,7 +22,7 @@ from .stats import verdict
 # %% ../nbs/controls.ipynb #00000007
 def _squares(model: Model) -> Tensor: # (R, L, M, N, N)
     "||W^(m),l_{i->j}||_F^2 of every cross layer, with its gradient."
-    return torch.stack([pair_squares(model, layer) for layer in range(len(model.interaction.layers))], 1)
+    return torch.stack([pair_squares(model, layer) for layer in range(len(cross_layers(model)))], 1)
 
 def divergence(
     model: Model, # a DCNv2 of R replicas and M sets
@@ -38,9 +38,10 @@ def restrict_divergence(
     if model.spec.model != "DCNv2" or model.spec.num_sets < 2:
         raise InputError(f"{model.spec.model} with {model.spec.num_sets} set was given: norms are compared between sets, "
                          "so give a DCNv2 of ME, scale 2 or more.")
+    if not 0 < weight < float("inf"): raise InputError(f"a penalty of weight {weight} was given: give a finite one above 0.")
     return lambda model: weight * divergence(model)
 
-# %% ../nbs/controls.ipynb #nd737b08
+# %% ../nbs/controls.ipynb #0000000c
 def norm_readings(
     model: Model, # a DCNv2 of R replicas and M sets
 ) -> dict[str, Tensor]: # divergence; relative, without unit; norm; each (R,)
@@ -50,7 +51,7 @@ def norm_readings(
     return {"divergence": variance.mean((1, 2, 3)), "relative": (variance / squares.mean(2).square()).mean((1, 2, 3)),
             "norm": squares.sqrt().mean((1, 2, 3, 4))}
 
-# %% ../nbs/controls.ipynb #0000000c
+# %% ../nbs/controls.ipynb #0000000f
 class Repeated(nn.Module):
     "One weight per replica, (R, …), read as that of every set, (R·M, …)."
     def __init__(self,
@@ -72,7 +73,7 @@ def share_interaction(
             parametrize.register_parametrization(owner, name, Repeated(model.spec.num_sets))
             owner.parametrizations[name].replica_dim = 0
 
-# %% ../nbs/controls.ipynb #00000011
+# %% ../nbs/controls.ipynb #00000014
 class BlockCross(nn.Module):
     "Cross layers of one wide set whose W is block-diagonal over M slices of every embedding (App. Non-Linearity, DCNv2)."
     def __init__(self,
@@ -98,16 +99,17 @@ class BlockCross(nn.Module):
         crossed = self.blocks(sets).unflatten(0, (-1, self.num_sets)).unflatten(-1, (self.num_fields, -1))
         return crossed.permute(0, 2, 3, 1, 4).flatten(2)
 
-# %% ../nbs/controls.ipynb #00000012
+# %% ../nbs/controls.ipynb #00000015
 def block_diagonal_cross(
     model: Model, # a DCNv2 of SE, scale M, changed in place
 ) -> None:
     "A treatment: SE whose cross layers do not mix M slices of the embeddings (App. Non-Linearity, DCNv2)."
     if (model.spec.model, model.spec.design) != ("DCNv2", "SE") or model.spec.scale < 2:
         raise InputError(f"{model.spec.model} {model.spec.design} {model.spec.scale}x was given: give a DCNv2 of SE, scale 2 or more.")
+    cross_layers(model) # not when it is one already
     model.interaction = BlockCross(model.interaction, model.schema.num_fields, model.spec.scale)
 
-# %% ../nbs/controls.ipynb #00000015
+# %% ../nbs/controls.ipynb #00000018
 def disjoint(
     seeds: Iterable[int], # seeds of base models, in order
     size: int,            # models in a team
@@ -118,7 +120,7 @@ def disjoint(
     teams = len(seeds) // size
     return [tuple(seeds[k:teams * size:teams]) for k in range(teams)]
 
-# %% ../nbs/controls.ipynb #00000018
+# %% ../nbs/controls.ipynb #0000001b
 def within(
     low: float,    # lower end of a difference's interval
     high: float,   # upper end, in the same unit
@@ -129,7 +131,7 @@ def within(
     outside = "holds" in (verdict(low - margin, high - margin), verdict(low + margin, high + margin, -1))
     return "does not hold" if outside else "cannot tell"
 
-# %% ../nbs/controls.ipynb #0000001b
+# %% ../nbs/controls.ipynb #0000001e
 def stored_models(
     store,                         # a RunStore
     group,                         # the Group whose seeds are wanted

@@ -28,7 +28,8 @@ def even_table(
     "A random table with r equal singular values: c / sqrt(r) U V^T, so that IA = r."
     if not 1 <= rank <= min(rows, dim):
         raise InputError(f"rank {rank} was asked for in a table of {rows} x {dim}: choose one from 1 to {min(rows, dim)}.")
-    if not norm > 0: raise InputError(f"a Frobenius norm of {norm} was given: give a positive one, such as that of a learned table.")
+    if not 0 < norm < float("inf"):
+        raise InputError(f"a Frobenius norm of {norm} was given: give a positive one, such as that of a learned table.")
     full = min(rows, dim)
     left, right = (torch.linalg.qr(torch.randn(n, full, generator=generator, dtype=torch.float64)).Q[:, :rank] for n in (rows, dim))
     return (norm / rank**.5 * left @ right.mT).float()
@@ -81,7 +82,10 @@ def freeze(
 ) -> Callable:   # model -> None; changes the model in place
     "The treatment that fixes one field's tables at a rank, a random one for each replica and set."
     def treat(model: Model) -> None:
-        learned = model.embedding
+        learned, fields = model.embedding, model.schema.num_fields
+        if field not in range(fields) or fields < 2 or isinstance(learned, FrozenField):
+            raise InputError(f"field {field!r} was to be fixed in a model of {fields} fields with a {type(learned).__name__}: give the "
+                             "place of one field, from 0 on, in a model of two or more that has none fixed yet.")
         rows, dim = model.schema.cardinalities[field], learned.blocks * learned.dim
         drawn = []
         for seed in model.seeds:
@@ -98,6 +102,7 @@ def frozen_choice(
 ) -> int:                # j
     "The field to freeze: the named one, or the one with the most ids, of at least 4 K."
     if name and name not in schema.names: raise unknown("field", name, schema.names)
+    if dim < 1: raise InputError(f"an embedding dimension of {dim} was given: give at least 1.")
     sizes = schema.cardinalities
     field = schema.names.index(name) if name else max(range(len(sizes)), key=sizes.__getitem__)
     if sizes[field] < (dim if name else 4 * dim):

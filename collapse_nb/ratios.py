@@ -9,7 +9,7 @@ __all__ = ['Ratio', 'median_ratio']
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pandas as pd
+import numpy as np
 from scipy.stats import quantile_test
 
 from .records import InputError
@@ -33,7 +33,8 @@ def median_ratio(
     cells: int = 1,           # comparisons whose intervals shall all hold together at 95 %
 ) -> Ratio:                   # theirs over ours: above one, ours is quicker
     "Median ratio of paired times with its exact interval."
-    if len(theirs) != len(ours) or not len(ours):
-        raise InputError(f"{len(theirs)} and {len(ours)} times were given: give one of each program for every repeat.")
-    both = pd.Series(theirs, dtype=float).reset_index(drop=True) / pd.Series(ours, dtype=float).reset_index(drop=True)
-    return Ratio(float(both.median()), *map(float, quantile_test(both, p=.5).confidence_interval(1 - .05 / cells)))
+    a, b = np.asarray(theirs, float), np.asarray(ours, float)
+    if a.shape != b.shape or a.ndim != 1 or not len(a) or not (np.isfinite([a, b]).all() and min(a.min(), b.min()) > 0) or cells < 1:
+        raise InputError(f"times {a.shape} and {b.shape} were given for {cells} comparisons: give a finite one above 0 of each program for "
+                         "every repeat, and at least one comparison.")
+    return Ratio(float(np.median(a / b)), *map(float, quantile_test(a / b, p=.5).confidence_interval(1 - .05 / cells)))

@@ -15,19 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from .abundance import effective_rank, information_abundance
-from .nn.networks import CrossLayer
+from .nn.networks import CrossLayer, cross_layers
 from .nn.zoo import BASE_DIM, Model, build
 from .records import InputError
+from .train.rows import check_ids
 
 # %% ../nbs/04_overfitting.ipynb #00000006
 def cross_blocks(
     model: Model, # a DCNv2 of R replicas and M sets, G = R·M
 ) -> Tensor:      # (L, G, N, N, K, K): layer, group, field i, field j, rows and columns of W_{i->j}
     "Every projection W_{i->j} of every cross layer (§4.1, Evidence II; §4.2, Evidence III)."
-    if model.spec.model != "DCNv2":
-        raise InputError(f"a {model.spec.model} was given and only DCNv2 projects fields by blocks W_(i->j): give a DCNv2.")
-    N, K = model.schema.num_fields, model.spec.dim
-    split = (layer.weight.unflatten(2, (N, K)).unflatten(1, (N, K)) for layer in model.interaction.layers) # (G, j, rows, i, columns)
+    layers, N, K = cross_layers(model), model.schema.num_fields, model.spec.dim
+    split = (layer.weight.unflatten(2, (N, K)).unflatten(1, (N, K)) for layer in layers) # (G, j, rows, i, columns)
     return torch.stack([blocks.permute(0, 3, 1, 2, 4) for blocks in split])
 
 # %% ../nbs/04_overfitting.ipynb #0000000a
@@ -97,8 +96,8 @@ class BlockTargets(nn.Module):
 
 # %% ../nbs/04_overfitting.ipynb #0000001b
 def _weight(weight: float) -> float:
-    if not 0 < weight < float("inf"):
-        raise InputError(f"a weight of {weight} was given to the penalty: give a positive number, such as 1e-5.")
+    if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise InputError(f"a weight of {weight!r} was given to the penalty: give a positive number, such as 1e-5.")
     return weight
 
 def paper_form(
@@ -132,6 +131,8 @@ def initial_penalty(
     layers: int = 4, # cross layers of all sets together
 ) -> float:          # expected over initialisations, not yet weighted
     "E sum_ij ||W_ij^T W_ij - I||_F^2 at the start of training, with λ or the gates at one (§4.2, Evidence III)."
+    if min(num_fields, dim, layers) < 1:
+        raise InputError(f"{num_fields} fields, width {dim} and {layers} layers were given: give at least 1 of each.")
     return layers * (num_fields**2 * dim - 2 * num_fields * dim + 2 * dim - .2)
 
 def matched_weight(
@@ -164,9 +165,13 @@ def lone_replica(
     treat: Callable | None = None, # as the model was treated
 ) -> Model:                        # of one replica, in evaluation mode, with weights of its own
     "One replica as a model by itself."
+    if not 0 <= replica < model.replicas:
+        raise InputError(f"replica {replica} was asked for of a model that has {model.replicas}: choose one of 0 … {model.replicas - 1}.")
     lone = build(model.spec, model.schema, 1, model.seeds[replica:replica + 1])
     if treat: treat(lone)
-    lone.to(next(model.parameters())).load_state_dict(model.replica_state(replica))
+    try: lone.to(next(model.parameters())).load_state_dict(model.replica_state(replica))
+    except RuntimeError:
+        raise InputError("a treated model was given without its treatment: give `treat` as `run_group` was given it.") from None
     return lone.eval()
 
 # %% ../nbs/04_overfitting.ipynb #0000002c
@@ -195,6 +200,7 @@ def batch_embeddings(
     x: Tensor,    # (B, N) ids
 ) -> Tensor:      # (R, M, N, B, K)
     "What the tables give for a batch of rows."
+    check_ids(x, model.schema)
     return model.embedding(x).unflatten(0, (model.replicas, -1)).transpose(2, 3)
 
 # %% ../nbs/04_overfitting.ipynb #00000034

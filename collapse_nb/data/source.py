@@ -53,4 +53,6 @@ def open_source(
         raise InputError(f"{source!r} was encoded by another version of the card {card.name}: encode the raw file again.")
     if data.name != card.name:
         raise InputError(f"{source!r} holds {data.name} and dataset {card.name} was asked for: name the one or the other.")
+    if max(data.schema.cardinalities) < 2:
+        raise InputError(f"no field of {card.name} has two values, so there is nothing to learn: add columns, or lower its min_count.")
     return data.head(rows)

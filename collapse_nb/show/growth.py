@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['LOOK', 'MEASURES', 'FLOOR', 'SERIES', 'POINTS', 'looks', 'largest', 'growth_chart', 'hits_chart']
 
-# %% ../../nbs/show/growth.ipynb #af1cb671
+# %% ../../nbs/show/growth.ipynb #00000002
 import altair as alt
 import pandas as pd
 
 from ..records import InputError
 from .charts import styled
 
-# %% ../../nbs/show/growth.ipynb #b53869c1
+# %% ../../nbs/show/growth.ipynb #00000007
 LOOK = {"learned": ("#0072B2", "circle"), "random": ("#777777", "diamond"), "Adam": ("#0072B2", "circle"),
         "AdamW": ("#D55E00", "square"), "SparseAdam": ("#009E73", "triangle-up")}
 MEASURES = {"ia": "information abundance", "ia_normalised": "abundance / min(D, K)", "ia_weighted": "abundance as clicks see it",
@@ -26,7 +26,7 @@ def looks(
     scales = [alt.Scale(domain=shown, range=[LOOK[t][i] for t in shown]) for i in (0, 1)]
     return alt.Color("table:N", scale=scales[0], legend=alt.Legend(symbolOpacity=1)), alt.Shape("table:N", scale=scales[1])
 
-# %% ../../nbs/show/growth.ipynb #669726aa
+# %% ../../nbs/show/growth.ipynb #00000008
 FLOOR = 1e-4 # smaller ratios are drawn at the bottom of logarithmic axes
 
 def largest(
@@ -37,7 +37,7 @@ def largest(
     rows = rows[rows["model"] == rows["model"].iloc[0]]
     return rows[rows["scale"] == rows["scale"].max()]
 
-# %% ../../nbs/show/growth.ipynb #6e891937
+# %% ../../nbs/show/growth.ipynb #0000000b
 SERIES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"] # a colour per model
 POINTS = ["circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right"]
 
@@ -65,7 +65,7 @@ def _growth_panel(
     points = base.mark_point(filled=True, size=48, opacity=1, aria=False).encode(x, y("mean:Q"), *look, tooltip=tips)
     return (limit + lines + spans + points).properties(width=225, height=220)
 
-# %% ../../nbs/show/growth.ipynb #7febba1e
+# %% ../../nbs/show/growth.ipynb #0000000c
 def growth_chart(
     intervals: pd.DataFrame, # as for `abundance_chart`
     growth: pd.DataFrame,    # model, table, value, low, high: exponent of K
@@ -89,7 +89,7 @@ def growth_chart(
            "Dashed: the most that is possible, K and 1. Grey: random tables of the same shapes."]
     return styled(alt.hconcat(*panels, spacing=24), title, how)
 
-# %% ../../nbs/show/growth.ipynb #51ef73dc
+# %% ../../nbs/show/growth.ipynb #0000000f
 def _hits_panel(
     rows: pd.DataFrame, # one measure
     buckets: list[str], # in order
@@ -113,7 +113,7 @@ def _hits_panel(
     start = alt.Chart(pd.DataFrame({"one": [1]})).mark_rule(color="#222222", strokeDash=[4, 3]).encode(y("one:Q"))
     return alt.layer(*[start] * long, spans, points).properties(width=225, height=220)
 
-# %% ../../nbs/show/growth.ipynb #f96f023d
+# %% ../../nbs/show/growth.ipynb #00000010
 def hits_chart(
     hits: pd.DataFrame, # model, scale, table, bucket, measure, mean, low, high, n, values, share
 ) -> alt.HConcatChart:  # 600 px wide
@@ -129,5 +129,5 @@ def hits_chart(
     how = ["Hits, values, share of clicks: " + "; ".join(sizes) + "."]
     how.append("Means over seeds with 95 % intervals; left, all rows of a bucket, as geometric means over seeds; right, means over fields.")
     cut = [f"Lengths below {FLOOR:g} of the start are drawn at the bottom."] * bool((rows["mean"] < FLOOR).any())
-    panels = [_hits_panel(rows[rows["measure"] == m], buckets) for m in ("rms", "ia_normalised")]
+    panels = [_hits_panel(rows[rows["measure"] == m], buckets) for m in ("rms", "ia_normalised") if (rows["measure"] == m).any()]
     return styled(alt.hconcat(*panels, spacing=24), title, [*how, *cut])
