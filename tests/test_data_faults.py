@@ -70,7 +70,7 @@ FAULTS = {
     "missing column": (CARD, table("y,a,bb", *ROWS), ["unknown column", "'b'", "did you mean 'bb'?"]),
     "label not 0/1": (CARD, table(HEADER, *ROWS, "3,1,x", "2,1,x"), ["line 42", "must be 0 or 1", "it is 3 (column 1, y)"]),
     "label missing": (CARD, table(HEADER, *ROWS, ",1,x"), ["line 42", "must be 0 or 1", "missing (column 1, y)"]),
-    "label is text": (CARD, table(HEADER, *ROWS, "yes,1,x"), ["line 42", "must be 0 or 1", "it is yes (column 1, y)"]),
+    "label is text": (CARD, table(HEADER, *ROWS, "yes,1,x"), ["line 42", "it is yes (column 1, y)", "label = \"clicked = 'yes'\""]),
     "constant label": (CARD, table(HEADER, *["1,2,x"] * 9), ["is 1 in all 9 rows"]),
     "empty file": (CARD, b"", ["is empty"]),
     "header alone": (CARD, table(HEADER), ["no rows"]),

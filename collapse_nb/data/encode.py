@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ..allocation import keep_freed_memory
 from .cards import Card, load_card
+from .columns import WHICH_LABEL
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, split_sizes, write_encoded
 from .formats import READERS, as_table, source_files
 from .gather import Gathered, gather
@@ -48,9 +49,10 @@ def check_labels(
     labels, rows = verdict[codes], len(codes)
     if not rows: raise InputError(f"no rows are left for {name}: the source has none, or the card's where keeps none.")
     if len(wrong := np.flatnonzero(labels == 2)):
-        what = "missing" if (first := values[int(codes[wrong[0]])]) is None else repr(first)
+        first = values[int(codes[wrong[0]])]
+        what, mend = ("missing", "mend the card's label") if first is None else (repr(first), WHICH_LABEL)
         raise InputError(f"the label of {name} must be 0 or 1 and is neither in {len(wrong):,} of {rows:,} rows (the first is {what}): "
-                         "mend the card's label, or leave the rows out with where.")
+                         f"{mend}, or leave the rows out with where.")
     if labels.all() or not labels.any():
         raise InputError(f"the label of {name} is {labels[0]} in all {rows:,} rows: both 0 and 1 are needed to learn from.")
     return labels

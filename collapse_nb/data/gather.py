@@ -16,7 +16,7 @@ import polars as pl
 
 from .cards import Card
 from .cells import Cells, split_cells
-from .columns import Columns, counted_values, values_of
+from .columns import WHICH_LABEL, Columns, counted_values, values_of
 from .distinct import Texts, series_codes, text_codes
 from .files import unpack
 from .plan import Plan, columns_of, make_plan
@@ -54,12 +54,12 @@ def _value_faults(block: Block, cells: Cells, bad: dict[str, dict], columns: Col
     "Faults of values, and the rows that have none."
     faults, good = [], np.ones(len(cells), bool)
     for column in reversed(columns.checks): # the label first
-        j = names.index(column)
+        j, label = names.index(column), column not in columns.plan.integers
         for row, reason in bad[column].items():
             if not good[row]: continue
-            if column not in columns.plan.integers and _header_again(block, cells, row, j, column, not headed):
-                reason = "is a header where none belongs"
-            faults.append(Fault(int(cells.begin[row]), int(cells.stop[row]), j + 1, reason))
+            advice = WHICH_LABEL if label and cells.ends[j, row] > cells.starts[j, row] else ""
+            if label and _header_again(block, cells, row, j, column, not headed): reason = "is a header where none belongs"
+            faults.append(Fault(int(cells.begin[row]), int(cells.stop[row]), j + 1, reason, advice))
             good[row] = False
     return faults, good
 

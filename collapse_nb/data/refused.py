@@ -14,12 +14,15 @@ from typing import Literal, NamedTuple
 from ..records import InputError
 
 # %% ../../nbs/data/refused.ipynb #00000005
+REFUSED = "refused.jsonl"
+
 class Fault(NamedTuple):
     "What is wrong with a row of a block."
     start: int    # its first byte in the block
     end: int      # one past its last byte
     column: int   # from 1 on; 0 where no column is at fault
     reason: str   # how the sentence goes on after its place
+    advice: str = "" # what else may be done about it
 
 class Policy(NamedTuple):
     "What is done about bad rows."
@@ -27,8 +30,6 @@ class Policy(NamedTuple):
     max_bad: float = 1e-4                        # the largest share of rows that may be put aside
 
 # %% ../../nbs/data/refused.ipynb #00000006
-REFUSED = "refused.jsonl"
-
 class Refusals:
     "Where bad rows go."
     def __init__(self,
@@ -38,7 +39,7 @@ class Refusals:
     ):
         if policy.on_bad_row not in ("stop", "skip"): raise InputError(f"on_bad_row is {policy.on_bad_row!r}: choose stop or skip.")
         if not 0 <= policy.max_bad <= 1: raise InputError(f"max_bad is {policy.max_bad}: give a share of rows, between 0 and 1.")
-        self.policy, self.path, self.columns, self.reasons = policy, folder / REFUSED, columns, Counter()
+        self.policy, self.path, self.columns, self.reasons, self.advice = policy, folder / REFUSED, columns, Counter(), ""
 
     @property
     def count(self) -> int: return self.reasons.total()
@@ -49,11 +50,12 @@ class Refusals:
         row: bytes,            # the row itself
     ) -> None:
         "Stop at a bad row, or put it aside."
+        if fault.advice: self.advice = f", or {fault.advice}"
         if self.policy.on_bad_row == "stop":
-            raise InputError(f"{_place(self, path, line, fault)}: mend the line, or have such rows put aside by on_bad_row = skip.")
-        said = {"file": str(path), "line": line, "column": fault.column, "reason": fault.reason}
-        said["row"] = row.decode(errors="surrogateescape")
-        with open(self.path, "a", encoding="ascii") as file: file.write(json.dumps(said) + "\n")
+            raise InputError(f"{_place(self, path, line, fault)}: "
+                             f"mend the line, or have such rows put aside by on_bad_row = skip{self.advice}.")
+        bad = {"file": str(path), "line": line, "column": fault.column, "reason": fault.reason, "row": row.decode(errors="surrogateescape")}
+        with open(self.path, "a", encoding="ascii") as file: file.write(json.dumps(bad) + "\n")
         self.reasons[fault.reason.split(", ")[0]] += 1
 
 # %% ../../nbs/data/refused.ipynb #00000007
@@ -71,5 +73,6 @@ def check_share(
     if refusals.count <= refusals.policy.max_bad * rows: return
     most = "; ".join(f"{n:,} {reason}" for reason, n in refusals.reasons.most_common(3))
     with open(refusals.path, encoding="ascii") as file: first = json.loads(file.readline())
-    raise InputError(f"{refusals.count:,} rows are bad ({most}; the first is line {first['line']} of {first['file']}), which is more than "
-                     f"the share of {refusals.policy.max_bad:g} that may be left out: mend the file, or allow a larger max_bad.")
+    raise InputError(f"{refusals.count:,} rows are bad ({most}; the first is line {first['line']} of {first['file']}), which is more "
+                     f"than the share of {refusals.policy.max_bad:g} that may be left out: "
+                     f"mend the file, or allow a larger max_bad{refusals.advice}.")

@@ -7,16 +7,17 @@ __all__ = ['Names', 'Scales', 'assigned', 'listed', 'Study', 'Scaling', 'read_pa
 
 # %% ../../nbs/train/parameters.ipynb #00000002
 import ast
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BeforeValidator, Field, StrictInt
+from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
 
 from ..data.dataset import Encoded
-from ..data.source import home
+from ..data.source import expanded, home
 from ..nn.zoo import MULTI, ModelSpec
 from ..records import InputError, Record, unknown
 from ..show.tables import read_table
@@ -35,11 +36,15 @@ def assigned(
     return {t.id for t in targets if isinstance(t, ast.Name)}
 
 # %% ../../nbs/train/parameters.ipynb #00000007
-def listed(value: object) -> object:
+def listed(
+    value: object,        # what was given
+    info: ValidationInfo, # from pydantic, with the parameter's name
+) -> object:              # the value, when it is a list of one or more
     "Lists come from papermill's -y; its -p makes texts of them."
-    if isinstance(value, str):
-        raise ValueError(f"{value!r} was given where a list is needed: write -y '{{name: [a, b]}}', papermill's -p makes texts of lists.")
-    if isinstance(value, list | tuple) and not value: raise ValueError("an empty list was given: name at least one.")
+    name, said = info.field_name, f"{info.field_name} = {value!r} was given where a list is needed: "
+    if isinstance(value, str): raise ValueError(f"{said}write -y '{{{name}: [a, b]}}', papermill's -p makes texts of lists.")
+    if not isinstance(value, list | tuple): raise ValueError(f"{said}give [{value!r}].")
+    if not value: raise ValueError(f"{name} is an empty list: name at least one.")
     return value
 
 Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
@@ -111,7 +116,10 @@ def folder(
     name: str,  # what to call it in the repository's `runs` when nothing was given
 ) -> Path:
     "Where results go."
-    return Path(given).expanduser() if given else home() / "runs" / name
+    place = expanded(given) if given else home() / "runs" / name
+    if file := next((p for p in (place, *place.parents) if os.path.isfile(p)), None):
+        raise InputError(f"{given or name!r} was given as out_dir or store, and {file} is a file: name a folder.")
+    return place
 
 # %% ../../nbs/train/parameters.ipynb #0000000e
 def begin(
@@ -126,10 +134,11 @@ def begin(
         place = mkdtemp()
         p = p.model_copy(update={**smoke, "store": f"{place}/store", "out_dir": place})
     out = folder(p.out_dir, name)
-    out.mkdir(parents=True, exist_ok=True)
+    try: out.mkdir(parents=True, exist_ok=True)
+    except OSError as err: raise InputError(f"out_dir {out} cannot be made ({err.strerror}): name a folder that can be written.") from None
     return p, smoked, out
 
-# %% ../../nbs/train/parameters.ipynb #00000016
+# %% ../../nbs/train/parameters.ipynb #00000017
 def shown(
     rows: pd.DataFrame, # what this run measured
     smoke: bool,        # whether it was a smoke run
