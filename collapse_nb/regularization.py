@@ -14,11 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .abundance import effective_rank, information_abundance
+from .abundance import effective_rank, information_abundance, row_counts
 from .nn.networks import CrossLayer, cross_layers
 from .nn.zoo import BASE_DIM, Model, build
 from .records import InputError
-from .train.rows import check_ids
 
 # %% ../nbs/04_overfitting.ipynb #00000006
 def cross_blocks(
@@ -200,7 +199,7 @@ def batch_embeddings(
     x: Tensor,    # (B, N) ids
 ) -> Tensor:      # (R, M, N, B, K)
     "What the tables give for a batch of rows."
-    check_ids(x, model.schema)
+    row_counts(x, model.schema) # refuses ids beyond their field, whose rows would be the next field's
     return model.embedding(x).unflatten(0, (model.replicas, -1)).transpose(2, 3)
 
 # %% ../nbs/04_overfitting.ipynb #00000034
