@@ -9,7 +9,7 @@ from torch import Tensor
 from collapse_nb.fields import FieldSchema
 from collapse_nb.nn.layers import dropout
 from collapse_nb.nn.zoo import BASE_DIM, Model, ModelSpec, build
-from collapse_nb.train.fit import replica_losses
+from collapse_nb.train.step import replica_losses
 
 SIX = ("DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP")
 SIZES = [(m, d, s) for m in SIX for d, s in (("SE", 1), ("SE", 2), ("ME", 1), ("ME", 2), ("ME", 3))]

@@ -9,9 +9,10 @@ from collapse_nb.data.synthetic import synthetic
 from collapse_nb.nn.zoo import BASE_DIM, MULTI, ModelSpec, build
 from collapse_nb.records import InputError
 from collapse_nb.train import memory
-from collapse_nb.train.fit import Recipe, fit, replica_losses
+from collapse_nb.train.fit import Recipe, fit
 from collapse_nb.train.recipe import computing, optimizers, reduced
 from collapse_nb.train.runs import Group, RunStore
+from collapse_nb.train.step import replica_losses
 from collapse_nb.train.sweep import run_group, sweep
 
 CPU = torch.device("cpu")

@@ -23,9 +23,10 @@ from collapse_nb.regularization import (
     per_replica,
     projections,
 )
-from collapse_nb.train.fit import Recipe, penalties, predict
+from collapse_nb.train.fit import Recipe, predict
 from collapse_nb.train.rows import Rows
 from collapse_nb.train.runs import Group, RunStore
+from collapse_nb.train.step import penalties
 from collapse_nb.train.sweep import run_group, sweep
 
 ROOT = Path(__file__).resolve().parents[1]

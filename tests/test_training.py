@@ -8,7 +8,8 @@ from torch import Tensor
 
 from collapse_nb.fields import FieldSchema
 from collapse_nb.nn.zoo import BASE_DIM, Model, ModelSpec, build
-from collapse_nb.train.fit import Recipe, fit, replica_losses
+from collapse_nb.train.fit import Recipe, fit
+from collapse_nb.train.step import replica_losses
 
 CARDINALITIES = (6, 9, 3, 2)
 SCHEMA = FieldSchema("abcd", CARDINALITIES)

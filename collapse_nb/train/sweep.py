@@ -21,11 +21,12 @@ from ..data.dataset import Encoded
 from ..data.source import open_source
 from ..nn.zoo import MULTI, Model, ModelSpec, build
 from ..records import InputError, unknown
-from .fit import fit, predict, replica_losses
+from .fit import fit, predict
 from .memory import check_room
-from .recipe import Recipe, computing, optimizers
+from .recipe import Recipe, computing
 from .rows import Rows, batches, find_device
 from .runs import Group, RunStore, surroundings
+from .step import WARM_UP, Step
 
 # %% ../../nbs/train/sweep.ipynb #00000005
 def grid(
@@ -168,15 +169,10 @@ def seconds_per_epoch(
     check_room(group.spec, data.schema, len(group.seeds), target)
     keep_freed_memory()
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
-    steppers = optimizers(model, group.recipe)
-    size = min(group.recipe.batch_size, len(data.train))
+    step, size = Step(model, group.recipe), min(group.recipe.batch_size, len(data.train))
     x, y = Rows(data.head(size), "train", data.schema, target)[slice(0, size)]
-    def step():
-        for stepper in steppers: stepper.zero_grad(set_to_none=True)
-        with computing(group.recipe.precision, target): loss = replica_losses(model, x, y).sum()
-        loss.backward()
-        for stepper in steppers: stepper.step()
-    step(); train_s = _timed(step, steps, target) * len(batches(len(data.train), group.recipe.batch_size))
+    for _ in range(1 + WARM_UP * step.recorded): step(x, y)
+    train_s = _timed(partial(step, x, y), steps, target) * len(batches(len(data.train), group.recipe.batch_size))
     return train_s + _predict_s(model, data, size, target, group.recipe.precision)
 
 # %% ../../nbs/train/sweep.ipynb #00000020
