@@ -20,12 +20,12 @@ TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 # the sweep's size in `make sweep`: two epochs, so that it takes minutes; a study leaves max_epochs to early stopping
 SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 2, 4], seeds: 3, max_epochs: 2}'
 # all six models, at the base and four times it
-BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21, rows: 40960, epochs: 2}'
+BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21, rows: 81920, epochs: 2}'
 # the encoder's race, and the one with other libraries; PEERS=... names the Python of an environment of its own that has them, as
 # pip install 'fuxictr>=2.3.10' 'deepctr-torch>=0.3' 'polars<2' makes it (the extra `bench`); without it they are left out
 FUXICTR ?= $(PEERS)
 ENCODING = -p rows 2000000 -y '{curve: [500000, 2000000, 5000000, 10000000]}' $(if $(FUXICTR),-p fuxictr $(FUXICTR))
-EPOCH = -p rows 102400 -p repeats 3 -y '{models: [DNN, IPNN, xDeepFM, DCNv2, FinalMLP], scales: [1, 4]}' $(if $(PEERS),-p peers $(PEERS))
+EPOCH = -p rows 61440 -p repeats 3 -y '{models: [DNN, IPNN, xDeepFM, DCNv2, FinalMLP], scales: [1, 4]}' $(if $(PEERS),-p peers $(PEERS))
 # torch asks for huge pages: large activations come and go in every step, and mapping them 4 KB at a time costs a fifth of it
 export THP_MEM_ALLOC_ENABLE ?= 1
 
@@ -66,9 +66,9 @@ readme: $(VENV)/ok
 	$(BIN)/python docs/readme.py
 bench: $(VENV)/ok
 	mkdir -p $(OUT)
-	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 	$(BIN)/papermill --log-output --no-progress-bar nbs/09_encoding_benchmarks.ipynb $(OUT)/09_encoding_benchmarks.ipynb $(ENCODING)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/10_peer_benchmarks.ipynb $(OUT)/10_peer_benchmarks.ipynb $(EPOCH)
+	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 distclean:
 	rm -rf $(VENV) _proc _site build
 .PHONY: sweep test results site lab figures readme bench distclean
