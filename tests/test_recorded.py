@@ -14,7 +14,7 @@ from collapse_nb.train.recipe import reduced
 from collapse_nb.train.step import EAGER, WARM_UP, Step
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here, and a CUDA graph needs one")
-STAND_INS = dict(Stream=Mock(), current_stream=Mock(), stream=lambda s: nullcontext(),
+STAND_INS = dict(Stream=Mock(), current_stream=Mock(), stream=lambda s: nullcontext(), # torch.cuda's
                  max_memory_allocated=lambda d: 10, memory_allocated=lambda d: 5)
 CELLS = [(m, d) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI]
 
@@ -58,7 +58,7 @@ def test_three_steps_aside_then_a_recording():
     step.take = lambda x, y: log.append(("taken", group["capturable"], x.data_ptr()))
     cuda = STAND_INS | dict(graph=lambda g, stream: nullcontext(), CUDAGraph=lambda: SimpleNamespace(replay=lambda: log.append("replayed")))
     batches = [(torch.full((4, len(SCHEMA.names)), i), torch.ones(4)) for i in range(5)]
-    with patch.multiple(torch.cuda, **cuda), patch("collapse_nb.train.step.free_bytes", lambda device: 6):
+    with patch.multiple(torch.cuda, **cuda), patch("collapse_nb.train.step.free_bytes", lambda device: 11):
         for x, y in batches: step(x, y)
     aside, recorded = log[:WARM_UP], log[WARM_UP]
     assert aside == [("taken", False, x.data_ptr()) for x, _ in batches[:WARM_UP]]
@@ -70,7 +70,7 @@ def test_no_room_for_a_graph_is_no_graph():
     step = Step(build(ModelSpec("DNN", hidden=8), SCHEMA), Recipe(batch_size=4))
     step.recorded, step.record = True, Mock()
     step.take = lambda x, y: None
-    with patch.multiple(torch.cuda, **STAND_INS), patch("collapse_nb.train.step.free_bytes", lambda device: 5):
+    with patch.multiple(torch.cuda, **STAND_INS), patch("collapse_nb.train.step.free_bytes", lambda device: 10):
         for _ in range(WARM_UP): step(torch.zeros(4, 3), torch.zeros(4))
     assert not step.recorded and not step.record.called
 
@@ -79,8 +79,11 @@ def on_gpu(monkeypatch, eager: bool, spec: ModelSpec, recipe: Recipe, double: bo
     "A training of two replicas on the GPU, with or without graphs."
     if eager: monkeypatch.setenv(EAGER, "1")
     else: monkeypatch.delenv(EAGER, raising=False)
-    model = build(spec, SCHEMA, 2)
-    return fit(model.double() if double else model, dataset(4000), recipe, "cuda", show=False)
+    made, model = [], build(spec, SCHEMA, 2)
+    with patch.object(fit_module, "Step", lambda *args: made.append(Step(*args)) or made[0]):
+        result = fit(model.double() if double else model, dataset(4000), recipe, "cuda", show=False)
+    assert (made[0].replay is None) == eager
+    return result
 
 
 @needs_gpu
@@ -100,3 +103,12 @@ def test_graphs_in_every_precision(monkeypatch):
     aucs = {kind: on_gpu(monkeypatch, False, spec, Recipe(batch_size=96, max_epochs=3, precision=kind), double=False).frame.test_auc
             for kind in ("float32", *reduced(torch.device("cuda")))}
     assert all(aucs["float32"].sub(auc).abs().max() < .02 for auc in aucs.values())
+
+
+def test_a_graph_too_large_is_given_up():
+    "Memory that runs out while recording costs the graph and nothing else."
+    step = Step(build(ModelSpec("DNN", hidden=8), SCHEMA), Recipe(batch_size=4))
+    step.recorded, step.stream, group = True, None, step.steppers[0].param_groups[0]
+    step.take = Mock(side_effect=torch.OutOfMemoryError)
+    with patch.multiple(torch.cuda, graph=lambda g, stream: nullcontext(), CUDAGraph=Mock()): step.record(torch.zeros(4, 3), torch.zeros(4))
+    assert not step.recorded and step.replay is None and not group["capturable"]

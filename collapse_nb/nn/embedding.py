@@ -52,7 +52,6 @@ def looked_up(
     sparse: bool = False, # whether the gradient holds the rows that were hit, or all
 ) -> Tensor:        # (*ids.shape, width)
     "Rows of a table."
-    if weight.is_cuda and weight.requires_grad and not sparse: return weight[ids]
     (stride, unit), width = weight.stride(), weight.shape[1]
     if weight.requires_grad or stride == width or stride % width or unit != 1: return F.embedding(ids, weight, sparse=sparse)
     step = stride // width

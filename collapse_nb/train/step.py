@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..nn.zoo import Model
 from ..records import InputError
-from .memory import free_bytes
+from .memory import free_bytes, reset_peak
 from .recipe import Recipe, computing, optimizers
 
 # %% ../../nbs/train/step.ipynb #00000005
@@ -108,7 +108,9 @@ def _warm_up(
     y: Tensor, # (B,) labels
 ) -> None:
     "One step aside from the main stream; behind the last of them the graph is recorded, if there is room for it."
-    if self.taken == 0: self.stream = torch.cuda.Stream(self.device)
+    if self.taken == 0:
+        self.stream = torch.cuda.Stream(self.device)
+        reset_peak(self.device)
     main = torch.cuda.current_stream(self.device)
     self.stream.wait_stream(main)
     with torch.cuda.stream(self.stream): self.take(x, y)
@@ -117,7 +119,7 @@ def _warm_up(
     if self.taken < WARM_UP: return
     gradients = sum(p.grad.nbytes for p in self.model.parameters() if p.grad is not None)
     passing = torch.cuda.max_memory_allocated(self.device) - torch.cuda.memory_allocated(self.device)
-    self.recorded = free_bytes(self.device) > passing + gradients
+    self.recorded = free_bytes(self.device) > 2 * passing + gradients # the graph's own, and the tail's beside it
     if self.recorded: self.record(x, y)
 
 Step.warm_up = _warm_up
@@ -134,11 +136,12 @@ def _record(
     for group in groups: group["capturable"] = True
     try:
         with torch.cuda.graph(graph, stream=self.stream): self.take(*self.inputs)
-    except torch.OutOfMemoryError: raise
+        self.replay = graph.replay
+    except torch.OutOfMemoryError: self.recorded = False # nothing was computed, so nothing is lost
     except RuntimeError as err:
         raise RuntimeError(f"the training step cannot be recorded as a CUDA graph ({err}): start again with {EAGER}=1 "
                            "in the environment, which takes each step operation by operation.") from err
-    for group in groups: group["capturable"] = False
-    self.replay = graph.replay
+    finally:
+        for group in groups: group["capturable"] = False
 
 Step.record = _record

@@ -162,7 +162,7 @@ def seconds_per_epoch(
     group: Group,         # what would be trained
     data: Encoded,        # on what
     device: str = "auto", # where
-    steps: int = 2,       # steps that are timed, after one that is not
+    steps: int = 2,       # steps that are timed, after some that are not
 ) -> float:               # estimated seconds of one epoch, evaluation included
     "Time a few real steps of a group and scale them to an epoch."
     target = find_device(device)
@@ -171,6 +171,7 @@ def seconds_per_epoch(
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
     step, size = Step(model, group.recipe), min(group.recipe.batch_size, len(data.train))
     x, y = Rows(data.head(size), "train", data.schema, target)[slice(0, size)]
+    step.recorded &= not group.treatment # it may bring a regulariser, and such steps are not recorded
     for _ in range(1 + WARM_UP * step.recorded): step(x, y)
     train_s = _timed(partial(step, x, y), steps, target) * len(batches(len(data.train), group.recipe.batch_size))
     return train_s + _predict_s(model, data, size, target, group.recipe.precision)
@@ -184,12 +185,12 @@ def plan(
     "The missing groups with their estimated cost."
     def row(g):
         try: epoch_s = seconds_per_epoch(g, data, device)
-        except (RuntimeError, MemoryError) as err: # no room for all seeds at once: the sweep will cut the group, and so does its estimate
+        except (RuntimeError, MemoryError) as err:
             if not no_room(err): raise
-            half = row(halves(g)[1])
-            return half | {"seeds": len(g.seeds), "epoch_s": 2 * half["epoch_s"], "at_most_s": 2 * half["at_most_s"]}
-        return {"cell": g.cell, "model": g.spec.model, "design": g.spec.design, "scale": g.spec.scale, "seeds": len(g.seeds),
-                "epoch_s": epoch_s, "at_most_s": epoch_s * g.recipe.max_epochs}
+        else: return {"cell": g.cell, "model": g.spec.model, "design": g.spec.design, "scale": g.spec.scale, "seeds": len(g.seeds),
+                      "epoch_s": epoch_s, "at_most_s": epoch_s * g.recipe.max_epochs}
+        half = row(halves(g)[1]) # no room for all seeds at once: the sweep will cut the group, and so does its estimate
+        return half | {"seeds": len(g.seeds), "epoch_s": 2 * half["epoch_s"], "at_most_s": 2 * half["at_most_s"]}
     rows = pd.DataFrame([row(g) for g in groups], columns=["cell", "model", "design", "scale", "seeds", "epoch_s", "at_most_s"])
     return rows.sort_values("epoch_s", ascending=False, ignore_index=True)
 
