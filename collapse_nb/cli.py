@@ -90,7 +90,7 @@ console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty
 def _fetched(card: str, folder: Path | None) -> Path:
     "Where the raw files of a card lie, once they are here."
     from collapse_nb.data.cards import load_card
-    from collapse_nb.data.fetch import fetch
+    from collapse_nb.data.sources.fetch import fetch
     said = load_card(card)
     source = fetch(said, folder or Path("data/raw") / said.name)
     console.print(f"{said.name} is in {source}" + f"; terms: {said.licence}" * bool(said.licence))
@@ -146,7 +146,7 @@ def synth(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
 ) -> None:
     "Write made-up clicks as Criteo's train.txt or Avazu's train.csv has them, with as many rare values."
-    from collapse_nb.data.raw import write_raw
+    from collapse_nb.data.made_up.raw import write_raw
     size = write_raw(format, rows, out, seed).stat().st_size
     console.print(f"{out}: {rows:,} rows of made-up {format}, {size:,} bytes; collapse encode {format} --source {out} reads them")
 

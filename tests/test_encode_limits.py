@@ -11,7 +11,7 @@ import pytest
 from test_commands import MAIN, collapse, start
 
 from collapse_nb.data.dataset import open_encoded
-from collapse_nb.data.raw import write_raw
+from collapse_nb.data.made_up.raw import write_raw
 
 
 def phase(folder: Path) -> str:

@@ -18,7 +18,7 @@ from test_commands import collapse
 from collapse_nb.data.cards import load_card
 from collapse_nb.data.dataset import split_sizes
 from collapse_nb.data.encode import encode
-from collapse_nb.data.raw import write_raw
+from collapse_nb.data.made_up.raw import write_raw
 from collapse_nb.records import InputError
 
 

@@ -9,7 +9,7 @@ from scipy.stats import rankdata, spearmanr
 
 from collapse_nb import evidence
 from collapse_nb.data.cards import load_card
-from collapse_nb.data.synthetic import synthetic
+from collapse_nb.data.made_up.synthetic import synthetic
 from collapse_nb.evidence import collapse_law, field_abundance, partner_abundance, shuffled, sub_embedding_abundance
 from collapse_nb.fields import FieldSchema
 from collapse_nb.frozen import even_table, freeze

@@ -15,7 +15,7 @@ import pytest
 from test_commands import collapse
 
 from collapse_nb.data.cards import Card
-from collapse_nb.data.fetch import fetch
+from collapse_nb.data.sources.fetch import fetch
 from collapse_nb.records import InputError
 
 ROOT = Path(__file__).resolve().parents[1]

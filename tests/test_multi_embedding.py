@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from collapse_nb.controls import block_diagonal_cross, disjoint, divergence, restrict_divergence, share_interaction, stored_models
-from collapse_nb.data.synthetic import synthetic
+from collapse_nb.data.made_up.synthetic import synthetic
 from collapse_nb.fields import FieldSchema
 from collapse_nb.multi_embedding import (
     as_single,

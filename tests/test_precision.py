@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_training import SCHEMA, dataset, split
 
-from collapse_nb.data.synthetic import synthetic
+from collapse_nb.data.made_up.synthetic import synthetic
 from collapse_nb.nn.zoo import BASE_DIM, MULTI, ModelSpec, build
 from collapse_nb.records import InputError
 from collapse_nb.train import memory

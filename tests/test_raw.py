@@ -15,7 +15,7 @@ from test_commands import collapse, interrupted, start
 
 from collapse_nb.data.cards import load_card
 from collapse_nb.data.encode import encode
-from collapse_nb.data.raw import CHUNK, raw_blocks, write_raw
+from collapse_nb.data.made_up.raw import CHUNK, raw_blocks, write_raw
 from collapse_nb.data.source import open_source
 from collapse_nb.records import InputError
 

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from ..allocation import keep_freed_memory
 from .cards import Card, load_card
-from .columns import WHICH_LABEL
+from .encoding.columns import WHICH_LABEL
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, split_sizes, write_encoded
-from .formats import READERS, as_table, source_files
-from .gather import Gathered, gather
-from .permutation import packed_type, permuted, places
-from .refused import Policy
-from .staged import ahead, pool
-from .vocabulary import count_codes, make_vocabulary
+from .sources.formats import READERS, as_table, source_files
+from .encoding.gather import Gathered, gather
+from .encoding.permutation import packed_type, permuted, places
+from .sources.refused import Policy
+from .encoding.staged import ahead, pool
+from .encoding.vocabulary import count_codes, make_vocabulary
 from ..fields import FieldSchema
 from ..records import InputError
 

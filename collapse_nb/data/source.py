@@ -13,8 +13,8 @@ import collapse_nb
 from .cards import Card, load_card
 from .dataset import Encoded, open_encoded, read_schema
 from .encode import encode
-from .formats import source_files
-from .synthetic import synthetic
+from .sources.formats import source_files
+from .made_up.synthetic import synthetic
 from ..records import InputError
 
 # %% ../../nbs/data/source.ipynb #00000005
