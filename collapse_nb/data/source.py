@@ -6,6 +6,7 @@
 __all__ = ['home', 'expanded', 'encoded_folder', 'open_source']
 
 # %% ../../nbs/data/source.ipynb #00000002
+import glob
 import hashlib
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import collapse_nb
 from .cards import Card, load_card
 from .dataset import Encoded, open_encoded, read_schema
 from .encode import encode
-from .sources.formats import source_files
+from .sources.parts import parts
 from .made_up.synthetic import synthetic
 from ..records import InputError
 
@@ -35,7 +36,7 @@ def encoded_folder(
     source: Path, # the raw file
 ) -> Path:        # where its encoded form belongs
     "The folder for one card and one state of a file."
-    state = [(f.stat().st_size, f.stat().st_mtime_ns) for f in source_files(card, source)]
+    state = [(f.path.stat().st_size, f.path.stat().st_mtime_ns) for f in parts(card, [source])]
     key = f"{card.model_dump_json()} {source.resolve()} {' '.join(f'{size} {time}' for size, time in state)}"
     return home() / "data" / "encoded" / f"{card.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
@@ -52,8 +53,8 @@ def open_source(
             where = f" It comes from {card.source}." if card.source else ""
             raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the source.{where}")
         return synthetic().head(rows)
-    if not path.exists(): raise InputError(f"source {source!r} does not exist: give a raw file or an encoded folder.")
-    encoded = path.is_dir() and ((path / "schema.json").exists() or not card.files)
+    encoded = (path / "schema.json").exists()
+    if not path.exists() and not glob.has_magic(source): raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of files, or an encoded folder.")
     data = open_encoded(path) if encoded else encode(card, path, encoded_folder(card, path))
     said = read_schema(path).get("card") if encoded else None
     if data.name == card.name and said and said != card.model_dump(mode="json"):

@@ -16,7 +16,7 @@ import torch
 
 from .compiled import compiled
 from .staged import ahead, pool
-from ..sources.text import BLOCK_ROWS
+from ..sources.parquet import BLOCK_ROWS
 
 # %% ../../../nbs/data/encoding/permutation.ipynb #00000005
 def places(

@@ -6,6 +6,7 @@
 __all__ = ['Cells', 'kept', 'split_cells']
 
 # %% ../../../nbs/data/sources/cells.ipynb #00000002
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,8 +95,23 @@ def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes],
     return out, bad
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000d
-def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
-    "Take quotes off; row -> column and reason, where that cannot be done."
+_ORDINARY = "write quotes = false in the card, where quotes are ordinary characters"
+
+def _swallowed(block: bytes, start: int, end: int, column: int, mark: bytes, width: int) -> bool:
+    "Whether a cell in quotes goes on over lines that look like rows: as many separators in each, and in the last as many as stand before the cell."
+    lines = block[start:end].split(b"\n")
+    inner, last = lines[1:-1], lines[-1]
+    if not lines[1:] or last.count(mark) != column or any(line.count(mark) != width - 1 for line in inner): return False
+    return column + len(inner) * (width - 1) > 1
+
+def _run_on(block: bytes, mark: bytes, width: int, spans: Iterable[tuple[int, int, int]]) -> dict[int, tuple[int, str, str]]:
+    "Row -> column, reason and advice, where a quote has swallowed rows; of cells with quotes, each by number, start and end."
+    reason = "has a quote that opens a cell of several lines, and they look like rows of the table"
+    return {i // width: (i % width + 1, reason, f"{_ORDINARY}, or quotes = true, where the cell is one") for i, start, end in spans
+            if b"\n" in block[start:end] and _swallowed(block, start, end, i % width, mark, width)}
+
+def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool) -> dict[int, tuple[int, str, str]]:
+    "Take quotes off; row -> column, reason and advice, where that cannot be done, or, if nobody is sure of quotes, where they may mean nothing."
     a, width = cells.text, len(cells.ends)
     start, end = cells.starts.T.ravel(), cells.ends.T.ravel()
     quotes = np.flatnonzero(a == 34)
@@ -104,6 +120,9 @@ def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
     cell, count = np.unique(cell[quotes >= start[cell]], return_counts=True)
     s, e = start[cell], end[cell]
     plain = (count == 2) & (a[s] == 34) & (a[e - 1] == 34) & (e - s > 1)
+    feeds = np.flatnonzero(a == 10)
+    long = [] if sure else np.flatnonzero(np.searchsorted(feeds, e) > np.searchsorted(feeds, s))
+    swallowed = _run_on(block, mark, width, ((int(cell[i]), int(s[i]), int(e[i])) for i in long))
     start[cell[plain]] += 1; end[cell[plain]] -= 1
     hard = cell[~plain]
     texts, bad = _rewritten(block, list(zip(s[~plain].tolist(), e[~plain].tolist(), strict=True)))
@@ -112,7 +131,7 @@ def _unquoted(block: bytes, cells: Cells) -> dict[int, tuple[int, str]]:
     cells.text = np.frombuffer(block + b"".join(texts), np.uint8)
     cells.starts, cells.ends = (np.ascontiguousarray(edge.reshape(-1, width).T) for edge in (start, end))
     reason = "has a quote inside a cell, where the whole cell would have to stand in quotes and the quote be doubled"
-    return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason) for i in reversed(bad)}
+    return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason, _ORDINARY) for i in reversed(bad)} | swallowed
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000e
 def _without_returns(cells: Cells) -> None:
@@ -126,9 +145,10 @@ def split_cells(
     block: bytes,   # whole records
     separator: str, # one character
     width: int,     # columns expected
+    quotes: bool | None = None, # whether a cell may stand in quotes; None: so it is taken, and refused where it looks otherwise
 ) -> tuple[Cells, list[Fault]]: # the good rows, and what is wrong with the others
     "Cut a block into cells."
-    text, quoted, faults = np.frombuffer(block, np.uint8), b'"' in block, []
+    text, quoted, faults = np.frombuffer(block, np.uint8), quotes is not False and b'"' in block, []
     rows, edge = np.count_nonzero(text == 10), np.int32 if len(block) < 1 << 31 else np.int64
     plain = not quoted and block.endswith(b"\n") and rows * width <= len(block) # `_cut` writes without checking; a row has a mark a cell
     starts, ends = np.empty((2, width, rows if plain else 0), edge)
@@ -137,7 +157,7 @@ def split_cells(
     bad = _byte_faults(block, begin, ends)
     cells = Cells(text, begin, ends[-1].copy(), starts, ends)
     if b"\r" in block: _without_returns(cells)
-    if quoted: bad = _unquoted(block, cells) | bad
+    if quoted: bad = _unquoted(block, cells, separator.encode(), bool(quotes)) | bad
     if bad:
         faults += [Fault(int(begin[row]), int(cells.stop[row]), *what) for row, what in bad.items()]
         cells = kept(cells, ~np.isin(np.arange(len(begin)), list(bad)))

@@ -35,33 +35,33 @@ class Refusals:
     def __init__(self,
         policy: Policy,           # what is done about them
         folder: Path,             # where the file of refused rows is written, when there are any
-        columns: tuple[str, ...], # names of the columns
     ):
         if policy.on_bad_row not in ("stop", "skip"): raise InputError(f"on_bad_row is {policy.on_bad_row!r}: choose stop or skip.")
         if not 0 <= policy.max_bad <= 1: raise InputError(f"max_bad is {policy.max_bad}: give a share of rows, between 0 and 1.")
-        self.policy, self.path, self.columns, self.reasons, self.advice = policy, folder / REFUSED, columns, Counter(), ""
+        self.policy, self.path, self.reasons, self.advice = policy, folder / REFUSED, Counter(), ""
 
     @property
     def count(self) -> int: return self.reasons.total()
 
     def refuse(self,
         path: Path, line: int, # the file, and the line where the row begins
+        names: tuple[str, ...],# of the file's columns
         fault: Fault,          # what is wrong
         row: bytes,            # the row itself
     ) -> None:
         "Stop at a bad row, or put it aside."
         if fault.advice: self.advice = f", or {fault.advice}"
         if self.policy.on_bad_row == "stop":
-            raise InputError(f"{_place(self, path, line, fault)}: "
+            raise InputError(f"{_place(names, path, line, fault)}: "
                              f"mend the line, or have such rows put aside by on_bad_row = skip{self.advice}.")
         bad = {"file": str(path), "line": line, "column": fault.column, "reason": fault.reason, "row": row.decode(errors="surrogateescape")}
         with open(self.path, "a", encoding="ascii") as file: file.write(json.dumps(bad) + "\n")
         self.reasons[fault.reason.split(", ")[0]] += 1
 
 # %% ../../../nbs/data/sources/refused.ipynb #00000007
-def _place(refusals: Refusals, path: Path, line: int, fault: Fault) -> str:
+def _place(names: tuple[str, ...], path: Path, line: int, fault: Fault) -> str:
     "Where a fault is, and what it is."
-    name = refusals.columns[fault.column - 1] if 0 < fault.column <= len(refusals.columns) else ""
+    name = names[fault.column - 1] if 0 < fault.column <= len(names) else ""
     return f"{path} line {line} {fault.reason}" + (f" (column {fault.column}, {name})" if name else "")
 
 # %% ../../../nbs/data/sources/refused.ipynb #00000008
