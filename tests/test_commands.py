@@ -166,7 +166,7 @@ BAD_COMMANDS = {
     "short row": (("encode", "own.toml", "--source", "short.csv", "--out", "enc"), "line 3"),
     "cut gzip": (("encode", "own.toml", "--source", "cut.csv.gz", "--out", "enc"), "cut off or damaged"),
     "constant label": (("encode", "own.toml", "--source", "constant.csv", "--out", "enc"), "label"),
-    "a folder": (("encode", "own.toml", "--source", ".", "--out", "enc"), "is a folder"),
+    "an empty folder": (("encode", "own.toml", "--source", "empty", "--out", "enc"), "holds no files"),
     "zip": (("encode", "own.toml", "--source", "zip.csv", "--out", "enc"), "is a zip archive"),
     "seeds 0": (("fit", "synthetic", "--seeds", 0), "train at least one"),
     "a name too long": (("encode", "own.toml", "--source", "own.csv", "--out", "x" * 300), "File name too long"),
@@ -176,6 +176,7 @@ BAD_COMMANDS = {
 
 @pytest.mark.parametrize("words,said", BAD_COMMANDS.values(), ids=BAD_COMMANDS)
 def test_collapse_refuses_in_one_sentence(own, words, said):
+    (own / "empty").mkdir()
     (own / "short.csv").write_text("day,item,bought\n1,2,0\n1,2\n3,4,1\n")
     (own / "zip.csv").write_bytes(b"PK\3\4" + bytes(99))
     (own / "cut.csv.gz").write_bytes(gzip.compress(TABLE.encode())[:-20])

@@ -12,7 +12,8 @@ import torch
 import collapse_nb
 from collapse_nb.data.cards import Card
 from collapse_nb.data.encode import encode
-from collapse_nb.data.sources.text import BLOCK_BYTES, BLOCK_ROWS
+from collapse_nb.data.sources.parquet import BLOCK_ROWS
+from collapse_nb.data.sources.text import BLOCK_BYTES
 
 NAMES = ["site", "user"]
 

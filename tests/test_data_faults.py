@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -62,7 +61,7 @@ FAULTS = {
     "UTF-16": (CARD, table(HEADER, *ROWS).decode().encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
     "zero bytes": (CARD, table(HEADER) + bytes(99), ["no UTF-8 text"]),
     "header not UTF-8": (CARD, table("y,a,b,ä", *[r + ",1" for r in ROWS]).decode().encode("latin-1"), ["the header of", "UTF-8"]),
-    "Parquet for csv": (CARD, parquet(), ["is a Parquet file", 'format = "parquet"']),
+    "Parquet for csv": (Card(name="clicks", format="csv", label="y", fields=["a", "b"]), parquet(), ["is a Parquet file", 'format = "parquet"']),
     "Parquet cut short": (PARQUET, parquet(cut=True), ["not a whole Parquet file"]),
     "Parquet spoilt": (PARQUET, parquet(spoilt=True), ["not a whole Parquet file"]),
     "too few rows": (CARD, table(HEADER, *ROWS[:9]), ["the 9 rows of clicks make 7 (", "0 (0 of them 1) for validation", "more rows"]),
@@ -85,7 +84,7 @@ FAULTS = {
     "not UTF-8": (CARD, table(HEADER, *ROWS) + b"1,\xff\xfe,x\n", ["line 42 is not UTF-8"]),
     "another separator": (CARD, table(HEADER, *ROWS).replace(b",", b";"), ["'y;a;b' is one column", "commas"]),
     "not Parquet": (PARQUET, table(HEADER, *ROWS), ["not a whole Parquet file"]),
-    "expression on text": (Card(name="clicks", label="y", fields={"c": "b > 3"}), table(HEADER, *ROWS), ["cannot be computed"]),
+    "expression on text": (Card(name="clicks", label="y", fields={"c": "b > 3"}), table(HEADER, *ROWS), ["the field 'c', 'b > 3'", "the column 'b' for a number", "'x0' in line 2 of"]),
 }
 
 
@@ -101,7 +100,7 @@ def test_bad_table(fault, tmp_path):
 
 def test_source_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="there is no file"): encode(CARD, tmp_path / "no.csv", tmp_path / "out")
-    with pytest.raises(InputError, match="is a folder"): encode(CARD, tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="holds no files"): encode(CARD, tmp_path, tmp_path / "out")
     assert os.listdir(tmp_path) == []
 
 
@@ -169,8 +168,8 @@ def test_two_at_once(tmp_path, monkeypatch):
     write = encode_module._write
 
     def overtaken(by: Card):
-        def slow(card: Card, source: Path, folder: Path, known: dict) -> None:
-            write(card, source, folder, known)
+        def slow(*given) -> None:
+            write(*given)
             monkeypatch.setattr(encode_module, "_write", write)
             encode(by, tmp_path / "t.csv", tmp_path / "out")
         shutil.rmtree(tmp_path / "out", ignore_errors=True)

@@ -176,7 +176,7 @@ def test_gzip_cut_short(tmp_path, raw):
 
 def test_growing_file(tmp_path, monkeypatch, raw):
     "Somebody appends while it is read."
-    from collapse_nb.data import gather as module
+    from collapse_nb.data.encoding import pieces as module
     source, read = tmp_path / "t", module.text_blocks
     source.write_bytes(raw.read_bytes())
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ..allocation import keep_freed_memory
 from .cards import Card, load_card
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, write_encoded
-from .encoding.fields import EncodedField, count_rows, encoded_fields, remarks_on
+from .encoding.fields import EncodedField, encoded_fields, remarks_on
 from .encoding.number import number
 from .encoding.permutation import packed_type, permuted
 from .encoding.pieces import Table

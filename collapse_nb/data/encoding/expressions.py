@@ -43,8 +43,11 @@ def computed(
     "What SQL makes of each row of cells."
     table = pa.table({name: array.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(array, pl.Series) else array for name, array in cells.items()})
     engine().register("cells", table)
-    try: answer = engine().execute(f"SELECT {sql} AS v FROM cells").to_arrow_table()
-    finally: engine().unregister("cells")
+    try: answer = engine().sql(f"SELECT {sql} AS v FROM cells").to_arrow_table()
+    except Exception:
+        del _OF_THREAD.engine # it holds an unfinished result, and takes no other work
+        raise
+    engine().unregister("cells")
     return pl.Series(pl.from_arrow(answer["v"]))
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000009

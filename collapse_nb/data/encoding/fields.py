@@ -91,6 +91,10 @@ class EncodedField:
     ids: np.ndarray     # (D,) int32, the id of each number
     about: dict = field(default_factory=dict) # type, missing, lost, distinct, unseen: see `look`
 
+def _names_itself(value: Value) -> bool:
+    "Whether each text is a value of its own."
+    return value.as_it_is and not (value.transform or value.bins or value.separator)
+
 def _missing_codes(values: Values, column: str) -> np.ndarray:
     return known_codes(values.numbers.texts[column], ["", *values.nulls_of(column)])
 
@@ -103,7 +107,7 @@ def field_values(
 ) -> pl.DataFrame:      # code, value, count
     "Numbers whose value may have an id, each once, with their counts."
     there = counts.every > 0
-    if value.as_it_is and edges is None: # rare texts need not be made; a missing value is one, however its texts are written
+    if _names_itself(value): # rare texts need not be made; a missing value is one, however its texts are written
         missing = _missing_codes(values, value.columns[0])
         there = counts.counted >= max(min_count, 1)
         there[missing] = counts.every[missing] > 0
@@ -130,7 +134,7 @@ def about(
     words: pl.DataFrame, # from `make_vocabulary`
 ) -> dict:               # type; rows: missing, lost, unseen; distinct values
     "What is worth knowing of a field."
-    if value.as_it_is and not value.bins: # a value for each number, so the texts of rare ones need not be there
+    if _names_itself(value): # a value for each number, so the texts of rare ones need not be there
         missing = np.zeros(len(counts.every), bool)
         missing[_missing_codes(values, value.columns[0])] = True
         kept = table.join(words.select("value"), on="value", how="semi", nulls_equal=True)["code"].to_numpy()

@@ -22,7 +22,7 @@ from .pieces import SEPARATORS, Piece, Table, pieces
 from .staged import Staged, pool
 from .values import Numbers, as_missing, remedy
 from .wanted import Wanted
-from ..sources.cells import Cells, split_cells
+from ..sources.cells import split_cells
 from ..sources.refused import Fault, Policy, Refusals, check_share
 from ..sources.text import text_blocks
 

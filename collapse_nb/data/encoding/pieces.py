@@ -6,7 +6,7 @@
 __all__ = ['SEPARATORS', 'Piece', 'Table', 'pieces']
 
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000002
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -8,7 +8,6 @@ __all__ = ['Numbers', 'as_missing', 'remedy', 'Values']
 # %% ../../../nbs/data/encoding/values.ipynb #00000002
 import re
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 import polars as pl
