@@ -126,17 +126,20 @@ def measures(
 
 # %% ../nbs/01_information_abundance.ipynb #0000003a
 def row_counts(
-    x,                   # (n, N) field-local ids, an array or a tensor
-    schema: FieldSchema, # N fields of cardinality D_i
-) -> list[Tensor]:       # per field, (D_i,) how many of the n rows hold each value
+    x,                   # (n, P) field-local ids, an array or a tensor
+    schema: FieldSchema, # N fields of cardinality D_i, in P columns
+) -> list[Tensor]:       # per field, (D_i,) how many of the n rows hold each value; a row that holds it twice counts twice
     "How often each value of each field occurs: the weights of the weighted abundance."
     x = torch.as_tensor(x)
-    if x.ndim != 2 or x.shape[1] != schema.num_fields or x.is_floating_point() or (x < 0).any():
+    if x.ndim != 2 or x.shape[1] != schema.num_columns or x.is_floating_point() or (x < 0).any():
         raise InputError(f"ids {x.dtype} of shape {tuple(x.shape)} were given for {schema.num_fields} fields: give a whole number from 0 "
-                         "on per row and field.")
-    counts = [torch.bincount(x[:, i].long(), minlength=d) for i, d in enumerate(schema.cardinalities)]
-    if over := [n for n, d, c in zip(schema.names, schema.cardinalities, counts, strict=True) if len(c) > d]:
-        raise InputError(f"field {over[0]} has ids beyond its cardinality: give the ids and the schema of one dataset.")
+                         "on per row and field" + f", in {schema.num_columns} columns" * schema.pooled + ".")
+    counts = []
+    for name, d, start, width in zip(schema.names, schema.cardinalities, schema.columns, schema.widths, strict=True):
+        first, *more = (torch.bincount(column.long(), minlength=d) for column in x[:, start:start + width].T)
+        if len(first) > d or any(len(c) > d + 1 for c in more): # d, behind the first column, is padding
+            raise InputError(f"field {name} has ids beyond its cardinality: give the ids and the schema of one dataset.")
+        counts.append(sum((c[:d] for c in more), first))
     return counts
 
 # %% ../nbs/01_information_abundance.ipynb #0000003d

@@ -9,11 +9,10 @@ __all__ = ['even_table', 'FrozenField', 'freeze', 'frozen_choice']
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .fields import FieldSchema
-from .nn.embedding import EmbeddingSets
+from .nn.embedding import EmbeddingSets, Lookup
 from .nn.zoo import Model
 from .records import InputError, unknown
 
@@ -45,6 +44,16 @@ def _in_place_of(
         raise InputError(f"a fixed table {tuple(fixed.shape)} was given for rows {tuple(learned.shape)}: give one table per group.")
     return rows
 
+# %% ../nbs/frozen.ipynb #0000001a
+def _apart(
+    schema: FieldSchema, # N fields, in P columns
+    field: int,          # j, the place of one
+) -> tuple[Lookup, Lookup, list[int]]: # of the other fields, of field j, and where its columns begin and end
+    "Two look-ups in place of one."
+    pick = lambda fields: FieldSchema(*([values[i] for i in fields] for values in (schema.names, schema.cardinalities, schema.widths)))
+    others, start = pick([i for i in range(schema.num_fields) if i != field]), schema.columns[field]
+    return Lookup(others), Lookup(pick([field])), [start, start + schema.widths[field]]
+
 # %% ../nbs/frozen.ipynb #0000000c
 class FrozenField(EmbeddingSets):
     "Tables of which one is fixed: `weight` has the other fields' rows, the buffer `fixed` is (D_j, G * blocks * K)."
@@ -58,15 +67,15 @@ class FrozenField(EmbeddingSets):
         self.sizes, parts = list(learned.schema.cardinalities), list(learned.weight.detach().split(learned.schema.cardinalities))
         self.register_buffer("fixed", _in_place_of(parts.pop(field), fixed))
         self.weight, _ = nn.Parameter(torch.cat(parts)), self.sizes.pop(field)
-        self.register_buffer("offsets", torch.tensor([0, *self.sizes[:-1]]).cumsum(0), persistent=False)
+        self.lookup, self.own, self.ends = _apart(learned.schema, field)
 
     def forward(self,
-        x: Tensor, # (B, N) field-local ids
+        x: Tensor, # (B, P) field-local ids
     ) -> Tensor:   # (G, B, N, blocks * K)
         "Look up, with the fixed table's rows in field j's place."
-        before, own, after = x.tensor_split([self.field, self.field + 1], dim=1)
-        e = F.embedding(torch.cat([before, after], 1) + self.offsets, self.weight, sparse=self.sparse)
-        e = torch.cat([e[:, :self.field], F.embedding(own, self.fixed), e[:, self.field:]], 1)
+        before, own, after = x.tensor_split(self.ends, dim=1)
+        e = self.lookup(torch.cat([before, after], 1), self.weight, self.sparse)
+        e = torch.cat([e[:, :self.field], self.own(own, self.fixed), e[:, self.field:]], 1)
         return e.unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
 
     def tables(self) -> list[Tensor]: # per field a (G, D_i, blocks * K) view, the fixed one among them

@@ -27,6 +27,9 @@ def multi_embedding(
     "h = 1/M sum_m I^(m)(e_1^(m), ..., e_N^(m)), with e_i^(m) row x_i of E_i^(m) (§5.1)."
     if len(tables) != len(interactions):
         raise InputError(f"{len(tables)} sets and {len(interactions)} interactions were given: give every set an interaction of its own.")
+    if x.ndim != 2 or any(x.shape[1] != len(each) for each in tables):
+        raise InputError(f"ids {tuple(x.shape)} were given for {len(tables[0])} tables a set: give one value per row and field; "
+                         "a mean over several is what `EmbeddingSets` computes.")
     embeddings = [torch.stack([table[ids] for table, ids in zip(each, x.T, strict=True)], 1) for each in tables]
     return torch.stack([interact(e) for interact, e in zip(interactions, embeddings, strict=True)]).mean(0)
 

@@ -196,7 +196,7 @@ def after_peak(
 @torch.no_grad()
 def batch_embeddings(
     model: Model, # R replicas of M sets
-    x: Tensor,    # (B, N) ids
+    x: Tensor,    # (B, P) ids
 ) -> Tensor:      # (R, M, N, B, K)
     "What the tables give for a batch of rows."
     row_counts(x, model.schema) # refuses ids beyond their field, whose rows would be the next field's
@@ -214,7 +214,7 @@ VIEWS = ("tables", "batch, field by field", "batch, all fields")
 
 def batch_spectra(
     model: Model, # R replicas of M sets
-    x: Tensor,    # (B, N) ids of a batch
+    x: Tensor,    # (B, P) ids of a batch
 ) -> pd.DataFrame:# a row per view and replica: view, seed, ia, ia_norm (over the largest possible), effective_rank
     "IA and effective rank of the tables, of a batch's embeddings field by field, and of all fields side by side (§4.2, Evidence IV)."
     e = batch_embeddings(model, x)

@@ -21,13 +21,14 @@ class Reference:
         cardinalities: Sequence[int], # D_i
         state: dict[str, Tensor], # this replica's parameters and running statistics, copied
         training: bool = False,   # batch statistics instead of running ones
+        widths: Sequence[int] | None = None, # columns of x that each field has; None for one each
     ):
         self.model, self.design, self.released, self.sets, self.dim = model, design, variant == "released", sets, dim
-        self.cardinalities, self.training = cardinalities, training
+        self.cardinalities, self.training, self.widths = cardinalities, training, widths or [1] * len(cardinalities)
         self.p = {n: t.detach().clone().contiguous().requires_grad_("running" not in n) for n, t in state.items()}
 
     def logits(self,
-        x: Tensor, # (B, N) field-local ids
+        x: Tensor, # (B, P) field-local ids
     ) -> Tensor:   # (B,)
         per_set = [self.interaction(self.embeddings(x, m), m) for m in range(self.sets)]
         parts = [sum(h[s] for h in per_set) / self.sets for s in range(len(per_set[0]))]  # a part per stream
@@ -36,7 +37,7 @@ class Reference:
         return score
 
     def loss(self,
-        x: Tensor, # (B, N)
+        x: Tensor, # (B, P)
         y: Tensor, # (B,) labels
     ) -> Tensor:   # mean binary cross-entropy, in nats
         z = self.logits(x)
@@ -54,15 +55,28 @@ class Reference:
         return self.p["embedding.weight"][first:first + self.cardinalities[i], m * width:(m + 1) * width]
 
     def embeddings(self, x: Tensor, m: int) -> list[Tensor]: # N of (B, blocks·K)
-        "e_i = E_i^T 1_{x_i}."
-        return [self.table(i, m)[x[:, i]] for i in range(x.shape[1])]
+        "e_i = E_i^T 1_{x_i}, or the mean of that over the values of a row."
+        return [self.mean(self.table(i, m), x, i) for i in range(len(self.cardinalities))]
+
+    def mean(self, rows: Tensor, x: Tensor, i: int) -> Tensor: # (D_i, k) -> (B, k)
+        "Row by row and value by value, until there is padding, D_i."
+        first, means = sum(self.widths[:i]), []
+        for b in range(len(x)):
+            total, number = 0, 0
+            for c in range(first, first + self.widths[i]):
+                if x[b, c] == self.cardinalities[i]: break
+                total, number = total + rows[x[b, c]], number + 1
+            means.append(total / number)
+        return torch.stack(means)
 
     def has_linear(self) -> bool:
         return {"FM": True, "FFM": self.released, "xDeepFM": not self.released}.get(self.model, False)
 
     def linear_part(self, x: Tensor) -> Tensor: # (B,)
         total = self.p["linear.bias"][0, 0]
-        for i in range(x.shape[1]): total = total + self.p["linear.weight"][sum(self.cardinalities[:i]) + x[:, i], 0]
+        for i, d in enumerate(self.cardinalities):
+            first = sum(self.cardinalities[:i])
+            total = total + self.mean(self.p["linear.weight"][first:first + d], x, i)[:, 0]
         return total
 
     # layers

@@ -20,20 +20,21 @@ CARDINALITIES = (5, 1, 7, 3)
 EXACT = dict(rtol=0, atol=1e-10)
 
 
-def schema_of(cardinalities: Sequence[int]) -> FieldSchema:
-    return FieldSchema([f"f{i}" for i in range(len(cardinalities))], cardinalities)
+def schema_of(cardinalities: Sequence[int], widths: Sequence[int] = ()) -> FieldSchema:
+    return FieldSchema([f"f{i}" for i in range(len(cardinalities))], cardinalities, widths)
 
-def make(model: str, design: str, scale: int, variant: str, cardinalities: Sequence[int] = CARDINALITIES, **more) -> Model:
+def make(model: str, design: str, scale: int, variant: str, cardinalities: Sequence[int] = CARDINALITIES, widths: Sequence[int] = (),
+         **more) -> Model:
     "Two replicas in float64 with nothing at its start value."
     spec = ModelSpec(model, design, scale, variant, **{"base_dim": DIM, "hidden": HIDDEN, "dropout": 0.0} | more)
-    return perturbed(build(spec, schema_of(cardinalities), REPLICAS).double())
+    return perturbed(build(spec, schema_of(cardinalities, widths), REPLICAS).double())
 
 def references(model: Model, training: bool = False) -> list[Reference]:
     "The same replicas as loops."
     spec = model.spec
     sets, dim = (spec.scale, DIM) if spec.design == "ME" else (1, DIM * spec.scale)
-    return [Reference(spec.model, spec.design, spec.variant, sets, dim, model.schema.cardinalities, model.replica_state(r), training)
-            for r in range(REPLICAS)]
+    return [Reference(spec.model, spec.design, spec.variant, sets, dim, model.schema.cardinalities, model.replica_state(r), training,
+                      model.schema.widths) for r in range(REPLICAS)]
 
 def rows(cardinalities: Sequence[int] = CARDINALITIES, n: int = 9) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
@@ -47,9 +48,7 @@ def gradients(model: Model) -> list[dict[str, Tensor]]:
     return [{n: t for n, t in model.replica_state(r).items() if "running" not in n} for r in range(model.replicas)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c)))
-def test_evaluation_equals_loops(case):
-    model, (x, _) = make(*case).eval(), rows()
+def evaluation_equals_loops(model: Model, x: Tensor) -> None:
     before = {n: t.clone() for n, t in model.state_dict().items()}
     with torch.no_grad(): logits, slow = model(x), torch.stack([r.logits(x) for r in references(model)])
     assert logits.shape == (REPLICAS, len(x)) and logits.std() > 1e-3
@@ -57,10 +56,8 @@ def test_evaluation_equals_loops(case):
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c)))
-def test_training_equals_loops(case):
+def training_equals_loops(model: Model, x: Tensor, y: Tensor) -> None:
     "Batch statistics, what they leave behind, and gradients: the sum over replicas leaves each replica its own."
-    model, (x, y) = make(*case).train(), rows()
     slow = references(model, training=True)
     losses, expected = replica_losses(model, x, y), [r.loss(x, y) for r in slow]
     torch.testing.assert_close(losses.detach(), torch.stack(expected).detach(), **EXACT)
@@ -74,6 +71,14 @@ def test_training_equals_loops(case):
         for name, grad in got.items():
             want = r.p[name].grad
             torch.testing.assert_close(grad, torch.zeros_like(grad) if want is None else want, **EXACT, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c)))
+def test_evaluation_equals_loops(case): evaluation_equals_loops(make(*case).eval(), rows()[0])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c)))
+def test_training_equals_loops(case): training_equals_loops(make(*case).train(), *rows())
 
 
 @pytest.mark.parametrize("model, layers, cardinalities", [

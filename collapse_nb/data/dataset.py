@@ -32,7 +32,7 @@ from ..records import InputError
 @dataclass(frozen=True)
 class Split:
     "One slice of the rows."
-    x: np.ndarray # (n, N) int32, field-local ids
+    x: np.ndarray # (n, P) int32, field-local ids
     y: np.ndarray # (n,) uint8, labels 0/1
     def __len__(self) -> int: return len(self.y)
 
@@ -50,7 +50,7 @@ def split_sizes(
 class Encoded:
     "Encoded rows in three splits; arrays are in memory or memory-mapped."
     name: str                      # of the dataset
-    schema: FieldSchema            # field names and cardinalities D_i
+    schema: FieldSchema            # field names, cardinalities D_i and widths
     train: Split                   # rows to fit
     valid: Split                   # rows that decide when to stop
     test: Split                    # rows looked at once
@@ -147,13 +147,13 @@ def checksum(
 
 # %% ../../nbs/data/dataset.ipynb #0000001c
 def fingerprint(
-    schema: FieldSchema,  # names and cardinalities
+    schema: FieldSchema,  # names, cardinalities, widths
     sizes: Iterable[int], # rows of train, valid, test
     x_sum: str,           # checksum of x.npy
     y_sum: str,           # checksum of y.npy
 ) -> str:                 # 16 hexadecimal digits
     "What identifies encoded rows."
-    said = json.dumps([schema.names, schema.cardinalities, list(sizes), x_sum, y_sum])
+    said = json.dumps([*schema.to_dict().values(), list(sizes), x_sum, y_sum])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 # %% ../../nbs/data/dataset.ipynb #0000001f
@@ -174,16 +174,16 @@ class _Hashed:
 def write_encoded(
     folder: Path,                                     # an existing folder, from `fresh_folder`
     name: str,                                        # of the dataset
-    schema: FieldSchema,                              # N fields
+    schema: FieldSchema,                              # N fields, in P columns of x
     sizes: tuple[int, int, int],                      # rows of train, valid, test
-    blocks: Iterable[tuple[np.ndarray, np.ndarray]],  # ids (b, N) and labels (b,), in final order
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]],  # ids (b, P) and labels (b,), in final order
     known: dict,                                      # what else schema.json shall say, as it is when the rows are through
 ) -> None:
     "Write x.npy, y.npy and schema.json."
     ones, rows = 0, sum(sizes)
     with open(folder / "x.npy", "wb") as fx, open(folder / "y.npy", "wb") as fy:
         hx, hy = _Hashed(fx), _Hashed(fy)
-        for file, descr, shape in (hx, "<i4", (rows, schema.num_fields)), (hy, "|u1", (rows,)):
+        for file, descr, shape in (hx, "<i4", (rows, schema.num_columns)), (hy, "|u1", (rows,)):
             np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
         for x, y in blocks:
             hx.write(np.ascontiguousarray(x, "<i4").data)
@@ -191,7 +191,7 @@ def write_encoded(
             ones += int(y.sum(dtype=np.int64))
     known_sums = {"x.npy": hx.hexdigest(), "y.npy": hy.hexdigest()}
     sums = {f.name: known_sums.get(f.name) or checksum(f) for f in sorted(folder.iterdir()) if f.is_file()}
-    said = {"format": 1, "name": name, "names": schema.names, "cardinalities": schema.cardinalities, "sizes": sizes,
+    said = {"format": 1, "name": name, **schema.to_dict(), "sizes": sizes,
             "label_rate": ones / rows, **known, "sha256": sums}
     (folder / "schema.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
@@ -204,9 +204,9 @@ def _splits(x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]) -> list[S
 # %% ../../nbs/data/dataset.ipynb #00000025
 def in_memory(
     name: str,                    # of the dataset
-    schema: FieldSchema,          # N fields
+    schema: FieldSchema,          # N fields, in P columns of x
     sizes: tuple[int, int, int],  # rows of train, valid, test
-    x: np.ndarray,                # (n, N) int32
+    x: np.ndarray,                # (n, P) int32
     y: np.ndarray,                # (n,) uint8
     bayes_auc: float | None = None, # on test, where it is known
 ) -> Encoded:
@@ -242,7 +242,7 @@ def open_encoded(
         if not (path / name).is_file(): raise InputError(f"{name} is missing from the encoded folder {path}: encode the data again.")
         if verify and checksum(path / name) != expected:
             raise InputError(f"the checksum of {name} in {path} is off, the file was changed or cut: encode the data again.")
-    schema, sums = FieldSchema(said["names"], said["cardinalities"]), said["sha256"]
+    schema, sums = FieldSchema(said["names"], said["cardinalities"], said.get("widths", ())), said["sha256"]
     x, y = (np.load(path / f, mmap_mode="c") for f in ("x.npy", "y.npy"))
     mark = fingerprint(schema, said["sizes"], sums["x.npy"], sums["y.npy"])
     return Encoded(said["name"], schema, *_splits(x, y, said["sizes"]), mark, said["label_rate"], said.get("bayes_auc"))

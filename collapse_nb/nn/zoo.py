@@ -162,18 +162,18 @@ class Model(Inspected):
         spec: ModelSpec,          # what was built
         schema: FieldSchema,      # the fields
         seeds: tuple[int, ...],   # one per replica, R in all
-        embedding: EmbeddingSets, # (B, N) ids -> (G, B, N, K)
+        embedding: EmbeddingSets, # (B, P) ids -> (G, B, N, K)
         interaction: nn.Module,   # (G, B, N, K) -> (G, B, H)
         projection: nn.Module,    # (G, B, H) -> (G, B, H')
         head: nn.Module,          # (R, B, H') -> (R, B)
-        linear: FieldLinear | None, # first-order term, (B, N) ids -> (R, B)
+        linear: FieldLinear | None, # first-order term, (B, P) ids -> (R, B)
     ):
         super().__init__()
         self.spec, self.schema, self.seeds, self.replicas = spec, schema, seeds, len(seeds)
         self.embedding, self.interaction, self.projection, self.head, self.linear = embedding, interaction, projection, head, linear
 
     def forward(self,
-        x: Tensor, # (B, N) field-local ids
+        x: Tensor, # (B, P) field-local ids
     ) -> Tensor:   # (R, B) logits
         "Predict."
         h = self.projection(self.interaction(self.embedding(x)))

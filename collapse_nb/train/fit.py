@@ -36,7 +36,7 @@ def predict(
 ) -> Tensor:               # (R, n) logits
     "Logits of every replica on every row, in evaluation mode; on a CPU one replica after the other."
     model.eval()
-    alone = model.replicas > 1 and not model.embedding.offsets.is_cuda
+    alone = model.replicas > 1 and not model.embedding.weight.is_cuda
     models = (one_replica(model, r) for r in range(model.replicas)) if alone else [model]
     return torch.cat([torch.cat([m(rows[s][0]) for s in batches(len(rows), batch_size)], 1) for m in models])
 
@@ -182,7 +182,7 @@ def summary(
 # %% ../../nbs/train/fit.ipynb #00000012
 def fit(
     model: Model,                        # R replicas; trained in place, left with each replica's best weights
-    data,                                # .train, .valid, .test splits, each with .x (n, N) and .y (n,)
+    data,                                # .train, .valid, .test splits, each with .x (n, P) and .y (n,)
     recipe: Recipe | None = None,        # None for the paper's
     device: str = "auto",                # auto, cpu, cuda or cuda:N
     regularizer: Callable | None = None, # model -> (R,) penalty added to the losses

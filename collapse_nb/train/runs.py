@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 
@@ -204,7 +203,7 @@ class RunStore(StoredRuns):
             (folder / "group.json").write_text(group.model_dump_json(indent=1))
             (folder / "runs.json").write_text(json.dumps(_rows(group, result, extra), indent=1))
             result.history.to_csv(folder / "history.csv", index=False)
-            (folder / "schema.json").write_text(json.dumps(asdict(result.model.schema)))
+            (folder / "schema.json").write_text(json.dumps(result.model.schema.to_dict()))
             np.save(folder / "abundance.npy", result.abundance.astype(np.float32))
             np.save(folder / "test_logits.npy", result.test_logits.float().numpy())
             if self.weights: save_model(result.model, folder / WEIGHTS)

@@ -21,7 +21,7 @@ from .recipe import Recipe, computing, optimizers
 # %% ../../nbs/train/step.ipynb #00000005
 def replica_losses(
     model: Model, # R replicas
-    x: Tensor,    # (B, N) ids
+    x: Tensor,    # (B, P) ids
     y: Tensor,    # (B,) labels
 ) -> Tensor:      # (R,) mean binary cross-entropy of each replica's batch, in nats
     "Each replica's loss on a batch."
@@ -78,7 +78,7 @@ class Step:
         self.recorded = self.device.type == "cuda" and not (regularizer or recipe.optimizer == "SparseAdam" or os.environ.get(EAGER))
         self.taken, self.inputs, self.replay = 0, None, None
 
-    def __call__(self, x: Tensor, y: Tensor) -> None: # (B, N) ids, (B,) labels
+    def __call__(self, x: Tensor, y: Tensor) -> None: # (B, P) ids, (B,) labels
         "Take one step: by replay, or operation by operation."
         if not self.recorded or len(y) != self.recipe.batch_size: return self.take(x, y)
         if self.replay is None: return self.warm_up(x, y)
@@ -88,7 +88,7 @@ class Step:
 # %% ../../nbs/train/step.ipynb #0000000c
 def _take(
     self: Step,
-    x: Tensor, # (B, N) ids
+    x: Tensor, # (B, P) ids
     y: Tensor, # (B,) labels
 ) -> None:
     "One step, operation by operation."
@@ -104,7 +104,7 @@ Step.take = _take
 # %% ../../nbs/train/step.ipynb #0000000e
 def _warm_up(
     self: Step,
-    x: Tensor, # (B, N) ids of a full batch
+    x: Tensor, # (B, P) ids of a full batch
     y: Tensor, # (B,) labels
 ) -> None:
     "One step aside from the main stream; behind the last of them the graph is recorded, if there is room for it."
@@ -127,7 +127,7 @@ Step.warm_up = _warm_up
 # %% ../../nbs/train/step.ipynb #0000000f
 def _record(
     self: Step,
-    x: Tensor, # (B, N) ids of a full batch: what they are does not matter
+    x: Tensor, # (B, P) ids of a full batch: what they are does not matter
     y: Tensor, # (B,) labels
 ) -> None:
     "Record the step as a CUDA graph; nothing is computed."

@@ -130,6 +130,7 @@ def make_truth(
     schema: FieldSchema = SCHEMA, # N fields
 ) -> Truth:
     "The ground truth of a seed and a schema."
+    if schema.pooled: raise InputError(f"widths {schema.widths} were given and made-up rows have one value per field: give widths of one.")
     rng, sizes = _rng(seed, 0), schema.cardinalities
     pairs = list(combinations(range(schema.num_fields), 2))
     pairs = [pairs[k] for k in sorted(rng.permutation(len(pairs))[:PAIRS])]
