@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,7 @@ class FitResult:
     abundance: np.ndarray # (epochs, R, M, N): information abundance per epoch, replica, set and field; NaN after a replica stopped
     test_logits: Tensor   # (R, n_test) on the CPU; NaN for a failed replica
     model: Model          # each replica with the weights of its best epoch
+    encoded: Path | None = None # the folder of the encoded rows, where they lie in one
 
 # %% ../../nbs/train/fit.ipynb #0000000e
 def evaluate(
@@ -203,4 +205,4 @@ def fit(
     history = pd.DataFrame([row for epoch in records for row in epoch])
     tested = evaluate(model, test, torch.tensor([f is None for f in progress.failed]), recipe.precision)
     frame = summary(model, progress, history, tested, len(train), time.perf_counter() - start)
-    return FitResult(frame, history, np.stack(abundance), tested[0], model)
+    return FitResult(frame, history, np.stack(abundance), tested[0], model, getattr(data, "folder", None))
