@@ -101,8 +101,13 @@ def test_collapse_from_table_to_runs(own):
     encoded = collapse(own, "encode", "own.toml", "--source", "own.csv.gz", "--out", "enc")
     assert encoded.returncode == 0 and "2,400 train" in encoded.stdout
     fit = ("fit", "own.toml", "--source", "enc", "--model", "DCNv2", "--design", "ME", "--scale", 2, "--seeds", 2, "--max-epochs", 1)
-    assert collapse(own, *fit).returncode == 0
-    assert collapse(own, *fit).returncode == 0
+    first, again = collapse(own, *fit), collapse(own, *fit)
+    assert first.returncode == again.returncode == 0 and first.stdout == again.stdout
+    run = own / first.stdout.split("kept in ")[1].strip()
+    assert (run / "encoding.json").read_bytes() == (own / "enc/schema.json").read_bytes()
+    assert (run / "vocabulary.parquet").read_bytes() == (own / "enc/vocabulary.parquet").read_bytes()
+    exported = collapse(own, "export", run, "--onnx", "own.onnx")
+    assert exported.returncode == 0 and "ids (rows, 2)" in exported.stdout and (own / "own.onnx").stat().st_size > 0
     rows = json.loads(collapse(own, "runs", "--format", "json").stdout)
     assert [(r["dataset"], r["model"], r["seed"], r["status"]) for r in rows] == [("own", "DCNv2", s, "done") for s in (0, 1)]
     assert len(collapse(own, "runs", "--format", "csv").stdout.splitlines()) == 3
@@ -168,6 +173,7 @@ BAD_COMMANDS = {
     "constant label": (("encode", "own.toml", "--source", "constant.csv", "--out", "enc"), "label"),
     "an empty folder": (("encode", "own.toml", "--source", "empty", "--out", "enc"), "holds no files"),
     "zip": (("encode", "own.toml", "--source", "zip.csv", "--out", "enc"), "is a zip archive"),
+    "no run's folder": (("export", ".", "--onnx", "x.onnx"), "is not a run's folder"),
     "seeds 0": (("fit", "synthetic", "--seeds", 0), "train at least one"),
     "a name too long": (("encode", "own.toml", "--source", "own.csv", "--out", "x" * 300), "File name too long"),
     "unwritable": (("encode", "own.toml", "--source", "own.csv", "--out", "own.csv/enc"), "cannot write"),

@@ -1,6 +1,6 @@
 """Imports point one way (the house's import graph), wherever in a module they stand.
 
-Bottom to top: records, fields, allocation, abundance, stats -> nn -> data -> train -> the paper's modules -> cli; show stands aside.
+Bottom to top: records, fields, allocation, abundance, stats -> nn -> data -> train -> the paper's modules, serve -> cli; show stands aside.
 """
 import ast
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ TRAIN = DATA | {"data"}
 MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "show": BASE, "nn": NN, "data": DATA, "train": TRAIN}
 MAY_IMPORT |= {"allocation": set()} | dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
+MAY_IMPORT["serve"] = TRAIN - {"show", "allocation"} - MEASURES | {"train"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 

@@ -57,6 +57,7 @@ class Encoded:
     fingerprint: str               # identifies these rows
     label_rate: float              # fraction of ones among all rows
     bayes_auc: float | None = None # AUC of the true probabilities on test, where they are known
+    folder: Path | None = None     # the encoded folder that the rows lie in, with how values became ids
 
     def head(self,
         rows: int, # training rows to keep; 0 keeps all
@@ -245,4 +246,4 @@ def open_encoded(
     schema, sums = FieldSchema(said["names"], said["cardinalities"], said.get("widths", ())), said["sha256"]
     x, y = (np.load(path / f, mmap_mode="c") for f in ("x.npy", "y.npy"))
     mark = fingerprint(schema, said["sizes"], sums["x.npy"], sums["y.npy"])
-    return Encoded(said["name"], schema, *_splits(x, y, said["sizes"]), mark, said["label_rate"], said.get("bayes_auc"))
+    return Encoded(said["name"], schema, *_splits(x, y, said["sizes"]), mark, said["label_rate"], said.get("bayes_auc"), path.resolve())

@@ -72,7 +72,7 @@ def pieces(
     x: Tensor,      # (G, C, P)
 ) -> list[slice]:   # that cover P
     "Runs of columns; on a CPU so short that the G H·N numbers of each stay in the cache."
-    size = max(256, (1 << 26 if x.is_cuda else 640_000) // (weight.shape[0] * weight.shape[1]))
+    size = max(256, (1 << 26 if x.is_cuda else 640_000) // (weight.shape[0] * weight.shape[1]) // 64 * 64)
     return [slice(a, a + size) for a in range(0, x.shape[-1], size)]
 
 # %% ../../nbs/nn/networks.ipynb #00000010
