@@ -99,7 +99,7 @@ def _fetched(card: str, folder: Path | None) -> Path:
     return source
 
 # %% ../nbs/cli.ipynb #0000000f
-def _encode(card, sources: list[Path], out: Path, bad: tuple[str, float], fields: bool) -> None:
+def _encode(card, sources: list[Path], out: Path, bad: tuple[str, float], fields: bool):
     "Encode, and say what came of it."
     from collapse_nb.data.encode import encode as encode_files
     data = encode_files(card, sources, out, *bad)
@@ -108,6 +108,7 @@ def _encode(card, sources: list[Path], out: Path, bad: tuple[str, float], fields
                   f"label rate {data.label_rate:.4f}; fingerprint {data.fingerprint}")
     for name, size in zip(data.schema.names, data.schema.cardinalities, strict=True):
         if fields: console.print(f"  {name} {size:,}")
+    return data
 
 def _check(out: Path, card: str) -> None:
     "Hold an encoded folder against what was published."
@@ -116,11 +117,11 @@ def _check(out: Path, card: str) -> None:
     _table(frame)
     for line in lines: console.print(line)
 
-def _show(out: Path, card: str) -> None:
-    "Say what is in an encoded folder."
+def _show(data, card: str) -> None:
+    "Say what is in encoded data, or in a folder of them."
     from collapse_nb.data.look import look
-    seen = look(out)
-    if seen.name != card: raise InputError(f"{out} holds {seen.name} and {card} was asked for: name one or the other.")
+    seen = look(data)
+    if seen.name != card: raise InputError(f"{data} holds {seen.name} and {card} was asked for: name one or the other.")
     print("\n".join(seen.lines(max(80, min(120, console.width)))))
 
 
@@ -145,9 +146,9 @@ def encode(
     said = load_card(card)
     with nullcontext() if out else TemporaryDirectory() as place:
         out = out or Path(place, said.name)
-        if source: _encode(said, source, out, (on_bad_row, max_bad), not (check or show))
+        data = _encode(said, source, out, (on_bad_row, max_bad), not (check or show)) if source else out
         if check: _check(out, said.name)
-        if show: _show(out, said.name)
+        if show: _show(data, said.name)
 
 
 # %% ../nbs/cli.ipynb #00000012

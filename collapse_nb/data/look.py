@@ -38,7 +38,7 @@ def count_ids(
         splits.append((name, len(split), label))
     return rows, ones, pd.DataFrame(splits, columns=["split", "rows", "ones"])
 
-# %% ../../nbs/data/look.ipynb #00000008
+# %% ../../nbs/data/look.ipynb #0000000a
 def _gaps(counts: np.ndarray, words: pl.DataFrame | None, fact: dict) -> tuple[int | None, int | None]:
     "Rows of a field (its rows per id) that are missing, and that were lost; None is not known."
     if fact: return fact.get("missing"), fact.get("lost")
@@ -46,7 +46,7 @@ def _gaps(counts: np.ndarray, words: pl.DataFrame | None, fact: dict) -> tuple[i
     lost, null = int(counts[-1]), words.filter(pl.col("value").is_null())["id"]
     return (int(counts[null[0]]) if len(null) else None if lost else 0), lost
 
-# %% ../../nbs/data/look.ipynb #0000000b
+# %% ../../nbs/data/look.ipynb #0000000d
 class Top(NamedTuple):
     "One of the commonest values of a field."
     value: str        # its text
@@ -61,7 +61,7 @@ def _top(counts: np.ndarray, ones: np.ndarray, words: pl.DataFrame | None, value
     text = lambda i: f"id {i}" if words is None else "(missing)" if texts[i] is None else texts[i]
     return [Top(text(i), float(counts[i] / counts.sum()), float(ones[i] / counts[i])) for i in ids]
 
-# %% ../../nbs/data/look.ipynb #0000000e
+# %% ../../nbs/data/look.ipynb #00000010
 def _record(data: Encoded) -> tuple[dict, dict[str, pl.DataFrame]]:
     "What schema.json says of these rows, and id and value per field; empty where there is none."
     folder = Path(getattr(data.train.x, "filename", None) or "nowhere").parent
@@ -72,7 +72,7 @@ def _record(data: Encoded) -> tuple[dict, dict[str, pl.DataFrame]]:
     words = pl.read_parquet(file, columns=["field", "id", "value"])
     return record, {name: part for (name,), part in words.partition_by("field", as_dict=True).items()}
 
-# %% ../../nbs/data/look.ipynb #0000000f
+# %% ../../nbs/data/look.ipynb #00000011
 @dataclass(frozen=True)
 class Look:
     "What is in encoded data; cells that are empty (NaN, None) are not known."
@@ -94,7 +94,7 @@ class Look:
         return [line.rstrip() for part in (_head(self, width), _field_lines(self, width), _split_lines(self),
                                            _time_lines(self), _remark_lines(self, width)) if part for line in (*part, "")][:-1]
 
-# %% ../../nbs/data/look.ipynb #00000010
+# %% ../../nbs/data/look.ipynb #00000012
 def _fields(data: Encoded, record: dict, words: dict, counted: tuple[np.ndarray, np.ndarray], values: int) -> pd.DataFrame:
     "A row per field."
     facts, table, total = {f["name"]: f for f in record.get("fields") or []}, [], len(data.train) + len(data.valid) + len(data.test)
@@ -107,7 +107,7 @@ def _fields(data: Encoded, record: dict, words: dict, counted: tuple[np.ndarray,
     frame = pd.DataFrame(table, columns=["field", "type", "ids", "distinct", "missing_share", "lost", "lost_share", "top"])
     return frame.astype({"distinct": "Int64", "lost": "Int64"})
 
-# %% ../../nbs/data/look.ipynb #00000011
+# %% ../../nbs/data/look.ipynb #00000013
 def _time(record: dict) -> pd.DataFrame | None:
     "Label rate over time, where the encoding knows it."
     time = record.get("time") or {}
@@ -129,7 +129,7 @@ def look(
     splits = splits.assign(label_rate=splits["ones"] / splits["rows"], first=[e[0] for e in ends], last=[e[1] for e in ends])
     return Look(data.name, _fields(data, record, words, (rows, ones), values), splits, _time(record), list(record.get("remarks") or []))
 
-# %% ../../nbs/data/look.ipynb #0000001d
+# %% ../../nbs/data/look.ipynb #0000001f
 def _cut(text: str, width: int) -> str:
     "A text of one line in so many columns."
     text = "".join(c if c.isprintable() else "·" for c in str(text)) or "''"
@@ -148,7 +148,7 @@ def _aligned(table: list[list[str]], left: set[int]) -> list[str]:
     return ["  ".join(cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
             for row in table]
 
-# %% ../../nbs/data/look.ipynb #0000001f
+# %% ../../nbs/data/look.ipynb #00000021
 SHARE, RATE = 6, 6 # columns of "100.0%" and "0.1234"
 
 def _field_lines(look: Look, width: int) -> list[str]:
@@ -168,14 +168,14 @@ def _field_lines(look: Look, width: int) -> list[str]:
     ends += ["".join(cells(t.value, _share(t.share), _rate(t.label_rate)) for t in top[:shown]) for top in frame["top"]]
     return [s + e for s, e in zip(start, ends, strict=True)]
 
-# %% ../../nbs/data/look.ipynb #00000021
+# %% ../../nbs/data/look.ipynb #00000023
 def _moments(texts: list) -> list[str]:
     "ISO texts, shorter."
     texts = ["?" if pd.isna(t) else str(t).replace("T", " ") for t in texts]
     midnight = all(t == "?" or t[10:] in ("", " 00:00", " 00:00:00") for t in texts)
     return [t[:10] if midnight else t[:16] if t.endswith(":00") and len(t) == 19 else t for t in texts]
 
-# %% ../../nbs/data/look.ipynb #00000022
+# %% ../../nbs/data/look.ipynb #00000024
 def _head(look: Look, width: int) -> list[str]:
     "What stands above."
     ids = look.fields["ids"].sum()
@@ -190,7 +190,7 @@ def _split_lines(look: Look) -> list[str]:
     table += [[s.split, _count(s.rows), _count(s.ones), _rate(s.label_rate), *e] for s, e in zip(frame.itertuples(), ends, strict=True)]
     return _aligned(table, {0, 4, 5})
 
-# %% ../../nbs/data/look.ipynb #00000023
+# %% ../../nbs/data/look.ipynb #00000025
 def _time_lines(look: Look) -> list[str]:
     "At most twelve lines of label rate over time."
     if look.time is None: return []
@@ -201,7 +201,7 @@ def _time_lines(look: Look) -> list[str]:
     rows = zip(_moments(frame["start"]), map(_count, frame["rows"]), map(_rate, rates), bars, strict=True)
     return _aligned([["from", "rows", "label rate", ""], *map(list, rows)], {0, 3})
 
-# %% ../../nbs/data/look.ipynb #00000024
+# %% ../../nbs/data/look.ipynb #00000026
 def _remark_lines(look: Look, width: int) -> list[str]:
     "What the encoder remarked, and what a question mark means."
     wrapper = textwrap.TextWrapper(width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
