@@ -12,9 +12,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -98,15 +99,16 @@ def _fetched(card: str, folder: Path | None) -> Path:
     return source
 
 # %% ../nbs/cli.ipynb #0000000f
-def _encode(card, sources: list[Path], out: Path, on_bad_row: str, max_bad: float, fields: bool) -> None:
+def _encode(card, sources: list[Path], out: Path, bad: tuple[str, float], fields: bool):
     "Encode, and say what came of it."
     from collapse_nb.data.encode import encode as encode_files
-    data = encode_files(card, sources, out, on_bad_row, max_bad)
+    data = encode_files(card, sources, out, *bad)
     rows = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "valid", "test"))
     console.print(f"{data.name}: {rows} rows; {data.schema.num_fields} fields, {data.schema.num_rows:,} ids; "
                   f"label rate {data.label_rate:.4f}; fingerprint {data.fingerprint}")
     for name, size in zip(data.schema.names, data.schema.cardinalities, strict=True):
         if fields: console.print(f"  {name} {size:,}")
+    return data
 
 def _check(out: Path, card: str) -> None:
     "Hold an encoded folder against what was published."
@@ -114,6 +116,13 @@ def _check(out: Path, card: str) -> None:
     frame, lines = held_against(out, card)
     _table(frame)
     for line in lines: console.print(line)
+
+def _show(data, card: str) -> None:
+    "Say what is in encoded data, or in a folder of them."
+    from collapse_nb.data.look import look
+    seen = look(data)
+    if seen.name != card: raise InputError(f"{data} holds {seen.name} and {card} was asked for: name one or the other.")
+    print("\n".join(seen.lines(max(80, min(120, console.width)))))
 
 
 # %% ../nbs/cli.ipynb #00000010
@@ -126,15 +135,20 @@ def encode(
     on_bad_row: Annotated[str, typer.Option(help="stop at the first bad row, or skip: put it aside, in refused.jsonl.")] = "stop",
     max_bad: Annotated[float, typer.Option(help="The largest share of rows that may be put aside.")] = 1e-4,
     check: Annotated[bool, typer.Option("--check", help="Cardinalities beside the published ones; --out alone: of what is there.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="What is in the data; without --out nothing stays; --out alone: as it is.")] = False,
 ) -> None:
     "Turn a raw table into encoded data, by its card."
     if fetch: source = [_fetched(card, source[0] if source else None)]
-    if fetch and not out: return
-    if not out or not (source or check): raise InputError("Missing option --source or --out: name the raw file and the folder to make.")
+    if fetch and not out and not show: return
+    if not (source if show and not out else out and (source or check or show)):
+        raise InputError("Missing option --source or --out: name the raw file and the folder to make.")
     from collapse_nb.data.cards import load_card
     said = load_card(card)
-    if source: _encode(said, source, out, on_bad_row, max_bad, not check)
-    if check: _check(out, said.name)
+    with nullcontext() if out else TemporaryDirectory() as place:
+        out = out or Path(place, said.name)
+        data = _encode(said, source, out, (on_bad_row, max_bad), not (check or show)) if source else out
+        if check: _check(out, said.name)
+        if show: _show(data, said.name)
 
 
 # %% ../nbs/cli.ipynb #00000012
