@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from ..allocation import keep_freed_memory
 from .cards import Card, load_card
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, write_encoded
+from .encoding.derived import base_types
 from .encoding.fields import EncodedField, encoded_fields, remarks_on
 from .encoding.number import number
 from .encoding.permutation import packed_type, permuted
@@ -40,7 +41,7 @@ def packed_rows(
     kind: np.dtype,             # from `packed_type`
 ) -> Iterator[np.ndarray]:      # blocks of rows, in the order of the source; places are not set
     "Rows of ids."
-    sets, narrow, done = {f.index for f in fields}, [f.ids.astype(kind[str(i)]) for i, f in enumerate(fields)], 0
+    sets, narrow = {f.index for f in fields}, [f.ids.astype(kind[str(i)]) for i, f in enumerate(fields)]
 
     def pack(block: tuple[dict[int, np.ndarray], np.ndarray]) -> np.ndarray:
         codes, y = block
@@ -51,7 +52,7 @@ def packed_rows(
 
     def labelled() -> Iterator[tuple[dict[int, np.ndarray], np.ndarray]]:
         done = 0
-        for codes, _ in rows.blocks(sets):
+        for codes in rows.kept.blocks(sets):
             n = len(next(iter(codes.values())))
             yield codes, labels[done:done + n]
             done += n
@@ -98,11 +99,10 @@ def _write(card: Card, source: _Source, folder: Path) -> None:
     "Encode a table into a folder that nobody looks at yet."
     with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as temporary: # what is left, the folder's own tidying takes
         table = Table(*as_table(card, source.files, work := Path(temporary)), work)
-        wanted = table.wanted()
-        numbered = number(table, wanted, folder, source.policy)
+        numbered = number(table, folder, source.policy)
         if _identity(source.files, source.first) != source.identity["source"]:
             raise InputError(f"{', '.join(str(f.path) for f in source.files[:3])} changed while being read: wait until it is complete, and encode it.")
-        rows = Rows(numbered, wanted)
+        rows = Rows(numbered)
         labels = check_labels(rows, card.name)
         division = divide(rows, labels, table.card)
         fields = encoded_fields(rows, division, table.card)
@@ -116,7 +116,7 @@ def _write(card: Card, source: _Source, folder: Path) -> None:
 # %% ../../nbs/data/encode.ipynb #0000000c
 def _known(rows: Rows, division: Division, fields: list[EncodedField], n: int) -> dict:
     "What is kept beside the rows."
-    types = {c: [t.kind, t.number] for c, t in rows.values.types.items()}
+    types = {c: [t.kind, t.number] for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items() if not t.derived}
     remarks = division.remarks + remarks_on(fields, n, division.sizes[2])
     split = {"split": {"by": division.by}, "time": division.time} if division.by != "random" or division.time else {}
     return {"read": rows.numbered.read, "permutation": division.digest, "types": types, "fields": [f.about for f in fields], "remarks": remarks} | split

@@ -41,7 +41,7 @@ def count_rows(
     every = new()
     counted, test = (new(), new()) if train else (every, every)
     with pool() as threads:
-        for codes, _ in ahead(threads, lambda block: block, rows.blocks(used)):
+        for codes in ahead(threads, lambda block: block, rows.kept.blocks(used)):
             n = len(next(iter(codes.values())))
             part = division.part(slice(done, done + n)) if train else None
             def count(c: int, codes=codes, part=part) -> None:
@@ -131,24 +131,24 @@ def about(
     values: Values,      # of the card, on distinct rows
     counts: Counts,      # of its set
     table: pl.DataFrame, # from `field_values`
-    words: pl.DataFrame, # from `make_vocabulary`
+    ids: np.ndarray,     # (D,) the id of each number
+    words: int,          # ids of values; the next one is everything else's
 ) -> dict:               # type; rows: missing, lost, unseen; distinct values
     "What is worth knowing of a field."
-    if _names_itself(value): # a value for each number, so the texts of rare ones need not be there
-        missing = np.zeros(len(counts.every), bool)
+    missing = np.zeros(len(counts.every), bool)
+    if _names_itself(value): # a text for each number, and not all of them in the table
         missing[_missing_codes(values, value.columns[0])] = True
-        kept = table.join(words.select("value"), on="value", how="semi", nulls_equal=True)["code"].to_numpy()
-        rows = {"missing": counts.every[missing].sum(), "lost": counts.every.sum() - counts.every[kept].sum(), "distinct": ((counts.every > 0) & ~missing).sum()}
-        unseen = counts.test[counts.counted == 0].sum()
+        distinct, unseen = ((counts.every > 0) & ~missing).sum(), counts.counted == 0
     else:
-        every = pl.DataFrame({"code": np.arange(len(counts.every)), "every": counts.every, "test": counts.test})
-        by_value = table.join(every, on="code").group_by("value").agg(pl.col("every", "test", "count").sum())
-        there = by_value["value"].is_not_null()
-        kept = by_value.join(words.select("value"), on="value", how="semi", nulls_equal=True)
-        rows = {"missing": by_value.filter(~there)["every"].sum(), "lost": by_value["every"].sum() - kept["every"].sum(), "distinct": there.sum()}
-        unseen = by_value.filter(pl.col("count") == 0)["test"].sum()
-    rows = {name: int(n) for name, n in rows.items()}
-    return {"type": _kind(value, values)} | rows | ({"unseen": int(unseen)} if counts.test is not counts.every else {})
+        missing[table["code"].filter(table["value"].is_null()).to_numpy()] = True
+        distinct = table["value"].n_unique() - bool(table["value"].null_count())
+        unseen = np.zeros(len(missing), bool)
+        if counts.test is not counts.every:
+            known = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") == 0)
+            unseen[table.join(known, on="value", how="semi", nulls_equal=True)["code"].to_numpy()] = True
+    found = {"missing": counts.every[missing].sum(), "lost": counts.every[ids == words].sum(), "distinct": distinct}
+    if counts.test is not counts.every: found["unseen"] = counts.test[unseen].sum()
+    return {"type": _kind(value, values)} | {name: int(n) for name, n in found.items()}
 
 # %% ../../../nbs/data/encoding/fields.ipynb #0000000e
 def encoded_fields(
@@ -172,7 +172,7 @@ def encoded_fields(
         if not (count.counted.sum() - table["count"].sum()) and table["value"].null_count() == table.height:
             raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of the card's fields.")
         words, ids = make_vocabulary(table, numbers.size(index), card.min_count)
-        known = {"name": name} | about(value, rows.values, count, table, words) | ({} if edges is None else {"edges": edges.tolist()})
+        known = {"name": name} | about(value, rows.values, count, table, ids, words.height) | ({} if edges is None else {"edges": edges.tolist()})
         found.append(EncodedField(name, index, words, ids, known))
     return found
 

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from ..cards import Card
+from .derived import Underivable
 from .distinct import Texts
 from .pieces import SEPARATORS, Piece, Table, pieces
 from .staged import Staged, pool
@@ -141,6 +142,7 @@ class Numbered:
     "The rows of a source as numbers, and what the numbers stand for."
     staged: Staged    # on disk: a column for each of `numbers.sets`
     numbers: Numbers  # distinct texts, and distinct rows of several columns
+    wanted: Wanted    # what they are for
     read: dict        # rows read and refused
     table: Table      # where they came from
     laid: list[Laid]  # block by block
@@ -181,11 +183,18 @@ class Numberer:
 
 def number(
     table: Table,    # to read
-    values: Wanted,  # what its card wants
     folder: Path,    # for what stays
     policy: Policy,  # what is done about bad rows
 ) -> Numbered:
     "The rows of a table as numbers."
+    values = table.wanted()
+    try: return _number(table, table.derive(values), folder, policy)
+    except Underivable:
+        table.derived = []
+        (table.work / "staged").unlink(missing_ok=True)
+        return _number(table, values, folder, policy)
+
+def _number(table: Table, values: Wanted, folder: Path, policy: Policy) -> Numbered:
     with pool() as threads:
         work = Numberer(table, values, Refusals(policy, folder), Staged(table.work / "staged"), threads)
         for piece in pieces(table, values.columns, threads): work.take(piece)
@@ -193,4 +202,4 @@ def number(
     check_share(work.refusals, work.rows + work.refusals.count)
     read = {"rows": work.rows + work.refusals.count, "refused": work.refusals.count}
     if table.card.format != "parquet": read |= {"reasons": dict(work.refusals.reasons), "crlf_lines": work.crlf}
-    return Numbered(work.staged, work.numbers, read, table, work.laid)
+    return Numbered(work.staged, work.numbers, values, read, table, work.laid)

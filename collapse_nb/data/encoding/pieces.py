@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..cards import Card
+from .derived import Derived, Deriver, derive
 from .distinct import Texts, series_codes, text_codes
 from .staged import ahead, prefetched
 from .wanted import Wanted, check_columns, wanted
@@ -64,6 +65,7 @@ class Table:
     parts: list[Part]
     work: Path               # for temporary files
     lists: set[str] = field(default_factory=set) # columns of Parquet that hold several values a row
+    derived: list[Derived] = field(default_factory=list) # parts of expressions that are computed as the rows are read
 
     def types(self,
         part: Part, # one of them
@@ -94,15 +96,27 @@ class Table:
             elif odd := sorted(lists ^ self.lists): raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and {part.path}: name files of one table.")
         return values
 
+    def derive(self,
+        values: Wanted, # from `wanted`
+    ) -> Wanted:        # of derived columns, where that can be
+        "Have parts of expressions computed as the rows are read: of columns that every file has as one type, and that the card says nothing of."
+        if self.card.format != "parquet" or self.card.null_values: return values
+        each = [dict(self.types(part)) for part in self.parts]
+        sure = {c: t for c, t in each[0].items() if t is not None and c not in self.card.types and all(types.get(c) == t for types in each)}
+        values, self.derived = derive(values, sure)
+        return values
+
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000008
 def _text_pieces(table: Table) -> Iterator[tuple[Part, Block]]:
     for part in table.parts:
         for block in text_blocks(part.path, SEPARATORS[table.card.format], table.card.columns, table.card.quotes is not False): yield part, block
 
 def _parquet_pieces(table: Table, columns: list[str]) -> Iterator[Piece]:
+    derived = {p.name for p in table.derived}
+    further = {c: Deriver([p for p in table.derived if p.column == c]) for c in {p.column for p in table.derived}}
     for part in table.parts:
-        first, own = 0, [c for c in columns if c not in part.fixed]
-        for block in parquet_rows(table.plain(part), own):
+        first, own = 0, [c for c in columns if c not in part.fixed and c not in derived]
+        for block in parquet_rows(table.plain(part), own, further):
             yield Piece(part, block, first=first)
             first += block.rows
 

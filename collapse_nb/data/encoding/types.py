@@ -6,6 +6,8 @@
 __all__ = ['NANS', 'fits', 'column_type', 'is_number', 'given_type']
 
 # %% ../../../nbs/data/encoding/types.ipynb #00000002
+import re
+
 import polars as pl
 
 from .expressions import Column, computed
@@ -41,10 +43,10 @@ def column_type(
     "What every cell of a column can be read as."
     texts = texts.filter(~texts.is_in(NANS))
     if not len(texts): return Column("text")
-    few = texts.head(64) # most kinds are out after a few
-    for kind in "integer", "float", "boolean", "date", "timestamp":
-        if few.str.contains(_PATTERNS[kind]).all() and fits(texts, kind).all(): return Column(kind, "integer" if kind == "integer" else "float")
-    return Column("text", "integer" if few.str.contains(_DIGITS).all() and texts.str.contains(_DIGITS).all() else "float")
+    few = texts.head(64).to_list() # most kinds are out after a few
+    for kind, pattern in _PATTERNS.items():
+        if all(re.search(pattern, text) for text in few) and fits(texts, kind).all(): return Column(kind, "integer" if kind == "integer" else "float")
+    return Column("text", "integer" if all(re.search(_DIGITS, text) for text in few) and texts.str.contains(_DIGITS).all() else "float")
 
 def is_number(column: Column) -> bool: return column.kind in ("integer", "float")
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from ..cards import TRANSFORMS, Card
 from .distinct import Texts, Tuples, known_codes
-from .expressions import Column, Typed, compile_expression, computed, of_kind, own_value
+from .expressions import Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value
 from .types import NANS, column_type, given_type, is_number
 from .wanted import Value, Wanted
 from ...records import InputError
@@ -138,7 +138,7 @@ class Values:
         if value.as_it_is:
             column = self.type(value.columns[0])
             return of_kind(Typed(column.slot if column.kind == "text" else column.own, column.kind, column), value.expression, kind)
-        return compile_expression(value.expression, {c: self.type(c) for c in value.columns}, kind)
+        return compile_expression(value.expression, {c: self.type(c) for c in value.columns}, kind, value.tree)
 
     def at(self,
         value: Value,                    # of a card
@@ -155,17 +155,11 @@ class Values:
             frame = pl.DataFrame({"v": texts.cast(pl.Int64, strict=False)})
             return frame.select(TRANSFORMS[value.transform](pl.col("v")).cast(pl.String))["v"]
         typed = self.typed(value, kind)
-        sql = typed.sql if not text else f"NULLIF({self._as_text(typed)}, '')"
+        sql = typed.sql if not text else f"NULLIF({as_text(typed)}, '')"
         try: return computed(sql, self._cells(sql, parts))
-        except InputError: raise
         except Exception as err:
-            if not type(err).__module__.startswith(("duckdb", "_duckdb")): raise
+            if not is_engines(err): raise
             raise self._unreadable(value, typed.sql, codes, str(err)) from None
-
-    @staticmethod
-    def _as_text(typed: Typed) -> str:
-        if typed.kind == "text": return typed.sql
-        return f"CAST({typed.sql} + 0.0::DOUBLE AS VARCHAR)" if typed.kind == "float" else f"CAST({typed.sql} AS VARCHAR)" # -0.0 is 0.0
 
     def _fails(self, sql: str, parts: dict[str, np.ndarray]) -> bool:
         try: computed(sql, self._cells(sql, parts))

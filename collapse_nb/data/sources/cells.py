@@ -110,7 +110,7 @@ def _run_on(block: bytes, mark: bytes, width: int, spans: Iterable[tuple[int, in
     return {i // width: (i % width + 1, reason, f"{_ORDINARY}, or quotes = true, where the cell is one") for i, start, end in spans
             if b"\n" in block[start:end] and _swallowed(block, start, end, i % width, mark, width)}
 
-def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool) -> dict[int, tuple[int, str, str]]:
+def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool, rows: int) -> dict[int, tuple[int, str, str]]:
     "Take quotes off; row -> column, reason and advice, where that cannot be done, or, if nobody is sure of quotes, where they may mean nothing."
     a, width = cells.text, len(cells.ends)
     start, end = cells.starts.T.ravel(), cells.ends.T.ravel()
@@ -120,8 +120,8 @@ def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool) -> dict[int, 
     cell, count = np.unique(cell[quotes >= start[cell]], return_counts=True)
     s, e = start[cell], end[cell]
     plain = (count == 2) & (a[s] == 34) & (a[e - 1] == 34) & (e - s > 1)
-    feeds = np.flatnonzero(a == 10)
-    long = [] if sure else np.flatnonzero(np.searchsorted(feeds, e) > np.searchsorted(feeds, s))
+    feeds = np.flatnonzero(a == 10) if not sure and len(cells) < rows else [] # a row has one line feed of its own
+    long = np.flatnonzero(np.searchsorted(feeds, e) > np.searchsorted(feeds, s)) if len(feeds) else []
     swallowed = _run_on(block, mark, width, ((int(cell[i]), int(s[i]), int(e[i])) for i in long))
     start[cell[plain]] += 1; end[cell[plain]] -= 1
     hard = cell[~plain]
@@ -157,7 +157,7 @@ def split_cells(
     bad = _byte_faults(block, begin, ends)
     cells = Cells(text, begin, ends[-1].copy(), starts, ends)
     if b"\r" in block: _without_returns(cells)
-    if quoted: bad = _unquoted(block, cells, separator.encode(), bool(quotes)) | bad
+    if quoted: bad = _unquoted(block, cells, separator.encode(), bool(quotes), rows - len(faults)) | bad
     if bad:
         faults += [Fault(int(begin[row]), int(cells.stop[row]), *what) for row, what in bad.items()]
         cells = kept(cells, ~np.isin(np.arange(len(begin)), list(bad)))

@@ -8,8 +8,6 @@ __all__ = ['BLOCK_BYTES', 'outside_quotes', 'record_blocks', 'text_columns', 'ch
 # %% ../../../nbs/data/sources/text.ipynb #00000002
 import codecs
 import csv
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from .files import open_bytes
+from .files import DAMAGED, open_bytes
 from ...records import InputError
 
 # %% ../../../nbs/data/sources/text.ipynb #00000006
@@ -61,7 +59,7 @@ def record_blocks(
 def _read(file, size: int, path: Path | str, line: int) -> bytes:
     "The next bytes; a damaged gzip file is named with the line that is lost."
     try: return file.read(size)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as err:
+    except DAMAGED as err:
         raise InputError(f"the gzip file {path} is cut off or damaged after line {line - 1:,} ({err}): fetch it again.") from None
 
 # %% ../../../nbs/data/sources/text.ipynb #00000010
@@ -145,18 +143,22 @@ def text_blocks(
     separator: str,                 # one character
     columns: tuple[str, ...] = (),  # their names, where the file has no header
     quotes: bool = True,            # whether a cell may stand in quotes
-    block_bytes: int = BLOCK_BYTES, # read at a time
+    block_bytes: int = 0,           # read at a time; 0 for what suits the file
 ) -> Iterator[Block]:
     "The rows of a delimited text, in blocks."
     check_text(path, quotes)
+    block_bytes = block_bytes or min(max(path.stat().st_size // 4, 1 << 20), BLOCK_BYTES) # a small file in several, for several are worked on at once
     with open_bytes(path) as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="read", delay=1, leave=False) as bar:
         records, raw, names = record_blocks(file, block_bytes, path, quotes), getattr(file, "fileobj", file), columns
-        first = next(records, (b"", 1))
-        names, cut = _first(first[0], path, separator, columns, quotes)
-        for block, line in (chain if len(names) == 1 else _without_tail_of)([first], records):
+        first = [next(records, (b"", 1))]
+        names, cut = _first(first[0][0], path, separator, columns, quotes)
+        for block, line in (chain if len(names) == 1 else _without_tail_of)(_popped(first), records):
             if line == 1: block, line = block[cut:], 1 + block.count(b"\n", 0, cut)
             left = (bar.total - raw.tell()) * (1 if raw is file else 1032) # deflate packs no tighter
             if block: yield Block(path, names, block, line, left)
             bar.update(raw.tell() - bar.n)
+
+def _popped(items: list) -> Iterator: # so that nobody keeps a block any longer
+    yield items.pop()
 
 def _without_tail_of(*blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]: return _without_tail(chain(*blocks))
