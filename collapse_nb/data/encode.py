@@ -41,13 +41,14 @@ def packed_rows(
     kind: np.dtype,             # from `packed_type`
 ) -> Iterator[np.ndarray]:      # blocks of rows, in the order of the source; places are not set
     "Rows of ids."
-    sets, narrow = {f.index for f in fields}, [f.ids.astype(kind[str(i)]) for i, f in enumerate(fields)]
+    sets, wide = {f.index for f in fields}, [(f.index, ids) for f in fields for ids in (f.ids.T if f.width > 1 else [f.ids.reshape(len(f.ids))])]
+    columns = [(index, ids.astype(kind[str(i)])) for i, (index, ids) in enumerate(wide)]
 
     def pack(block: tuple[dict[int, np.ndarray], np.ndarray]) -> np.ndarray:
         codes, y = block
         packed = np.empty(len(y), kind)
         packed["y"] = y
-        for i, field in enumerate(fields): packed[str(i)] = narrow[i].take(codes[field.index])
+        for i, (index, ids) in enumerate(columns): packed[str(i)] = ids.take(codes[index])
         return packed
 
     def labelled() -> Iterator[tuple[dict[int, np.ndarray], np.ndarray]]:
@@ -108,7 +109,7 @@ def _write(card: Card, source: _Source, folder: Path) -> None:
         fields = encoded_fields(rows, division, table.card)
         words = [f.words.select(pl.lit(f.name).alias("field"), "id", "value", "count") for f in fields]
         pq.write_table(pl.concat(words).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")
-        schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields])
+        schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields], [f.width for f in fields])
         known = source.identity | _known(rows, division, fields, len(labels))
         with closing(_ordered(rows, labels, fields, schema, division, work)) as ordered: # its threads end before its files go
             write_encoded(folder, card.name, schema, division.sizes, ordered, known)
@@ -124,7 +125,8 @@ def _known(rows: Rows, division: Division, fields: list[EncodedField], n: int) -
 def _ordered(rows: Rows, labels: np.ndarray, fields: list[EncodedField], schema: FieldSchema, division: Division, work: Path):
     "Ids and labels in their places; the rows of numbers go when the buckets are there."
     def packed():
-        yield from packed_rows(rows, labels, fields, packed_type(schema.cardinalities))
+        numbers = [schema.cardinalities[i] + (schema.widths[i] > 1) for i in schema.column_fields] # padding is one more
+        yield from packed_rows(rows, labels, fields, packed_type(numbers))
         rows.numbered.staged.path.unlink()
     return permuted(packed(), division.place, work)
 

@@ -8,7 +8,7 @@ __all__ = ['SEPARATORS', 'Piece', 'Table', 'pieces']
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000002
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,8 @@ class Table:
             lists = {n for n, t in types if t is not None and is_list(t)} & set(values.columns)
             if part is self.parts[0]: self.lists = lists
             elif odd := sorted(lists ^ self.lists): raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and {part.path}: name files of one table.")
-        return values
+        fields = tuple(replace(f, several=True) if f.as_it_is and set(f.columns) & self.lists else f for f in values.fields)
+        return replace(values, fields=fields)
 
     def derive(self,
         values: Wanted, # from `wanted`

@@ -213,7 +213,8 @@ def check_parts(
     by: str = "random", # how they were split
 ) -> tuple[int, int, int]: # rows of train, valid, test
     "The sizes of the parts, each of which must have rows of both labels."
-    sizes, ones = np.bincount(part, minlength=3), np.bincount(part, labels, 3).astype(int)
+    zeros, ones = np.bincount(part << 1 | labels, minlength=6).reshape(3, 2).T
+    sizes = zeros + ones
     if all(0 < o < s for o, s in zip(ones, sizes, strict=True)): return tuple(int(s) for s in sizes)
     train, valid, test = (f"{s:,} ({o:,} of them 1)" for s, o in zip(sizes, ones, strict=True))
     mend = {"random": "give more rows, or larger fractions in the card's split", "time": "choose other split_cuts, or other fractions in the card's split",

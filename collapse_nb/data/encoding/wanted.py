@@ -25,6 +25,7 @@ class Value:
     transform: str | None = None  # a named mapping of the column
     bins: int = 0                 # so many quantiles of a number
     separator: str = ""           # between the values of a cell
+    several: bool = False         # whether the column holds lists
     tree: dict | None = None      # the expression parsed, where it is of derived columns
 
 @dataclass(frozen=True)
