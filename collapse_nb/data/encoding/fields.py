@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WIDEST', 'MANY', 'Counts', 'count_rows', 'quantile_edges', 'bin_names', 'binned', 'EncodedField', 'field_values',
-           'pooled_ids', 'about', 'encoded_fields', 'remarks_on']
+           'pooled_ids', 'about', 'encoded_fields', 'list_mark', 'remarks_on']
 
 # %% ../../../nbs/data/encoding/fields.ipynb #00000002
 from dataclasses import dataclass, field
@@ -218,6 +218,15 @@ def encoded_fields(
         found.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1], known))
     return found
 
+def list_mark(
+    texts: pl.Series, # String, none missing
+) -> str:             # a character, or nothing
+    "What stands between the values of a text, where many of a column's texts are made of the same few."
+    for mark in "|;,":
+        several = texts.filter(texts.str.contains(rf"^[^{mark}]+(\{mark}[^{mark}]+)+$"))
+        if len(several) > 3 and len(several) >= .4 * len(texts) and several.str.split(mark).explode().n_unique() < len(several): return mark
+    return ""
+
 def remarks_on(
     fields: list[EncodedField], # of a table
     rows: int,                  # n
@@ -231,6 +240,6 @@ def remarks_on(
         elif about["distinct"] > .95 * rows: found.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): it may be a row's own number")
         elif not f.words.height: found.append(f"no value of the field {f.name!r} has min_count rows: all are one")
         if (share := about.get("unseen", 0) / max(test, 1)) > .01: found.append(f"{share:.1%} of the test rows have a value of {f.name!r} that training never saw")
-        lists = f.words["value"].head(20).drop_nulls().str.contains(r"^[^|]+(\\|[^|]+)+$")
-        if about["type"] == "text" and len(lists) > 3 and lists.mean() > .5: found.append(f"most values of the field {f.name!r} look like several with | between them, and each combination is one value")
+        if about["type"] == "text" and (mark := list_mark(f.words["value"].head(200).drop_nulls())):
+            found.append(f"values of the field {f.name!r} look like lists, several with {mark!r} between them, and each combination is one value here: {{ column = ..., separator = {mark!r} }} takes them apart")
     return found
