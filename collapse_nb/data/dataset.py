@@ -221,15 +221,16 @@ def in_memory(
 # %% ../../nbs/data/dataset.ipynb #00000027
 def read_schema(
     path: str | Path, # an encoded folder
+    file: str = "schema.json", # the file that it says it in; a run's folder calls it otherwise
 ) -> dict:            # the contents of schema.json
     "What an encoded folder says of itself."
     path = Path(path)
-    if not (path / "schema.json").is_file():
-        raise InputError(f"{path} is not an encoded folder, it has no schema.json: make one with encode(card, source, out).")
-    try: said = json.loads((path / "schema.json").read_text(encoding="utf-8"))
-    except ValueError: raise InputError(f"{path}/schema.json is damaged: encode the data again.") from None
+    if not (path / file).is_file():
+        raise InputError(f"{path} is not an encoded folder, it has no {file}: make one with encode(card, source, out).")
+    try: said = json.loads((path / file).read_text(encoding="utf-8"))
+    except ValueError: raise InputError(f"{path}/{file} is damaged: encode the data again.") from None
     if not isinstance(said, dict) or said.get("format") != 1:
-        raise InputError(f"{path}/schema.json is not of format 1: encode the data again with this version.")
+        raise InputError(f"{path}/{file} is not of format 1: encode the data again with this version.")
     return said
 
 # %% ../../nbs/data/dataset.ipynb #00000029

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WIDEST', 'MANY', 'Counts', 'count_rows', 'quantile_edges', 'bin_names', 'binned', 'EncodedField', 'field_values',
-           'pooled_ids', 'about', 'encoded_fields', 'list_mark', 'remarks_on']
+           'split_lists', 'pooled_ids', 'about', 'encoded_fields', 'list_mark', 'remarks_on']
 
 # %% ../../../nbs/data/encoding/fields.ipynb #00000002
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ def field_values(
 # %% ../../../nbs/data/encoding/fields.ipynb #0000000c
 WIDEST = 256 # values a row, beyond which a list is a text and not a set of tags
 
-def _split(
+def split_lists(
     table: pl.DataFrame, # code, value, count: lists as texts
     mark: str,           # between their values
 ) -> pl.DataFrame:       # code, value, count, with a row for each value of a list
@@ -131,7 +131,7 @@ def _split(
     return parts.filter(pl.col("value").is_not_null() | pl.col("code").is_in(alone["code"].implode()))
 
 def pooled_ids(
-    parts: pl.DataFrame, # from `_split`
+    parts: pl.DataFrame, # from `split_lists`
     words: pl.DataFrame, # id, value: the vocabulary
     size: int,           # D, numbers of lists
     width: int = 0,      # columns, where they are given; what has more ids loses the last ones
@@ -149,7 +149,7 @@ def pooled_ids(
 
 def _pooled(table: pl.DataFrame, mark: str, card: Card, name: str, size: int) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
     "The vocabulary of a field of several values, the ids of each number, and what the vocabulary was made of."
-    parts = _split(table, mark)
+    parts = split_lists(table, mark)
     most = int(parts.group_by("code").len()["len"].max() or 0)
     if most > WIDEST: raise InputError(f"a row has {most:,} values of the field {name!r}, which is read as a list: at most {WIDEST} are; make fewer of them by an expression, or give no separator.")
     words, _ = make_vocabulary(parts, size, card.min_count)

@@ -80,7 +80,9 @@ class Values:
     ):
         self.numbers, self.card, self.place = numbers, card, place
         self.slots = {c: f"c{i}" for i, c in enumerate(numbers.texts)}
-        self.types: dict[str, Column] = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
+        known = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
+        self.types: dict[str, Column] = {c: t for c, t in known.items() if t.derived}
+        self.known = {c: t for c, t in known.items() if not t.derived} # to be held against the cells when they are asked for
         self.nulls: dict[str, tuple[str, ...]] = {}
         self.distinct: dict[str, pl.Series] = {} # texts, and values, of columns that are computed with
 
@@ -97,9 +99,11 @@ class Values:
         if column not in self.types:
             texts = as_missing(self.numbers.texts[column].texts(), self.card.null_values)
             there = texts.filter(texts.is_not_null())
-            if kind := self.card.types.get(column):
+            known = self.known.get(column)
+            if kind := known.kind if known else self.card.types.get(column):
                 found, wrong = given_type(there, kind)
                 if wrong is not None: raise self._not_of_type(column, kind, there[wrong])
+                found = known or found
             else: found = column_type(there)
             self.types[column] = found._replace(slot=self.slots[column])
         return self.types[column]
@@ -107,7 +111,8 @@ class Values:
     def _not_of_type(self, column: str, kind: str, text: str) -> InputError:
         code = int(known_codes(self.numbers.texts[column], [text])[0])
         where = self.place(self.numbers.sets.index((column,)), code) if (column,) in self.numbers.sets else ""
-        return InputError(f"the column {column!r} is {kind} by the card's types, and the cell {text!r}{where} is not: {remedy(text)}, or change its type.")
+        by, mend = ("in training", "") if column in self.known else ("by the card's types", ", or change its type")
+        return InputError(f"the column {column!r} is {kind} {by}, and the cell {text!r}{where} is not: {remedy(text)}{mend}.")
 
     def _texts(self, column: str) -> pl.Series:
         "All texts of a column, missing ones null."
