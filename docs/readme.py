@@ -79,7 +79,8 @@ def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
 
 # folder of nbs -> what its notebooks make up
 SHELVES = {".": "What they share", "data": "Data: cards, encoded folders, and the line from a table to them",
-           "data/sources": "Data: files and their rows", "data/encoding": "Data: values become numbers, numbers become ids", "data/made_up": "Data that is made up",
+           "data/sources": "Data: files and their rows", "data/encoding": "Data: values become numbers, numbers become ids",
+           "data/made_up": "Data that is made up",
            "nn": "Models", "train": "Training", "show": "Figures and tables"}
 MODULES = "Each is a module of `collapse_nb`: text, code, examples and tests."
 START = """

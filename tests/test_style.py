@@ -5,12 +5,10 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
-from statistics import median
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GENERATED = {"_modidx.py"}
 NOT_OURS = re.compile(r"^(\.git|\.venv|runs|_proc|_docs|_site|build|dist|data/(raw|encoded))/|__pycache__|\.ipynb_checkpoints|\.egg-info|"
                       r"\.(pytest|ruff)_cache/|\.hypothesis/")
 # a path of one machine; `../work/` and `https://host/work/` are none
@@ -32,8 +30,6 @@ def tracked() -> list[Path]:
 
 
 NOTEBOOKS = [f for f in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts]
-MODULES = [f for f in sorted((ROOT / "collapse_nb").rglob("*.py")) if f.name not in GENERATED]
-SCRIPTS = [f for folder in ("tests", "docs") for f in sorted((ROOT / folder).rglob("*.py"))]
 
 
 @cache
@@ -48,8 +44,6 @@ def lines(cell: dict) -> list[str]:
 def parsed(cell: dict) -> ast.Module:
     "The cell's syntax tree; shell lines and magics, which are no Python, left out."
     return ast.parse("\n".join(line for line in lines(cell) if line[0] not in "%!"))
-
-def exported(cell: dict) -> bool: return bool(re.search(r"^#\|\s*exports?i?\b", "".join(cell["source"]), flags=re.M))
 
 def is_module(notebook: dict) -> bool: return any("#| default_exp" in "".join(c["source"]) for c in code_cells(notebook))
 
@@ -72,18 +66,11 @@ def asserting_share(notebook: dict) -> float:
     return sum(asserts(t, helpers) for t in trees) / len(trees) if trees else 1.
 
 
-def functions(text: str) -> list[tuple[str, int]]:
-    "Name and number of lines of every function, from `def` to its last line."
-    found = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-    return [(n.name, n.end_lineno - n.lineno + 1) for n in found]
-
-
 def faults(notebook: dict) -> list[str]:
     "What is wrong with a notebook, apart from its size in bytes."
     said = []
     for i, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] != "code": continue
-        if exported(cell) and len(lines(cell)) > 25: said.append(f"cell {i} exports {len(lines(cell))} lines, of at most 25")
         if any(o["output_type"] == "error" for o in cell["outputs"]): said.append(f"cell {i} has an error among its outputs")
     if is_module(notebook) and (share := asserting_share(notebook)) < .25:
         said.append(f"{share:.0%} of its code cells assert something, of at least 25%")
@@ -111,18 +98,6 @@ def test_papermill_notebooks_have_their_parameters():
     assert {name: count for name, count in tags.items() if count != 1} == {}
 
 
-@pytest.mark.parametrize("module", MODULES + SCRIPTS, ids=short)
-def test_module(module):
-    text = module.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 250
-    assert [f"{name} has {length} lines" for name, length in functions(text) if length > 40] == []
-
-
-def test_medians():
-    assert median(len(lines(c)) for n in NOTEBOOKS for c in code_cells(read(n))) <= 6
-    assert median(length for m in MODULES for _, length in functions(m.read_text(encoding="utf-8"))) <= 8
-
-
 def test_no_machine_path():
     found = {}
     for file in tracked():
@@ -147,7 +122,6 @@ def test_helpers_that_assert_count():
     assert asserting_share(made(cell("def close(a, b): assert a == b"), cell("close(1, 1)"), cell("f()"), cell("f()"))) == .5
 
 @pytest.mark.parametrize("notebook, said", [
-    (made(*MODULE, cell("#| export\n" + "x = 1\n" * 26)), "cell 4 exports 26 lines"),
     (made(*MODULE[:-1], *[cell("f()")] * 3), "0% of its code cells assert"),
     (made(*MODULE, *[cell("f()")] * 3), "20% of its code cells assert"),
     (made(*MODULE, cell("f(1)", outputs=({"output_type": "error"},))), "error among its outputs"),
@@ -155,8 +129,6 @@ def test_helpers_that_assert_count():
     (made(*MODULE, kernel="conda-env"), "its kernel is conda-env"),
 ])
 def test_faults_are_seen(notebook, said): assert [f for f in faults(notebook) if said in f]
-
-def test_long_functions_are_seen(): assert functions("class A:\n  async def f(self):\n" + "    x = 1\n" * 40) == [("f", 41)]
 
 def test_machine_paths_are_seen():
     path = "/" + "work/shared"
