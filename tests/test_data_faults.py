@@ -61,7 +61,8 @@ FAULTS = {
     "UTF-16": (CARD, table(HEADER, *ROWS).decode().encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
     "zero bytes": (CARD, table(HEADER) + bytes(99), ["no UTF-8 text"]),
     "header not UTF-8": (CARD, table("y,a,b,ä", *[r + ",1" for r in ROWS]).decode().encode("latin-1"), ["the header of", "UTF-8"]),
-    "Parquet for csv": (Card(name="clicks", format="csv", label="y", fields=["a", "b"]), parquet(), ["is a Parquet file", 'format = "parquet"']),
+    "Parquet for csv": (Card(name="clicks", format="csv", label="y", fields=["a", "b"]), parquet(),
+                        ["is a Parquet file", 'format = "parquet"']),
     "Parquet cut short": (PARQUET, parquet(cut=True), ["not a whole Parquet file"]),
     "Parquet spoilt": (PARQUET, parquet(spoilt=True), ["not a whole Parquet file"]),
     "too few rows": (CARD, table(HEADER, *ROWS[:9]), ["the 9 rows of clicks make 7 (", "0 (0 of them 1) for validation", "more rows"]),
@@ -84,7 +85,8 @@ FAULTS = {
     "not UTF-8": (CARD, table(HEADER, *ROWS) + b"1,\xff\xfe,x\n", ["line 42 is not UTF-8"]),
     "another separator": (CARD, table(HEADER, *ROWS).replace(b",", b";"), ["'y;a;b' is one column", "commas"]),
     "not Parquet": (PARQUET, table(HEADER, *ROWS), ["not a whole Parquet file"]),
-    "expression on text": (Card(name="clicks", label="y", fields={"c": "b > 3"}), table(HEADER, *ROWS), ["the field 'c', 'b > 3'", "the column 'b' for a number", "'x0' in line 2 of"]),
+    "expression on text": (Card(name="clicks", label="y", fields={"c": "b > 3"}), table(HEADER, *ROWS),
+                           ["the field 'c', 'b > 3'", "the column 'b' for a number", "'x0' in line 2 of"]),
 }
 
 

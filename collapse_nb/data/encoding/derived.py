@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .distinct import Distinct, Texts, series_codes
-from .expressions import SQL_TYPES, KINDS, Column, Compiler, Misfit, as_text, columns_of_tree, is_engines, queried, syntax
+from collapse_nb.data.encoding.expressions import (
+    SQL_TYPES, KINDS, Column, Compiler, Misfit, as_text, columns_of_tree, is_engines, queried, syntax,
+)
 from .wanted import Value, Wanted
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000005
@@ -67,13 +69,15 @@ def derive(
     return replace(values, fields=tuple(map(one, values.fields)), **again), list(found.values())
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000008
-_OWN = {"integer": "CAST(v AS BIGINT)", "float": "NULLIF(CAST(v AS DOUBLE), 'nan'::DOUBLE)", "boolean": "v", "timestamp": "CAST(v AS TIMESTAMP)", "date": "CAST(v AS DATE)"}
+_OWN = {"integer": "CAST(v AS BIGINT)", "float": "NULLIF(CAST(v AS DOUBLE), 'nan'::DOUBLE)", "boolean": "v",
+        "timestamp": "CAST(v AS TIMESTAMP)", "date": "CAST(v AS DATE)"}
 _ODD = np.uint64(0x8000000000000001) # takes the key that must not occur to a number that hardly does
 
 def _bits(values: pa.Array) -> np.ndarray:
     "Each value as 64 bits, none of them those of a free slot."
     if pa.types.is_boolean(values.type): values = pc.cast(values, pa.int8())
-    bits = values.view(pa.int32()) if pa.types.is_date32(values.type) else values.view(pa.int64()) if values.type.bit_width == 64 else values
+    bits = (values.view(pa.int32()) if pa.types.is_date32(values.type) else
+            values.view(pa.int64()) if values.type.bit_width == 64 else values)
     keys = bits.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64) ^ _ODD
     if (keys == np.uint64(2**64 - 1)).any(): raise Underivable
     return keys
@@ -107,7 +111,8 @@ class Deriver:
         if pa.types.is_integer(values.type) and len(values):
             ends = pc.min_max(values)
             if max(-ends["min"].as_py(), ends["max"].as_py()) >= 10**18: raise Underivable # such are texts, see `types`
-        if pa.types.is_timestamp(values.type) and values.type.tz: values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
+        if pa.types.is_timestamp(values.type) and values.type.tz:
+            values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
         before = self.known.size
         numbers = self.known.codes(_bits(values))
         if self.known.size > before:

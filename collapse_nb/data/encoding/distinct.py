@@ -206,7 +206,9 @@ def series_codes(
     return text_codes(numbers, text, edges[:-1], edges[1:], keys, zeros=not text.all())
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #0000001c
-def _found_path_keys(words: Distinct, nodes: Distinct, text: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _found_path_keys(
+    words: Distinct, nodes: Distinct, text: np.ndarray, start: np.ndarray, length: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     "Keys of texts that are no number, and whether there is such a path; none is added."
     node, there = np.zeros(len(start), np.uint64), np.ones(len(start), bool)
     for done in range(0, int(length.max()) + 8, 8):

@@ -60,7 +60,8 @@ def as_missing(
     return texts.set(texts.is_in(list(nulls)), None) if nulls else texts
 
 # %% ../../../nbs/data/encoding/values.ipynb #00000009
-_FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "--", "?", ".", "(null)", "<na>", "missing", "unknown", "nan"}
+_FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "--", "?", ".", "(null)", "<na>", "missing", "unknown",
+                "nan"}
 
 def remedy(
     text: str, # a cell that could not be read
@@ -185,9 +186,11 @@ class Values:
         for column, at in parts.items():
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
-            for wanted, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"):
-                if f"CAST({own.slot} AS {wanted})" not in sql and not (wanted == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql): continue
-                if computed(f"TRY_CAST(c AS {wanted}) IS NULL", {"c": pl.Series([text])})[0]:
-                    return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell {text!r}{place} is none: {remedy(text)}")
+            for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"):
+                is_cast = f"CAST({own.slot} AS {sql_type})" in sql or (sql_type == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql)
+                if is_cast and computed(f"TRY_CAST(c AS {sql_type}) IS NULL", {"c": pl.Series([text])})[0]:
+                    return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell {text!r}{place} is none: "
+                                                  f"{remedy(text)}")
         cells = ", ".join(f"{c} = {self._texts(c)[int(at[0])]!r}" for c, at in parts.items())
-        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why.splitlines()[0][:120]}): mend it, or leave such rows out with where")
+        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why.splitlines()[0][:120]}): "
+                                      "mend it, or leave such rows out with where")
