@@ -51,12 +51,12 @@ class Encoding:
     def known(self) -> list[Known]:
         "The vocabulary of each field."
         each = {name: frame for (name,), frame in self.words.group_by("field", maintain_order=True)}
-        found = []
+        vocabularies = []
         for name in self.schema.names:
             words = each[name].sort("id") if name in each else self.words.head(0)
             series_codes(texts := Texts(), words["value"])
-            found.append(Known(words, texts))
-        return found
+            vocabularies.append(Known(words, texts))
+        return vocabularies
 
 def open_encoding(
     folder: str | Path,           # an encoded folder, or a run's
@@ -105,14 +105,14 @@ def _texts(encoding: Encoding, name: str, value: Value, values: Values) -> pl.Se
 
 def _ids(encoding: Encoding, i: int, value: Value, values: Values) -> np.ndarray:
     "The ids of a field, (D,) or (D, width)."
-    known, name = encoding.known[i], encoding.schema.names[i]
-    texts, rare = _texts(encoding, name, value, values), known.words.height
+    vocabulary, name = encoding.known[i], encoding.schema.names[i]
+    texts, rare = _texts(encoding, name, value, values), vocabulary.words.height
     if mark := UNIT if value.several else value.separator:
         lists = pl.DataFrame({"code": np.arange(len(texts)), "value": texts, "count": np.zeros(len(texts), np.int64)})
-        return pooled_ids(split_lists(lists, mark), known.words, len(texts), encoding.schema.widths[i])
+        return pooled_ids(split_lists(lists, mark), vocabulary.words, len(texts), encoding.schema.widths[i])
     if encoding.schema.widths[i] > 1:
         raise value.expression.wrong("held lists in training, and holds none here: give a list, or the separator in the card")
-    ids = found_codes(known.texts, texts)
+    ids = found_codes(vocabulary.texts, texts)
     return np.where(ids < 0, rare, ids).astype(np.int32)
 
 def encoded_piece(

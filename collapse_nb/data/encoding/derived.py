@@ -40,33 +40,33 @@ def _certain(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind): return "timestamp"
     return "date" if pa.types.is_date(kind) else ""
 
-def _rewritten(node: object, known: Mapping[str, str], found: dict[tuple, Derived]) -> object:
+def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derived]) -> object:
     "A syntax tree with columns in the place of parts that are functions of one column."
-    if isinstance(node, list): return [_rewritten(n, known, found) for n in node]
+    if isinstance(node, list): return [_rewritten(n, kinds, parts) for n in node]
     if not isinstance(node, dict): return node
     columns = columns_of_tree(node)
     if node.get("class") in ("COLUMN_REF", "CONSTANT", "TYPE") or not columns: return node
-    if len(columns) == 1 and columns[0] in known and "class" in node:
-        kind = known[columns[0]]
+    if len(columns) == 1 and columns[0] in kinds and "class" in node:
+        kind = kinds[columns[0]]
         try: typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float", "c0"))(node)
         except Misfit: return node # its sentence comes when the whole is compiled
         if typed.kind in KINDS:
-            part = found.setdefault((columns[0], typed.sql), Derived(f"\0{len(found)}", columns[0], kind, as_text(typed), typed.kind))
+            part = parts.setdefault((columns[0], typed.sql), Derived(f"\0{len(parts)}", columns[0], kind, as_text(typed), typed.kind))
             return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "column_names": [part.name]}
-    return {key: _rewritten(value, known, found) for key, value in node.items()}
+    return {key: _rewritten(value, kinds, parts) for key, value in node.items()}
 
 def derive(
     values: Wanted,                   # what a card wants
     types: Mapping[str, pa.DataType], # of the columns that are sure to be what they are
 ) -> tuple[Wanted, list[Derived]]:    # the same, of derived columns; and these
     "Put derived columns in the place of parts of expressions."
-    known, found = {c: kind for c, t in types.items() if (kind := _certain(t))}, {}
+    kinds, parts = {c: kind for c, t in types.items() if (kind := _certain(t))}, {}
     def one(value: Value | None) -> Value | None:
-        if value is None or value.as_it_is or not set(value.columns) & set(known): return value
-        tree = _rewritten(syntax(value.expression.sql), known, found)
+        if value is None or value.as_it_is or not set(value.columns) & set(kinds): return value
+        tree = _rewritten(syntax(value.expression.sql), kinds, parts)
         return replace(value, columns=columns_of_tree(tree), tree=tree)
     again = {name: one(getattr(values, name)) for name in ("label", "where", "time", "group", "part")}
-    return replace(values, fields=tuple(map(one, values.fields)), **again), list(found.values())
+    return replace(values, fields=tuple(map(one, values.fields)), **again), list(parts.values())
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000008
 _OWN = {"integer": "CAST(v AS BIGINT)", "float": "NULLIF(CAST(v AS DOUBLE), 'nan'::DOUBLE)", "boolean": "v",
@@ -118,11 +118,11 @@ class Deriver:
         if self.known.size > before:
             fresh = self._computed(values.filter(pa.array(numbers >= before)))
             self.codes = [np.concatenate([old, new]) for old, new in zip(self.codes, fresh, strict=True)]
-        found = {}
+        columns = {}
         for part, texts, of_value, missing in zip(self.parts, self.texts, self.codes, self.missing, strict=True):
             there, of_block = np.unique(np.append(of_value[numbers], missing), return_inverse=True)
-            found[part.name] = of_block.astype(np.int32)[codes], texts.texts(there)
-        return found
+            columns[part.name] = of_block.astype(np.int32)[codes], texts.texts(there)
+        return columns
 
 # %% ../../../nbs/data/encoding/derived.ipynb #0000000a
 def base_types(

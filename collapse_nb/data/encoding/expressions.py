@@ -533,9 +533,9 @@ def check_expression(
         if not isinstance(node, dict): return
         if node.get("class") in ("FUNCTION", "WINDOW"):
             name = node["function_name"].lower()
-            known = name in SIGNATURES or name in _UNIFYING or name in (
+            is_function = name in SIGNATURES or name in _UNIFYING or name in (
                 "+", "-", "*", "/", "//", "%", "mod", "add", "subtract", "multiply", "divide")
-            if node["class"] == "WINDOW" or not known: raise Misfit(_not_listed(_called(node, expression.sql)))
+            if node["class"] == "WINDOW" or not is_function: raise Misfit(_not_listed(_called(node, expression.sql)))
         elif node.get("class") in ("STAR", "SUBQUERY", "LAMBDA", "PARAMETER"):
             raise Misfit("stands for several columns, or is a query of its own: name one column")
         for value in node.values(): walk(value)

@@ -143,11 +143,11 @@ def pooled_ids(
     ids = ids.with_columns(pl.col("id").fill_null(rare)).select("code", "id").unique(maintain_order=True)
     ids = ids.sort("code", pl.col("id") == rare, maintain_order=True) # everything else comes last
     ids = ids.with_columns(column=pl.int_range(pl.len()).over("code"))
-    found = np.full((size, width or int(ids["column"].max() or 0) + 1), rare + 1, np.int32)
-    found[:, 0] = rare
-    ids = ids.filter(pl.col("column") < found.shape[1])
-    found[ids["code"].to_numpy(), ids["column"].to_numpy()] = ids["id"].to_numpy()
-    return found
+    padded = np.full((size, width or int(ids["column"].max() or 0) + 1), rare + 1, np.int32)
+    padded[:, 0] = rare
+    ids = ids.filter(pl.col("column") < padded.shape[1])
+    padded[ids["code"].to_numpy(), ids["column"].to_numpy()] = ids["id"].to_numpy()
+    return padded
 
 def _pooled(table: pl.DataFrame, mark: str, card: Card, name: str, size: int) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
     "The vocabulary of a field of several values, the ids of each number, and what the vocabulary was made of."
@@ -188,11 +188,11 @@ def about(
         distinct = table["value"].n_unique() - bool(table["value"].null_count())
         unseen = np.zeros(len(missing), bool)
         if counts.test is not counts.every:
-            known = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") == 0)
-            unseen[table.join(known, on="value", how="semi", nulls_equal=True)["code"].to_numpy()] = True
-    found = {"missing": counts.every[missing].sum(), "lost": counts.every[ids == words].sum(), "distinct": distinct}
-    if counts.test is not counts.every: found["unseen"] = counts.test[unseen].sum()
-    return {"type": _kind(value, values)} | {name: int(n) for name, n in found.items()}
+            unseen_values = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") == 0)
+            unseen[table.join(unseen_values, on="value", how="semi", nulls_equal=True)["code"].to_numpy()] = True
+    figures = {"missing": counts.every[missing].sum(), "lost": counts.every[ids == words].sum(), "distinct": distinct}
+    if counts.test is not counts.every: figures["unseen"] = counts.test[unseen].sum()
+    return {"type": _kind(value, values)} | {name: int(n) for name, n in figures.items()}
 
 # %% ../../../nbs/data/encoding/fields.ipynb #00000011
 def encoded_fields(
@@ -201,7 +201,7 @@ def encoded_fields(
     card: Card,         # min_count, vocabulary
 ) -> list[EncodedField]: # N
     "The vocabulary of every field, and the id of each number."
-    counts, found = count_rows(rows, division, card.vocabulary == "train" or any(v.bins for v in rows.wanted.fields)), []
+    counts, encoded = count_rows(rows, division, card.vocabulary == "train" or any(v.bins for v in rows.wanted.fields)), []
     numbers = rows.numbered.numbers
     for name, value in zip(rows.wanted.names, rows.wanted.fields, strict=True):
         index, edges = numbers.index(value), None
@@ -218,10 +218,10 @@ def encoded_fields(
             raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of the card's fields.")
         if mark: words, ids, table = _pooled(table, mark, card, name, numbers.size(index))
         else: words, ids = make_vocabulary(table, numbers.size(index), card.min_count)
-        known = {"name": name} | about(value, rows.values, count, table, ids if ids.ndim == 1 else ids.min(1), words.height)
-        if edges is not None: known["edges"] = edges.tolist()
-        found.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1], known))
-    return found
+        field_about = {"name": name} | about(value, rows.values, count, table, ids if ids.ndim == 1 else ids.min(1), words.height)
+        if edges is not None: field_about["edges"] = edges.tolist()
+        encoded.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1], field_about))
+    return encoded
 
 def list_mark(
     texts: pl.Series, # String, none missing
@@ -238,18 +238,18 @@ def remarks_on(
     test: int,                  # rows of test
 ) -> list[str]:                 # sentences without their full stop
     "What somebody should know of the fields before training."
-    found = []
+    remarks = []
     for f in fields:
         about = f.about
         if about["distinct"] + (about["missing"] > 0) == 1:
-            found.append(f"the field {f.name!r} has one value in all rows: it says nothing, take it out")
+            remarks.append(f"the field {f.name!r} has one value in all rows: it says nothing, take it out")
         elif about["distinct"] > .95 * rows:
-            found.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): "
-                         "it may be a row's own number")
-        elif not f.words.height: found.append(f"no value of the field {f.name!r} has min_count rows: all are one")
+            remarks.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): "
+                           "it may be a row's own number")
+        elif not f.words.height: remarks.append(f"no value of the field {f.name!r} has min_count rows: all are one")
         if (share := about.get("unseen", 0) / max(test, 1)) > .01:
-            found.append(f"{share:.1%} of the test rows have a value of {f.name!r} that training never saw")
+            remarks.append(f"{share:.1%} of the test rows have a value of {f.name!r} that training never saw")
         if about["type"] == "text" and (mark := list_mark(f.words["value"].head(200).drop_nulls())):
-            found.append(f"values of the field {f.name!r} look like lists, several with {mark!r} between them, and each combination "
-                         f"is one value here: {{ column = ..., separator = {mark!r} }} takes them apart")
-    return found
+            remarks.append(f"values of the field {f.name!r} look like lists, several with {mark!r} between them, and each combination "
+                           f"is one value here: {{ column = ..., separator = {mark!r} }} takes them apart")
+    return remarks

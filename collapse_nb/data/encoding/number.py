@@ -81,9 +81,9 @@ def checks(
     values: Wanted, # what it wants
 ) -> dict[str, Check]: # by column, the label first
     "What is looked at as texts come."
-    found = {v.columns[0]: Check(wrong_integers, card.null_values) for v in values.fields if v.transform}
-    if values.label.as_it_is and not values.where: found = {values.label.columns[0]: Check(wrong_labels, card.null_values)} | found
-    return found
+    by_column = {v.columns[0]: Check(wrong_integers, card.null_values) for v in values.fields if v.transform}
+    if values.label.as_it_is and not values.where: by_column = {values.label.columns[0]: Check(wrong_labels, card.null_values)} | by_column
+    return by_column
 
 # %% ../../../nbs/data/encoding/number.ipynb #00000009
 def line_of(block: Block, byte: int) -> int:

@@ -71,11 +71,11 @@ class Table:
         part: Part, # one of them
     ) -> list[tuple[str, pa.DataType | None]]: # name and, where the file says so, type
         "The columns of a file."
-        if self.card.format == "parquet": found = parquet_types(self.plain(part))
+        if self.card.format == "parquet": columns = parquet_types(self.plain(part))
         else:
             names = self.card.columns or text_columns(part.path, SEPARATORS[self.card.format], self.card.quotes is not False)
-            found = [(n, None) for n in names]
-        return [(n, t) for n, t in found if n not in part.fixed] + [(n, None) for n in part.fixed]
+            columns = [(n, None) for n in names]
+        return [(n, t) for n, t in columns if n not in part.fixed] + [(n, None) for n in part.fixed]
 
     def plain(self, part: Part) -> Path:
         "A Parquet file, unpacked where it is packed."

@@ -72,8 +72,8 @@ class Rows:
     ) -> np.ndarray:  # (n,) unsigned
         "The number of a value's set in every row."
         index = self.index(value)
-        found = [codes[index] for codes in self.kept.blocks({index})]
-        return np.concatenate(found) if found else np.empty(0, np.uint8)
+        blocks = [codes[index] for codes in self.kept.blocks({index})]
+        return np.concatenate(blocks) if blocks else np.empty(0, np.uint8)
 
     def place(self, value: Value, code: int) -> str:
         "Where a number of a value's set first occurs; a clause."
@@ -145,12 +145,12 @@ def moments(
     kind = rows.values.typed(value).kind
     if kind not in ("timestamp", "date", "integer", "float"):
         raise value.expression.wrong("is no time and no number: write it as one, as in STRPTIME(column, '%d.%m.%Y %H:%M')")
-    found = rows.values.at(value, there)
-    if missing := found.is_null().arg_true().to_list():
+    values = rows.values.at(value, there)
+    if missing := values.is_null().arg_true().to_list():
         raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out with where")
-    if kind in ("timestamp", "date"): found = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": found})
-    keys = np.zeros(int(codes.max()) + 1 if len(codes) else 0, found.to_numpy().dtype)
-    keys[there] = found.to_numpy()
+    if kind in ("timestamp", "date"): values = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": values})
+    keys = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
+    keys[there] = values.to_numpy()
     return Moments(keys[codes], kind)
 
 # %% ../../../nbs/data/encoding/splits.ipynb #0000000c

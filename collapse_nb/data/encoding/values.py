@@ -81,9 +81,9 @@ class Values:
     ):
         self.numbers, self.card, self.place = numbers, card, place
         self.slots = {c: f"c{i}" for i, c in enumerate(numbers.texts)}
-        known = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
-        self.types: dict[str, Column] = {c: t for c, t in known.items() if t.derived}
-        self.known = {c: t for c, t in known.items() if not t.derived} # to be held against the cells when they are asked for
+        slotted = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
+        self.types: dict[str, Column] = {c: t for c, t in slotted.items() if t.derived}
+        self.known = {c: t for c, t in slotted.items() if not t.derived} # to be held against the cells when they are asked for
         self.nulls: dict[str, tuple[str, ...]] = {}
         self.distinct: dict[str, pl.Series] = {} # texts, and values, of columns that are computed with
 
@@ -100,13 +100,13 @@ class Values:
         if column not in self.types:
             texts = as_missing(self.numbers.texts[column].texts(), self.card.null_values)
             there = texts.filter(texts.is_not_null())
-            known = self.known.get(column)
-            if kind := known.kind if known else self.card.types.get(column):
-                found, wrong = given_type(there, kind)
+            preset = self.known.get(column)
+            if kind := preset.kind if preset else self.card.types.get(column):
+                own, wrong = given_type(there, kind)
                 if wrong is not None: raise self._not_of_type(column, kind, there[wrong])
-                found = known or found
-            else: found = column_type(there)
-            self.types[column] = found._replace(slot=self.slots[column])
+                own = preset or own
+            else: own = column_type(there)
+            self.types[column] = own._replace(slot=self.slots[column])
         return self.types[column]
 
     def _not_of_type(self, column: str, kind: str, text: str) -> InputError:

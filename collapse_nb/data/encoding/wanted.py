@@ -83,12 +83,12 @@ def wanted(
         if field.column and field.column not in names: raise _missing(expression, field.column, names)
         fields.append(_value(expression, names, **more))
     nothing = Value(Expression("the label", ""), ())
-    found = Wanted(entry.get("the label", nothing), entry.get("where"), tuple(fields), tuple(f.name for f in card.fields),
-                   entry.get("split_time"), entry.get("split_group"), part)
+    values = Wanted(entry.get("the label", nothing), entry.get("where"), tuple(fields), tuple(f.name for f in card.fields),
+                    entry.get("split_time"), entry.get("split_group"), part)
     for column in card.types:
         if column not in names: raise unknown("column in the card's types:", column, names)
-    if not found.columns: raise InputError(f"the card {card.name!r} uses no column of the table: name one in its fields.")
-    return found
+    if not values.columns: raise InputError(f"the card {card.name!r} uses no column of the table: name one in its fields.")
+    return values
 
 # %% ../../../nbs/data/encoding/wanted.ipynb #0000000a
 def check_columns(
