@@ -132,8 +132,10 @@ def _show(data, card: str) -> None:
 @app.command(epilog="Example: collapse encode criteo --source train.txt.gz --out data/encoded/criteo --check")
 def encode(
     card: Card_,
-    source: Annotated[list[Path] | None, typer.Option(help="Raw file, gzip too; a folder or a pattern of files; more of them in order.")] = None,
-    valid: Annotated[list[Path] | None, typer.Option(help="Rows of validation, where they are in files of their own; --source then has the training rows.")] = None,
+    source: Annotated[list[Path] | None,
+                      typer.Option(help="Raw file, gzip too; a folder or a pattern of files; more of them in order.")] = None,
+    valid: Annotated[list[Path] | None, typer.Option(
+        help="Rows of validation, where they are in files of their own; --source then has the training rows.")] = None,
     test: Annotated[list[Path] | None, typer.Option(help="And the rows of test.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download the raw files first, where they are open to all.")] = False,
@@ -147,7 +149,8 @@ def encode(
     if fetch and not out and not show: return
     if not (source if show and not out else out and (source or check or show)):
         raise InputError("Missing option --source or --out: name the raw file and the folder to make.")
-    if bool(valid) != bool(test) or (valid and not source): raise InputError("files of three parts are given as --source, --valid and --test: give all three.")
+    if bool(valid) != bool(test) or (valid and not source):
+        raise InputError("files of three parts are given as --source, --valid and --test: give all three.")
     from collapse_nb.data.cards import load_card
     said, source = load_card(card), {"train": source, "valid": valid, "test": test} if valid else source
     with nullcontext() if out else TemporaryDirectory() as place:

@@ -71,8 +71,10 @@ class Scorer:
             for x, odd in encoded_rows(self.encoding, source, Path(work)):
                 with computing(self.group.recipe.precision, self.device): logits = predict(self.model, _Block(x, self.device)).float().cpu()
                 named = {f"logit_{seed}": row.numpy() for seed, row in zip(self.group.seeds, logits, strict=True)}
-                yield pl.DataFrame({"row": np.arange(strange.rows, strange.rows + len(x)), "score": logits.sigmoid().mean(0).numpy(), **named})
-                for name, n in zip(self.encoding.schema.names, odd.sum(0).tolist(), strict=True): strange.fields[name] = strange.fields.get(name, 0) + n
+                places = np.arange(strange.rows, strange.rows + len(x))
+                yield pl.DataFrame({"row": places, "score": logits.sigmoid().mean(0).numpy(), **named})
+                for name, n in zip(self.encoding.schema.names, odd.sum(0).tolist(), strict=True):
+                    strange.fields[name] = strange.fields.get(name, 0) + n
                 strange.rows, strange.some = strange.rows + len(x), strange.some + int(odd.any(1).sum())
                 bar.update(len(x))
 
@@ -109,8 +111,12 @@ def predict_frame(
     "Score the rows of a frame."
     scorer, strange = Scorer(run, device), Strange(0, {}, 0)
     if not len(rows): raise InputError("a frame without rows was given: give the rows to score.")
-    try: table = rows.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(rows, pl.DataFrame) else pa.Table.from_pandas(rows, preserve_index=False)
-    except pa.ArrowException as err: raise InputError(f"the frame has a column of values of several kinds ({str(err).splitlines()[0]}): give each column one type.") from None
+    try:
+        table = (rows.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(rows, pl.DataFrame) else
+                 pa.Table.from_pandas(rows, preserve_index=False))
+    except pa.ArrowException as err:
+        raise InputError(f"the frame has a column of values of several kinds ({str(err).splitlines()[0]}): "
+                         "give each column one type.") from None
     with TemporaryDirectory() as work:
         pq.write_table(table, path := Path(work, "rows.parquet"))
         return pd.concat([block.to_pandas() for block in scorer.blocks(path, strange)], ignore_index=True), strange
@@ -137,7 +143,8 @@ def _check(model: Model) -> None:
     if not isinstance(model, Model):
         raise InputError(f"a {type(model).__name__} was given: give a model, from `build` or from RunStore(..., weights=True).model.")
     if several := [name for name, width in zip(model.schema.names, model.schema.widths, strict=True) if width > 1]:
-        raise InputError(f"the field {several[0]!r} has several values a row, which the ONNX graph has no mean for yet: score tables by collapse predict.")
+        raise InputError(f"the field {several[0]!r} has several values a row, which the ONNX graph has no mean for yet: "
+                         "score tables by collapse predict.")
     for replica, seed in enumerate(model.seeds):
         if not all(torch.stack([t.amin(), t.amax()]).isfinite().all() for t in model.replica_state(replica).values()): # NaN is both
             raise InputError(f"the weights of seed {seed} are not finite, its training failed: export another replica alone, "

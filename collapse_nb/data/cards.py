@@ -68,7 +68,8 @@ def _field(name: str, value: object) -> CardField:
     "A field from its name and what the card says of it."
     if isinstance(value, str): return CardField(name=name, sql=value)
     if isinstance(value, dict): return CardField(**value | {"name": name})
-    raise InputError(f"the field {name!r} is given as {value!r}: write an SQL expression or {{ column = ..., transform = ... }}, {{ sql = ..., bins = ... }}, {{ column = ..., separator = ... }}.")
+    raise InputError(f"the field {name!r} is given as {value!r}: write an SQL expression or {{ column = ..., transform = ... }}, "
+                     "{ sql = ..., bins = ... }, { column = ..., separator = ... }.")
 
 def _fields(given: object) -> tuple[CardField, ...]:
     "Fields in the order of writing, from a list or a table."
@@ -124,7 +125,8 @@ def _check_split(card: "Card") -> None:
     ways = [way for way in ("split_group", "split_column") if getattr(card, way)]
     if len(ways) > 1: raise InputError(f"the card {card.name!r} has {' and '.join(ways)}: give one way to split the rows.")
     if card.split_cuts and (len(card.split_cuts) != 2 or not card.split_time or ways):
-        raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: give two, where validation and where test begins, and split_time, the column that they cut.")
+        raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: give two, where validation and where test "
+                         "begins, and split_time, the column that they cut.")
 
 # %% ../../nbs/data/cards.ipynb #00000015
 class Download(Record):
@@ -164,7 +166,8 @@ class Card(Record):
     split_cuts: tuple[str | int | float, ...] = Slot(**_unless(())) # where validation and test begin in it
     split_group: str = Slot(**_unless(""))           # SQL: rows of one value stay together
     split_column: str = Slot(**_unless(""))          # SQL: train, valid or test
-    types: dict[str, Literal["text", "integer", "float", "boolean", "timestamp", "date"]] = Slot(**_unless({})) # columns that are not what their cells look like
+    types: dict[str, Literal["text", "integer", "float", "boolean", "timestamp", "date"]] = Slot(
+        **_unless({}))                               # columns that are not what their cells look like
     quotes: bool | None = Slot(**_unless(None))      # of a text: whether cells may stand in quotes; they may, unless they look otherwise
     published: Published | None = None               # what others found
     files: tuple[str, ...] = Slot((), exclude=True)  # those of a source that is a folder, in order
@@ -181,7 +184,8 @@ class Card(Record):
 
     def expressions(self) -> dict[str, str]:
         "Entries of SQL that are there, as sentences call them; the fields apart."
-        entries = {"where": self.where, "the label": self.label} | {way: getattr(self, way) for way in ("split_time", "split_group", "split_column")}
+        ways = {way: getattr(self, way) for way in ("split_time", "split_group", "split_column")}
+        entries = {"where": self.where, "the label": self.label} | ways
         return {entry: sql for entry, sql in entries.items() if sql and sql != "TRUE"}
 
 # %% ../../nbs/data/cards.ipynb #00000020

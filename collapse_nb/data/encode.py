@@ -41,7 +41,8 @@ def packed_rows(
     kind: np.dtype,             # from `packed_type`
 ) -> Iterator[np.ndarray]:      # blocks of rows, in the order of the source; places are not set
     "Rows of ids."
-    sets, wide = {f.index for f in fields}, [(f.index, ids) for f in fields for ids in (f.ids.T if f.width > 1 else [f.ids.reshape(len(f.ids))])]
+    sets = {f.index for f in fields}
+    wide = [(f.index, ids) for f in fields for ids in (f.ids.T if f.width > 1 else [f.ids.reshape(len(f.ids))])]
     columns = [(index, ids.astype(kind[str(i)])) for i, (index, ids) in enumerate(wide)]
 
     def pack(block: tuple[dict[int, np.ndarray], np.ndarray]) -> np.ndarray:
@@ -62,7 +63,8 @@ def packed_rows(
 # %% ../../nbs/data/encode.ipynb #00000007
 def _identity(files: list[Part], first: Path) -> dict:
     "What identifies the files of a source."
-    each = [{"file": f.path.name, "bytes": f.path.stat().st_size, "mtime_ns": f.path.stat().st_mtime_ns} | ({"fixed": f.fixed} if f.fixed else {}) for f in files]
+    each = [{"file": f.path.name, "bytes": f.path.stat().st_size, "mtime_ns": f.path.stat().st_mtime_ns}
+            | ({"fixed": f.fixed} if f.fixed else {}) for f in files]
     return each[0] if len(each) == 1 else {"file": first.name, "files": each}
 
 # %% ../../nbs/data/encode.ipynb #00000008
@@ -92,7 +94,9 @@ def _files(card: Card, source: Sources | Mapping[str, Sources]) -> tuple[list[Pa
         return parts(card, listed), next(iter(listed), Path())
     if set(source) != set(PARTS): raise InputError(f"files were given for {', '.join(source)}: give them for train, valid and test.")
     if card.files: raise InputError(f"files of the three parts were given: {card.name} is read from one file or folder.")
-    if card.split_group or card.split_column: raise InputError(f"files of the three parts were given, and the card {card.name!r} has another way to split: give the one or the other.")
+    if card.split_group or card.split_column:
+        raise InputError(f"files of the three parts were given, and the card {card.name!r} has another way to split: "
+                         "give the one or the other.")
     files = [Part(f.path, f.fixed | {SPLIT: name}) for name in PARTS for f in parts(card, _listed(source[name]))]
     return files, files[0].path
 
@@ -102,7 +106,8 @@ def _write(card: Card, source: _Source, folder: Path) -> None:
         table = Table(*as_table(card, source.files, work := Path(temporary)), work)
         numbered = number(table, folder, source.policy)
         if _identity(source.files, source.first) != source.identity["source"]:
-            raise InputError(f"{', '.join(str(f.path) for f in source.files[:3])} changed while being read: wait until it is complete, and encode it.")
+            changed = ", ".join(str(f.path) for f in source.files[:3])
+            raise InputError(f"{changed} changed while being read: wait until it is complete, and encode it.")
         rows = Rows(numbered)
         labels = check_labels(rows, card.name)
         division = divide(rows, labels, table.card)
@@ -120,7 +125,8 @@ def _known(rows: Rows, division: Division, fields: list[EncodedField], n: int) -
     types = {c: [t.kind, t.number] for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items() if not t.derived}
     remarks = division.remarks + remarks_on(fields, n, division.sizes[2])
     split = {"split": {"by": division.by}, "time": division.time} if division.by != "random" or division.time else {}
-    return {"read": rows.numbered.read, "permutation": division.digest, "types": types, "fields": [f.about for f in fields], "remarks": remarks} | split
+    return {"read": rows.numbered.read, "permutation": division.digest, "types": types,
+            "fields": [f.about for f in fields], "remarks": remarks} | split
 
 def _ordered(rows: Rows, labels: np.ndarray, fields: list[EncodedField], schema: FieldSchema, division: Division, work: Path):
     "Ids and labels in their places; the rows of numbers go when the buckets are there."
@@ -133,7 +139,7 @@ def _ordered(rows: Rows, labels: np.ndarray, fields: list[EncodedField], schema:
 # %% ../../nbs/data/encode.ipynb #0000000d
 def encode(
     card: Card | str | Path, # a card, its name or its path
-    source: Sources | Mapping[str, Sources], # csv, tsv or Parquet, plain or gzip; files, folders, patterns; or those of train, valid and test
+    source: Sources | Mapping[str, Sources], # csv, tsv or Parquet, gzip too; files, folders, patterns; or those of train, valid and test
     out: str | Path,         # the encoded folder to make
     on_bad_row: str = "stop",# stop at the first bad row, or skip: put such rows aside
     max_bad: float = 1e-4,   # the largest share of rows that may be put aside

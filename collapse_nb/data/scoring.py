@@ -51,12 +51,12 @@ class Encoding:
     def known(self) -> list[Known]:
         "The vocabulary of each field."
         each = {name: frame for (name,), frame in self.words.group_by("field", maintain_order=True)}
-        found = []
+        vocabularies = []
         for name in self.schema.names:
             words = each[name].sort("id") if name in each else self.words.head(0)
             series_codes(texts := Texts(), words["value"])
-            found.append(Known(words, texts))
-        return found
+            vocabularies.append(Known(words, texts))
+        return vocabularies
 
 def open_encoding(
     folder: str | Path,           # an encoded folder, or a run's
@@ -65,19 +65,25 @@ def open_encoding(
     "The way from values to ids that is kept in a folder."
     folder = Path(folder)
     if not (folder / schema).is_file() or not (folder / "vocabulary.parquet").is_file():
-        raise InputError(f"{folder} does not say how values become ids (it has no {schema} and vocabulary.parquet): name an encoded folder, or the folder of a run on one.")
+        raise InputError(f"{folder} does not say how values become ids (it has no {schema} and vocabulary.parquet): "
+                         "name an encoded folder, or the folder of a run on one.")
     about = read_schema(folder, schema)
-    if "types" not in about: raise InputError(f"{folder} was encoded by an older version, which did not keep what columns are: encode the table and train again.")
+    if "types" not in about:
+        raise InputError(f"{folder} was encoded by an older version, which did not keep what columns are: "
+                         "encode the table and train again.")
     card = Card(**about["card"] | {"fields": [CardField(**f) for f in about["card"]["fields"]]})
     fields = {f["name"]: f for f in about["fields"]}
     edges = {name: np.array(f["edges"]) for name, f in fields.items() if "edges" in f}
     types = {c: Column(kind, number) for c, (kind, number) in about["types"].items()}
-    return Encoding(card, FieldSchema(about["names"], about["cardinalities"], about.get("widths", ())), types, edges, pl.read_parquet(folder / "vocabulary.parquet"))
+    schema_of_fields = FieldSchema(about["names"], about["cardinalities"], about.get("widths", ()))
+    return Encoding(card, schema_of_fields, types, edges, pl.read_parquet(folder / "vocabulary.parquet"))
 
 # %% ../../nbs/data/scoring.ipynb #00000007
 def _with_kind(card: Card, file: Part) -> Card:
     "The card, for a file that may be of another kind than the one it was trained on."
-    if card.format in READERS: raise InputError(f"{card.name} is read from {card.format} files, whose rows are no table: give the rows as a table with its columns, under a card of format csv or parquet.")
+    if card.format in READERS:
+        raise InputError(f"{card.name} is read from {card.format} files, whose rows are no table: "
+                         "give the rows as a table with its columns, under a card of format csv or parquet.")
     if is_parquet(file.path): return card.model_copy(update={"format": "parquet"})
     return card.model_copy(update={"format": "tsv" if ".tsv" in file.path.suffixes else "csv"}) if card.format == "parquet" else card
 
@@ -93,18 +99,20 @@ def _texts(encoding: Encoding, name: str, value: Value, values: Values) -> pl.Se
         column = value.columns[0]
         wrong = wrong_integers(as_missing(values.numbers.texts[column].texts(), values.nulls_of(column)))
         if (bad := wrong.is_not_null().arg_true()).len():
-            raise value.expression.wrong(f"{wrong[int(bad[0])]}{values.place(values.numbers.sets.index((column,)), int(bad[0]))}: mend the cell")
+            place = values.place(values.numbers.sets.index((column,)), int(bad[0]))
+            raise value.expression.wrong(f"{wrong[int(bad[0])]}{place}: mend the cell")
     return values.at(value, text=True)
 
 def _ids(encoding: Encoding, i: int, value: Value, values: Values) -> np.ndarray:
     "The ids of a field, (D,) or (D, width)."
-    known, name = encoding.known[i], encoding.schema.names[i]
-    texts, rare = _texts(encoding, name, value, values), known.words.height
+    vocabulary, name = encoding.known[i], encoding.schema.names[i]
+    texts, rare = _texts(encoding, name, value, values), vocabulary.words.height
     if mark := UNIT if value.several else value.separator:
         lists = pl.DataFrame({"code": np.arange(len(texts)), "value": texts, "count": np.zeros(len(texts), np.int64)})
-        return pooled_ids(split_lists(lists, mark), known.words, len(texts), encoding.schema.widths[i])
-    if encoding.schema.widths[i] > 1: raise value.expression.wrong("held lists in training, and holds none here: give a list, or the separator in the card")
-    ids = found_codes(known.texts, texts)
+        return pooled_ids(split_lists(lists, mark), vocabulary.words, len(texts), encoding.schema.widths[i])
+    if encoding.schema.widths[i] > 1:
+        raise value.expression.wrong("held lists in training, and holds none here: give a list, or the separator in the card")
+    ids = found_codes(vocabulary.texts, texts)
     return np.where(ids < 0, rare, ids).astype(np.int32)
 
 def encoded_piece(
@@ -117,7 +125,8 @@ def encoded_piece(
     "The ids of a block of rows."
     numbers = Numbers(wanted)
     for fault in sorted(piece.faults):
-        raise InputError(f"{piece.part.path} line {line_of(piece.block, fault.start)} {fault.reason}: mend the line, for every row gets a score.")
+        raise InputError(f"{piece.part.path} line {line_of(piece.block, fault.start)} {fault.reason}: "
+                         "mend the line, for every row gets a score.")
     sets = numbers.set_codes(piece.codes(numbers.texts, threads))
     values = Values(numbers, encoding.card, lambda index, code: _place(piece, sets, index, code), types)
     x, strange = np.empty((len(piece), encoding.schema.num_columns), np.int32), np.empty((len(piece), encoding.schema.num_fields), bool)

@@ -54,7 +54,8 @@ def open_source(
             raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the source.{where}")
         return synthetic().head(rows)
     encoded = (path / "schema.json").exists()
-    if not path.exists() and not glob.has_magic(source): raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of files, or an encoded folder.")
+    if not path.exists() and not glob.has_magic(source):
+        raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of files, or an encoded folder.")
     data = open_encoded(path) if encoded else encode(card, path, encoded_folder(card, path))
     said = read_schema(path).get("card") if encoded else None
     if data.name == card.name and said and said != card.model_dump(mode="json"):

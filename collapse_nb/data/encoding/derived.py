@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .distinct import Distinct, Texts, series_codes
-from .expressions import SQL_TYPES, KINDS, Column, Compiler, Misfit, as_text, columns_of_tree, is_engines, queried, syntax
+from collapse_nb.data.encoding.expressions import (
+    SQL_TYPES, KINDS, Column, Compiler, Misfit, as_text, columns_of_tree, is_engines, queried, syntax,
+)
 from .wanted import Value, Wanted
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000005
@@ -38,42 +40,44 @@ def _certain(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind): return "timestamp"
     return "date" if pa.types.is_date(kind) else ""
 
-def _rewritten(node: object, known: Mapping[str, str], found: dict[tuple, Derived]) -> object:
+def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derived]) -> object:
     "A syntax tree with columns in the place of parts that are functions of one column."
-    if isinstance(node, list): return [_rewritten(n, known, found) for n in node]
+    if isinstance(node, list): return [_rewritten(n, kinds, parts) for n in node]
     if not isinstance(node, dict): return node
     columns = columns_of_tree(node)
     if node.get("class") in ("COLUMN_REF", "CONSTANT", "TYPE") or not columns: return node
-    if len(columns) == 1 and columns[0] in known and "class" in node:
-        kind = known[columns[0]]
+    if len(columns) == 1 and columns[0] in kinds and "class" in node:
+        kind = kinds[columns[0]]
         try: typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float", "c0"))(node)
         except Misfit: return node # its sentence comes when the whole is compiled
         if typed.kind in KINDS:
-            part = found.setdefault((columns[0], typed.sql), Derived(f"\0{len(found)}", columns[0], kind, as_text(typed), typed.kind))
+            part = parts.setdefault((columns[0], typed.sql), Derived(f"\0{len(parts)}", columns[0], kind, as_text(typed), typed.kind))
             return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "column_names": [part.name]}
-    return {key: _rewritten(value, known, found) for key, value in node.items()}
+    return {key: _rewritten(value, kinds, parts) for key, value in node.items()}
 
 def derive(
     values: Wanted,                   # what a card wants
     types: Mapping[str, pa.DataType], # of the columns that are sure to be what they are
 ) -> tuple[Wanted, list[Derived]]:    # the same, of derived columns; and these
     "Put derived columns in the place of parts of expressions."
-    known, found = {c: kind for c, t in types.items() if (kind := _certain(t))}, {}
+    kinds, parts = {c: kind for c, t in types.items() if (kind := _certain(t))}, {}
     def one(value: Value | None) -> Value | None:
-        if value is None or value.as_it_is or not set(value.columns) & set(known): return value
-        tree = _rewritten(syntax(value.expression.sql), known, found)
+        if value is None or value.as_it_is or not set(value.columns) & set(kinds): return value
+        tree = _rewritten(syntax(value.expression.sql), kinds, parts)
         return replace(value, columns=columns_of_tree(tree), tree=tree)
     again = {name: one(getattr(values, name)) for name in ("label", "where", "time", "group", "part")}
-    return replace(values, fields=tuple(map(one, values.fields)), **again), list(found.values())
+    return replace(values, fields=tuple(map(one, values.fields)), **again), list(parts.values())
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000008
-_OWN = {"integer": "CAST(v AS BIGINT)", "float": "NULLIF(CAST(v AS DOUBLE), 'nan'::DOUBLE)", "boolean": "v", "timestamp": "CAST(v AS TIMESTAMP)", "date": "CAST(v AS DATE)"}
+_OWN = {"integer": "CAST(v AS BIGINT)", "float": "NULLIF(CAST(v AS DOUBLE), 'nan'::DOUBLE)", "boolean": "v",
+        "timestamp": "CAST(v AS TIMESTAMP)", "date": "CAST(v AS DATE)"}
 _ODD = np.uint64(0x8000000000000001) # takes the key that must not occur to a number that hardly does
 
 def _bits(values: pa.Array) -> np.ndarray:
     "Each value as 64 bits, none of them those of a free slot."
     if pa.types.is_boolean(values.type): values = pc.cast(values, pa.int8())
-    bits = values.view(pa.int32()) if pa.types.is_date32(values.type) else values.view(pa.int64()) if values.type.bit_width == 64 else values
+    bits = (values.view(pa.int32()) if pa.types.is_date32(values.type) else
+            values.view(pa.int64()) if values.type.bit_width == 64 else values)
     keys = bits.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64) ^ _ODD
     if (keys == np.uint64(2**64 - 1)).any(): raise Underivable
     return keys
@@ -107,17 +111,18 @@ class Deriver:
         if pa.types.is_integer(values.type) and len(values):
             ends = pc.min_max(values)
             if max(-ends["min"].as_py(), ends["max"].as_py()) >= 10**18: raise Underivable # such are texts, see `types`
-        if pa.types.is_timestamp(values.type) and values.type.tz: values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
+        if pa.types.is_timestamp(values.type) and values.type.tz:
+            values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
         before = self.known.size
         numbers = self.known.codes(_bits(values))
         if self.known.size > before:
             fresh = self._computed(values.filter(pa.array(numbers >= before)))
             self.codes = [np.concatenate([old, new]) for old, new in zip(self.codes, fresh, strict=True)]
-        found = {}
+        columns = {}
         for part, texts, of_value, missing in zip(self.parts, self.texts, self.codes, self.missing, strict=True):
             there, of_block = np.unique(np.append(of_value[numbers], missing), return_inverse=True)
-            found[part.name] = of_block.astype(np.int32)[codes], texts.texts(there)
-        return found
+            columns[part.name] = of_block.astype(np.int32)[codes], texts.texts(there)
+        return columns
 
 # %% ../../../nbs/data/encoding/derived.ipynb #0000000a
 def base_types(

@@ -167,12 +167,12 @@ def text_codes(
     zeros: bool = False,# whether there may be zero bytes in cells
 ) -> np.ndarray:        # (b,) int32
     "The number of each cell's text."
-    known = column.size
+    before = column.size
     if not len(where := np.flatnonzero(_long(text, start, end, zeros))): return column.numbers.codes(keys)
     keys[where] = _path_keys(column.words, column.nodes, text, start[where], (end - start)[where])
     codes = column.numbers.codes(keys)
     new, first = np.unique(codes[where], return_index=True)
-    for code, i in zip(new[new >= known].tolist(), where[first[new >= known]].tolist(), strict=True):
+    for code, i in zip(new[new >= before].tolist(), where[first[new >= before]].tolist(), strict=True):
         column.long[code] = text[start[i]:end[i]].tobytes().decode()
     return codes
 
@@ -206,7 +206,9 @@ def series_codes(
     return text_codes(numbers, text, edges[:-1], edges[1:], keys, zeros=not text.all())
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #0000001c
-def _found_path_keys(words: Distinct, nodes: Distinct, text: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _found_path_keys(
+    words: Distinct, nodes: Distinct, text: np.ndarray, start: np.ndarray, length: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     "Keys of texts that are no number, and whether there is such a path; none is added."
     node, there = np.zeros(len(start), np.uint64), np.ones(len(start), bool)
     for done in range(0, int(length.max()) + 8, 8):
@@ -214,9 +216,9 @@ def _found_path_keys(words: Distinct, nodes: Distinct, text: np.ndarray, start: 
         if not len(on): break
         rest, end = length[on] - done, start[on] + length[on]
         word = short_keys(text, np.minimum(start[on] + done, end)[None], end[None])[0]
-        known = words.find(np.where(rest > 0, word, length[on].astype(np.uint64)))
-        step = nodes.find(node[on] << np.uint64(32) | np.maximum(known, 0).astype(np.uint64))
-        there[on], node[on] = (known >= 0) & (step >= 0), step.astype(np.uint64) + np.uint64(1)
+        word_numbers = words.find(np.where(rest > 0, word, length[on].astype(np.uint64)))
+        step = nodes.find(node[on] << np.uint64(32) | np.maximum(word_numbers, 0).astype(np.uint64))
+        there[on], node[on] = (word_numbers >= 0) & (step >= 0), step.astype(np.uint64) + np.uint64(1)
     return node << np.uint64(8), there
 
 def found_codes(

@@ -26,7 +26,8 @@ from ...records import InputError, unknown
 def _database(): # a DuckDB connection
     import duckdb # takes a tenth of a second, which cards without expressions need not wait for
     keep_freed_memory() # before the engine's own memory makes that impossible
-    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "error_on_division_by_zero": "false", "enable_external_access": "false", "threads": 1}
+    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "error_on_division_by_zero": "false",
+                "enable_external_access": "false", "threads": 1}
     return duckdb.connect(config=settings)
 
 _OF_THREAD = threading.local()
@@ -44,7 +45,8 @@ def queried(
     cells: Mapping[str, pl.Series | pa.Array], # its columns
 ) -> pa.Table:
     "What a query makes of cells."
-    table = pa.table({name: array.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(array, pl.Series) else array for name, array in cells.items()})
+    table = pa.table({name: array.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(array, pl.Series) else array
+                      for name, array in cells.items()})
     engine().register("cells", table)
     try: answer = engine().sql(query).to_arrow_table()
     except Exception:
@@ -108,7 +110,8 @@ to_timestamp: f -> s
 epoch_ms: i -> s
 to_days to_hours to_minutes to_seconds to_months to_years to_weeks: i -> v
 """
-_KINDS = {"f": "float", "i": "integer", "t": "text", "b": "boolean", "s": "timestamp", "d": "date", "v": "interval", "n": "number", "=": "="}
+_KINDS = {"f": "float", "i": "integer", "t": "text", "b": "boolean", "s": "timestamp", "d": "date", "v": "interval", "n": "number",
+          "=": "="}
 SIGNATURES = {name: (tuple(args.split()), _KINDS[result.strip()])
               for names, _, rest in (line.partition(": ") for line in _LISTED.strip().splitlines())
               for args, _, result in [rest.partition("->")] for name in names.split()}
@@ -135,7 +138,8 @@ def syntax(
     if len(select) != 1 or select[0]["type"] != "SELECT_NODE": return "is not one expression"
     node, = select
     if len(node["select_list"]) != 1: return "stands for several columns"
-    if node["from_table"]["type"] != "EMPTY" or node["modifiers"] or any(node.get(k) for k in ("where_clause", "having", "qualify", "sample", "group_expressions")):
+    clauses = ("where_clause", "having", "qualify", "sample", "group_expressions")
+    if node["from_table"]["type"] != "EMPTY" or node["modifiers"] or any(node.get(k) for k in clauses):
         return "is a whole query and not an expression"
     expression, = node["select_list"]
     if expression["alias"]: return f"gives a name to its value ({expression['alias']!r})"
@@ -143,7 +147,8 @@ def syntax(
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #0000000f
 KINDS = ("text", "integer", "float", "boolean", "timestamp", "date")
-SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE", "interval": "INTERVAL"}
+SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE",
+             "interval": "INTERVAL"}
 _NAN = "'nan'::DOUBLE"
 
 class Column(NamedTuple):
@@ -196,16 +201,20 @@ def _wanted(node: Typed, kind: str) -> str:
     if have == "null": return f"CAST(NULL AS {SQL_TYPES[kind]})"
     if kind == "text": return node.column.slot if node.column else f"CAST({node.sql} AS VARCHAR)"
     if have == "text":
-        if kind == "boolean": raise Misfit(f"takes the text {node.literal or ''!r} for a truth value" if node.literal is not None else "takes a text for a truth value: compare it, as in name = 'yes'")
+        if kind == "boolean":
+            raise Misfit(f"takes the text {node.literal or ''!r} for a truth value" if node.literal is not None else
+                         "takes a text for a truth value: compare it, as in name = 'yes'")
         if node.column: return _typed_cast(node.column.slot, kind)
         if node.literal is not None: _check_literal(node.literal, kind)
         return _typed_cast(node.sql, kind)
-    steps = {("integer", "float"), ("float", "integer"), ("boolean", "integer"), ("boolean", "float"), ("date", "timestamp"), ("timestamp", "date")}
+    steps = {("integer", "float"), ("float", "integer"), ("boolean", "integer"), ("boolean", "float"),
+             ("date", "timestamp"), ("timestamp", "date")}
     if (have, kind) in steps: return f"CAST({node.sql} AS {SQL_TYPES[kind]})"
     mend = ": write a condition such as … = 1" if kind == "boolean" else ""
     raise Misfit(f"takes {_CALLED[have]} for {_CALLED[kind]}{mend}")
 
-_CALLED = {"text": "a text", "integer": "a whole number", "float": "a decimal number", "boolean": "a truth value", "timestamp": "a time", "date": "a date", "interval": "a span of time", "null": "nothing"}
+_CALLED = {"text": "a text", "integer": "a whole number", "float": "a decimal number", "boolean": "a truth value",
+           "timestamp": "a time", "date": "a date", "interval": "a span of time", "null": "nothing"}
 
 @cache
 def _readable(text: str, kind: str) -> bool:
@@ -248,10 +257,16 @@ def _number(node: Typed) -> str:
     return "integer" if node.kind == "boolean" or (node.column and node.column.number == "integer") else "float"
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000015
-_OPERATORS = {"COMPARE_EQUAL": "=", "COMPARE_NOTEQUAL": "<>", "COMPARE_LESSTHAN": "<", "COMPARE_GREATERTHAN": ">", "COMPARE_LESSTHANOREQUALTO": "<=",
-              "COMPARE_GREATERTHANOREQUALTO": ">=", "COMPARE_DISTINCT_FROM": "IS DISTINCT FROM", "COMPARE_NOT_DISTINCT_FROM": "IS NOT DISTINCT FROM"}
-_TYPES = {"text": "VARCHAR TEXT STRING CHAR BPCHAR NVARCHAR", "boolean": "BOOLEAN BOOL LOGICAL", "date": "DATE", "timestamp": "TIMESTAMP DATETIME TIMESTAMP_S TIMESTAMP_MS TIMESTAMP_NS",
-          "integer": "TINYINT SMALLINT INTEGER INT BIGINT HUGEINT INT1 INT2 INT4 INT8 LONG SHORT SIGNED UTINYINT USMALLINT UINTEGER UBIGINT", "float": "FLOAT REAL DOUBLE FLOAT4 FLOAT8 DECIMAL NUMERIC DEC"}
+_OPERATORS = {"COMPARE_EQUAL": "=", "COMPARE_NOTEQUAL": "<>", "COMPARE_LESSTHAN": "<", "COMPARE_GREATERTHAN": ">",
+              "COMPARE_LESSTHANOREQUALTO": "<=", "COMPARE_GREATERTHANOREQUALTO": ">=",
+              "COMPARE_DISTINCT_FROM": "IS DISTINCT FROM", "COMPARE_NOT_DISTINCT_FROM": "IS NOT DISTINCT FROM"}
+_TYPES = {"text": "VARCHAR TEXT STRING CHAR BPCHAR NVARCHAR",
+          "boolean": "BOOLEAN BOOL LOGICAL",
+          "date": "DATE",
+          "timestamp": "TIMESTAMP DATETIME TIMESTAMP_S TIMESTAMP_MS TIMESTAMP_NS",
+          "integer": "TINYINT SMALLINT INTEGER INT BIGINT HUGEINT INT1 INT2 INT4 INT8 LONG SHORT SIGNED "
+                     "UTINYINT USMALLINT UINTEGER UBIGINT",
+          "float": "FLOAT REAL DOUBLE FLOAT4 FLOAT8 DECIMAL NUMERIC DEC"}
 _BY_TYPE = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
 class Compiler:
@@ -264,11 +279,13 @@ class Compiler:
     def __call__(self, node: dict) -> Typed:
         "Compile a node."
         step = getattr(self, "_" + node["class"].lower(), None)
-        if not step: raise Misfit(f"has a {node['class'].lower().replace('_', ' ')}, {_source(node, self.sql)[:40]!r}, and an expression has none")
+        if not step:
+            raise Misfit(f"has a {node['class'].lower().replace('_', ' ')}, {_source(node, self.sql)[:40]!r}, and an expression has none")
         return step(node)
 
     def _column_ref(self, node: dict) -> Typed:
-        if len(node["column_names"]) > 1: raise Misfit(f"names {'.'.join(node['column_names'])!r}, and columns have no dot: put the whole name into double quotes")
+        if len(node["column_names"]) > 1:
+            raise Misfit(f"names {'.'.join(node['column_names'])!r}, and columns have no dot: put the whole name into double quotes")
         column = self.column(node["column_names"][0])
         return Typed(column.slot if column.kind == "text" else column.own, column.kind, None if column.derived else column)
 
@@ -324,17 +341,22 @@ class Compiler:
         if not kind: raise Misfit(f"casts to {name}: choose {', '.join(SQL_TYPES[k] for k in KINDS)}")
         sql = _wanted(value, kind) if value.kind != "text" or kind != "boolean" else f"CAST({value.sql} AS BOOLEAN)"
         if kind == "boolean" and value.kind in ("integer", "float"): sql = f"({value.sql} <> 0)"
-        if node["try_cast"]: sql = sql.replace("CAST(", "TRY_CAST(", 1) if not sql.startswith("NULLIF(") else sql.replace("NULLIF(CAST(", "NULLIF(TRY_CAST(", 1)
+        if node["try_cast"]:
+            sql = (sql.replace("CAST(", "TRY_CAST(", 1) if not sql.startswith("NULLIF(") else
+                   sql.replace("NULLIF(CAST(", "NULLIF(TRY_CAST(", 1))
         digits = [c["literal"]["text"] for c in node["type_expr"].get("children", [])]
-        if kind == "float" and name in ("DECIMAL", "NUMERIC", "DEC") and digits: sql = f"ROUND({sql}, {digits[1] if len(digits) > 1 else 0})"
+        if kind == "float" and name in ("DECIMAL", "NUMERIC", "DEC") and digits:
+            sql = f"ROUND({sql}, {digits[1] if len(digits) > 1 else 0})"
         return Typed(sql, kind)
 
     def _function(self, node: dict) -> Typed:
         name = node["function_name"].lower()
         arguments = [a["expression"] for a in node["arguments"]]
-        if any(a.get("name") for a in node["arguments"]) or node.get("filter") or node.get("distinct") or node.get("order_bys", {}).get("orders"):
+        if (any(a.get("name") for a in node["arguments"]) or node.get("filter") or node.get("distinct")
+                or node.get("order_bys", {}).get("orders")):
             raise Misfit(f"calls {_called(node, self.sql)!r} in a way that an expression has no use for")
-        if name in "+-*/%" or name in ("//", "mod", "add", "subtract", "multiply", "divide"): return self._arithmetic(name, [self(a) for a in arguments])
+        if name in "+-*/%" or name in ("//", "mod", "add", "subtract", "multiply", "divide"):
+            return self._arithmetic(name, [self(a) for a in arguments])
         if name in _UNIFYING: return self._unified(name, [self(a) for a in arguments])
         if name not in SIGNATURES: raise Misfit(_not_listed(_called(node, self.sql)))
         return self._listed(name, [self(a) for a in arguments])
@@ -354,13 +376,15 @@ class Compiler:
         return Typed(f"NULLIF({a} {name} {b}, {_NAN})" if kind == "float" else f"({a} {name} {b})", kind)
 
     def _unified(self, name: str, values: list[Typed]) -> Typed:
-        if len(values) != {"if": 3, "nullif": 2}.get(name, max(len(values), 1)): raise Misfit(f"calls {name.upper()} with {len(values)} arguments")
+        if len(values) != {"if": 3, "nullif": 2}.get(name, max(len(values), 1)):
+            raise Misfit(f"calls {name.upper()} with {len(values)} arguments")
         if name == "nullif":
             left, right = _compared(*values, False)
             return Typed(f"CASE WHEN {left} = {right} THEN NULL ELSE {values[0].sql} END", values[0].kind)
         condition, rest = ([_wanted(values[0], "boolean")], values[1:]) if name == "if" else ([], values)
         kind = _together(rest)
-        if name != "if" and kind == "text" and {v.kind for v in rest} - {"text", "null"}: raise Misfit(f"asks for the {name.upper()} of texts and numbers")
+        if name != "if" and kind == "text" and {v.kind for v in rest} - {"text", "null"}:
+            raise Misfit(f"asks for the {name.upper()} of texts and numbers")
         return Typed(f"{name}({', '.join([*condition, *(_wanted(v, kind) for v in rest)])})", kind)
 
     def _listed(self, name: str, values: list[Typed]) -> Typed:
@@ -368,8 +392,10 @@ class Compiler:
         kinds = [k.rstrip("?*") for k in wanted]
         if wanted[-1].endswith("*"): kinds += kinds[-1:] * (len(values) - len(kinds))
         least = sum(not k.endswith(("?", "*")) for k in wanted)
-        if not least <= len(values) <= len(kinds): raise Misfit(f"calls {name.upper()} with {len(values)} arguments where {least} are expected")
-        if name in ("date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff") and values[0].literal is None: raise Misfit(f"calls {name.upper()} without a constant text such as 'hour'")
+        if not least <= len(values) <= len(kinds):
+            raise Misfit(f"calls {name.upper()} with {len(values)} arguments where {least} are expected")
+        if name in ("date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff") and values[0].literal is None:
+            raise Misfit(f"calls {name.upper()} without a constant text such as 'hour'")
         parts = [_wanted(v, "moment" if k == "s" else _KINDS[k]) for v, k in zip(values, kinds, strict=False)]
         if result == "=": result = _number(values[0])
         if name in ("date_part", "datepart") and values[0].literal.lower() == "epoch": result = "float"
@@ -383,10 +409,12 @@ def _moments(name: str, values: list[Typed]) -> Typed:
     if len(values) == 2 and name in "+-":
         left, right = values
         pair = left.kind, right.kind
-        if pair in (("timestamp", "interval"), ("date", "interval")): return Typed(f"CAST({left.sql} {name} {right.sql} AS TIMESTAMP)", "timestamp")
+        if pair in (("timestamp", "interval"), ("date", "interval")):
+            return Typed(f"CAST({left.sql} {name} {right.sql} AS TIMESTAMP)", "timestamp")
         if pair == ("date", "integer"): return Typed(f"({left.sql} {name} CAST({right.sql} AS INTEGER))", "date")
         if name == "-" and pair == ("date", "date"): return Typed(f"CAST({left.sql} - {right.sql} AS BIGINT)", "integer")
-        if name == "-" and set(pair) <= {"timestamp", "date"}: return Typed(f"({_wanted(left, 'timestamp')} - {_wanted(right, 'timestamp')})", "interval")
+        if name == "-" and set(pair) <= {"timestamp", "date"}:
+            return Typed(f"({_wanted(left, 'timestamp')} - {_wanted(right, 'timestamp')})", "interval")
     raise Misfit(f"computes {f' {name} '.join(_CALLED[v.kind] for v in values)}: use DATE_DIFF('day', …, …), or EXTRACT(… FROM …)")
 
 def _called(node: dict, sql: str) -> str:
@@ -396,12 +424,15 @@ def _called(node: dict, sql: str) -> str:
 
 @cache
 def _aggregates() -> set[str]:
-    return {name for name, in engine().execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'").fetchall()}
+    return {name for name, in engine().execute(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'").fetchall()}
 
 def _not_listed(name: str) -> str:
-    rows = name.lower() in _aggregates() | {"stdev", "var", "covar", "corr", "listagg", "string_agg", "row_number", "rank", "lag", "lead", "count_star"}
+    rows = name.lower() in _aggregates() | {
+        "stdev", "var", "covar", "corr", "listagg", "string_agg", "row_number", "rank", "lag", "lead", "count_star"}
     if rows: return f"uses {name!r} over many rows, and an expression sees one row at a time"
-    return str(unknown("function", name, [*sorted(n for n in SIGNATURES if n[0].isalpha()), "case", "coalesce", "cast"])).removesuffix(".").replace("unknown function", "calls the unknown function", 1)
+    callables = [*sorted(n for n in SIGNATURES if n[0].isalpha()), "case", "coalesce", "cast"]
+    return str(unknown("function", name, callables)).removesuffix(".").replace("unknown function", "calls the unknown function", 1)
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000017
 class Expression(NamedTuple):
@@ -467,7 +498,8 @@ def of_kind(
     if typed.kind == "interval": raise expression.wrong("is a span of time: ask for a number of it, as in DATE_DIFF('minute', a, b)")
     if kind == "boolean" and typed.kind not in ("boolean", "null"):
         raise expression.wrong(f"is {_CALLED[typed.kind]} and not a truth value: write a condition such as {expression.sql} = 1")
-    if kind == "number" and typed.kind not in ("integer", "float"): raise expression.wrong(f"is {_CALLED[typed.kind]}, and bins are made of numbers")
+    if kind == "number" and typed.kind not in ("integer", "float"):
+        raise expression.wrong(f"is {_CALLED[typed.kind]}, and bins are made of numbers")
     return typed
 
 def compile_expression(
@@ -501,9 +533,11 @@ def check_expression(
         if not isinstance(node, dict): return
         if node.get("class") in ("FUNCTION", "WINDOW"):
             name = node["function_name"].lower()
-            known = name in SIGNATURES or name in _UNIFYING or name in ("+", "-", "*", "/", "//", "%", "mod", "add", "subtract", "multiply", "divide")
-            if node["class"] == "WINDOW" or not known: raise Misfit(_not_listed(_called(node, expression.sql)))
-        elif node.get("class") in ("STAR", "SUBQUERY", "LAMBDA", "PARAMETER"): raise Misfit("stands for several columns, or is a query of its own: name one column")
+            is_function = name in SIGNATURES or name in _UNIFYING or name in (
+                "+", "-", "*", "/", "//", "%", "mod", "add", "subtract", "multiply", "divide")
+            if node["class"] == "WINDOW" or not is_function: raise Misfit(_not_listed(_called(node, expression.sql)))
+        elif node.get("class") in ("STAR", "SUBQUERY", "LAMBDA", "PARAMETER"):
+            raise Misfit("stands for several columns, or is a query of its own: name one column")
         for value in node.values(): walk(value)
     try: walk(tree)
     except Misfit as err: raise expression.wrong(str(err)) from None

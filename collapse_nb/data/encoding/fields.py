@@ -8,6 +8,7 @@ __all__ = ['WIDEST', 'MANY', 'Counts', 'count_rows', 'quantile_edges', 'bin_name
 
 # %% ../../../nbs/data/encoding/fields.ipynb #00000002
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -71,7 +72,7 @@ def bin_names(
     "What ranges are called."
     if not len(edges): return ["all"]
     ends = [f"{e:g}" if float(f"{e:g}") == e else repr(float(e)) for e in edges]
-    return [f"below {ends[0]}", *(f"[{a}, {b})" for a, b in zip(ends, ends[1:], strict=False)), f"from {ends[-1]}"]
+    return [f"below {ends[0]}", *(f"[{a}, {b})" for a, b in pairwise(ends)), f"from {ends[-1]}"]
 
 def binned(
     numbers: pl.Series, # (b,) perhaps missing
@@ -125,8 +126,8 @@ def split_lists(
     mark: str,           # between their values
 ) -> pl.DataFrame:       # code, value, count, with a row for each value of a list
     "Lists taken apart."
-    parts = table.with_columns(pl.col("value").str.split(mark)).explode("value").with_columns(pl.col("value").str.strip_chars().replace("", None))
-    parts = parts.unique(["code", "value"], maintain_order=True)
+    parts = table.with_columns(pl.col("value").str.split(mark)).explode("value")
+    parts = parts.with_columns(pl.col("value").str.strip_chars().replace("", None)).unique(["code", "value"], maintain_order=True)
     alone = parts.group_by("code").len().filter(pl.col("len") == 1).select("code") # what has nothing but empty values has the missing one
     return parts.filter(pl.col("value").is_not_null() | pl.col("code").is_in(alone["code"].implode()))
 
@@ -138,20 +139,23 @@ def pooled_ids(
 ) -> np.ndarray:         # (D, width) int32
     "The ids of each list, each once, padded."
     rare = words.height
-    ids = parts.join(words.select("id", "value"), on="value", how="left", nulls_equal=True, maintain_order="left").with_columns(pl.col("id").fill_null(rare))
-    ids = ids.select("code", "id").unique(maintain_order=True).sort("code", pl.col("id") == rare, maintain_order=True) # everything else comes last
+    ids = parts.join(words.select("id", "value"), on="value", how="left", nulls_equal=True, maintain_order="left")
+    ids = ids.with_columns(pl.col("id").fill_null(rare)).select("code", "id").unique(maintain_order=True)
+    ids = ids.sort("code", pl.col("id") == rare, maintain_order=True) # everything else comes last
     ids = ids.with_columns(column=pl.int_range(pl.len()).over("code"))
-    found = np.full((size, width or int(ids["column"].max() or 0) + 1), rare + 1, np.int32)
-    found[:, 0] = rare
-    ids = ids.filter(pl.col("column") < found.shape[1])
-    found[ids["code"].to_numpy(), ids["column"].to_numpy()] = ids["id"].to_numpy()
-    return found
+    padded = np.full((size, width or int(ids["column"].max() or 0) + 1), rare + 1, np.int32)
+    padded[:, 0] = rare
+    ids = ids.filter(pl.col("column") < padded.shape[1])
+    padded[ids["code"].to_numpy(), ids["column"].to_numpy()] = ids["id"].to_numpy()
+    return padded
 
 def _pooled(table: pl.DataFrame, mark: str, card: Card, name: str, size: int) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
     "The vocabulary of a field of several values, the ids of each number, and what the vocabulary was made of."
     parts = split_lists(table, mark)
     most = int(parts.group_by("code").len()["len"].max() or 0)
-    if most > WIDEST: raise InputError(f"a row has {most:,} values of the field {name!r}, which is read as a list: at most {WIDEST} are; make fewer of them by an expression, or give no separator.")
+    if most > WIDEST:
+        raise InputError(f"a row has {most:,} values of the field {name!r}, which is read as a list: at most {WIDEST} are; "
+                         "make fewer of them by an expression, or give no separator.")
     words, _ = make_vocabulary(parts, size, card.min_count)
     return words, pooled_ids(parts, words, size), parts
 
@@ -184,11 +188,11 @@ def about(
         distinct = table["value"].n_unique() - bool(table["value"].null_count())
         unseen = np.zeros(len(missing), bool)
         if counts.test is not counts.every:
-            known = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") == 0)
-            unseen[table.join(known, on="value", how="semi", nulls_equal=True)["code"].to_numpy()] = True
-    found = {"missing": counts.every[missing].sum(), "lost": counts.every[ids == words].sum(), "distinct": distinct}
-    if counts.test is not counts.every: found["unseen"] = counts.test[unseen].sum()
-    return {"type": _kind(value, values)} | {name: int(n) for name, n in found.items()}
+            unseen_values = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") == 0)
+            unseen[table.join(unseen_values, on="value", how="semi", nulls_equal=True)["code"].to_numpy()] = True
+    figures = {"missing": counts.every[missing].sum(), "lost": counts.every[ids == words].sum(), "distinct": distinct}
+    if counts.test is not counts.every: figures["unseen"] = counts.test[unseen].sum()
+    return {"type": _kind(value, values)} | {name: int(n) for name, n in figures.items()}
 
 # %% ../../../nbs/data/encoding/fields.ipynb #00000011
 def encoded_fields(
@@ -197,7 +201,7 @@ def encoded_fields(
     card: Card,         # min_count, vocabulary
 ) -> list[EncodedField]: # N
     "The vocabulary of every field, and the id of each number."
-    counts, found = count_rows(rows, division, card.vocabulary == "train" or any(v.bins for v in rows.wanted.fields)), []
+    counts, encoded = count_rows(rows, division, card.vocabulary == "train" or any(v.bins for v in rows.wanted.fields)), []
     numbers = rows.numbered.numbers
     for name, value in zip(rows.wanted.names, rows.wanted.fields, strict=True):
         index, edges = numbers.index(value), None
@@ -214,9 +218,10 @@ def encoded_fields(
             raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of the card's fields.")
         if mark: words, ids, table = _pooled(table, mark, card, name, numbers.size(index))
         else: words, ids = make_vocabulary(table, numbers.size(index), card.min_count)
-        known = {"name": name} | about(value, rows.values, count, table, ids if ids.ndim == 1 else ids.min(1), words.height) | ({} if edges is None else {"edges": edges.tolist()})
-        found.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1], known))
-    return found
+        field_about = {"name": name} | about(value, rows.values, count, table, ids if ids.ndim == 1 else ids.min(1), words.height)
+        if edges is not None: field_about["edges"] = edges.tolist()
+        encoded.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1], field_about))
+    return encoded
 
 def list_mark(
     texts: pl.Series, # String, none missing
@@ -233,13 +238,18 @@ def remarks_on(
     test: int,                  # rows of test
 ) -> list[str]:                 # sentences without their full stop
     "What somebody should know of the fields before training."
-    found = []
+    remarks = []
     for f in fields:
         about = f.about
-        if about["distinct"] + (about["missing"] > 0) == 1: found.append(f"the field {f.name!r} has one value in all rows: it says nothing, take it out")
-        elif about["distinct"] > .95 * rows: found.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): it may be a row's own number")
-        elif not f.words.height: found.append(f"no value of the field {f.name!r} has min_count rows: all are one")
-        if (share := about.get("unseen", 0) / max(test, 1)) > .01: found.append(f"{share:.1%} of the test rows have a value of {f.name!r} that training never saw")
+        if about["distinct"] + (about["missing"] > 0) == 1:
+            remarks.append(f"the field {f.name!r} has one value in all rows: it says nothing, take it out")
+        elif about["distinct"] > .95 * rows:
+            remarks.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): "
+                           "it may be a row's own number")
+        elif not f.words.height: remarks.append(f"no value of the field {f.name!r} has min_count rows: all are one")
+        if (share := about.get("unseen", 0) / max(test, 1)) > .01:
+            remarks.append(f"{share:.1%} of the test rows have a value of {f.name!r} that training never saw")
         if about["type"] == "text" and (mark := list_mark(f.words["value"].head(200).drop_nulls())):
-            found.append(f"values of the field {f.name!r} look like lists, several with {mark!r} between them, and each combination is one value here: {{ column = ..., separator = {mark!r} }} takes them apart")
-    return found
+            remarks.append(f"values of the field {f.name!r} look like lists, several with {mark!r} between them, and each combination "
+                           f"is one value here: {{ column = ..., separator = {mark!r} }} takes them apart")
+    return remarks

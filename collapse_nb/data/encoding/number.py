@@ -81,9 +81,9 @@ def checks(
     values: Wanted, # what it wants
 ) -> dict[str, Check]: # by column, the label first
     "What is looked at as texts come."
-    found = {v.columns[0]: Check(wrong_integers, card.null_values) for v in values.fields if v.transform}
-    if values.label.as_it_is and not values.where: found = {values.label.columns[0]: Check(wrong_labels, card.null_values)} | found
-    return found
+    by_column = {v.columns[0]: Check(wrong_integers, card.null_values) for v in values.fields if v.transform}
+    if values.label.as_it_is and not values.where: by_column = {values.label.columns[0]: Check(wrong_labels, card.null_values)} | by_column
+    return by_column
 
 # %% ../../../nbs/data/encoding/number.ipynb #00000009
 def line_of(block: Block, byte: int) -> int:
@@ -159,7 +159,8 @@ class Numberer:
     threads: Executor        # who works
 
     def __post_init__(self):
-        self.numbers, self.checks = Numbers(self.values), checks(self.table.card, self.values) if self.table.card.format != "parquet" else {}
+        self.numbers = Numbers(self.values)
+        self.checks = checks(self.table.card, self.values) if self.table.card.format != "parquet" else {}
         self.laid, self.under_way, self.rows, self.crlf = [], None, 0, 0
         self.label = self.values.label.columns[0] if self.values.label.as_it_is else ""
 
@@ -169,7 +170,8 @@ class Numberer:
         bad = {c: rows for c, check in self.checks.items() if (rows := check.bad_rows(self.numbers.texts[c], codes[c]))}
         faults, good = _value_faults(piece, bad, self.label, not self.table.card.columns) if bad else ([], None)
         for fault in sorted(piece.faults + faults):
-            self.refusals.refuse(piece.part.path, line_of(piece.block, fault.start), piece.block.names, fault, piece.block.text[fault.start:fault.end])
+            line, row = line_of(piece.block, fault.start), piece.block.text[fault.start:fault.end]
+            self.refusals.refuse(piece.part.path, line, piece.block.names, fault, row)
         sets = self.numbers.set_codes({c: v[good] for c, v in codes.items()} if bad else codes)
         if self.under_way: self.under_way.result()
         if len(sets[0]):

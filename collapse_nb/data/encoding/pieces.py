@@ -71,9 +71,11 @@ class Table:
         part: Part, # one of them
     ) -> list[tuple[str, pa.DataType | None]]: # name and, where the file says so, type
         "The columns of a file."
-        if self.card.format == "parquet": found = parquet_types(self.plain(part))
-        else: found = [(n, None) for n in self.card.columns or text_columns(part.path, SEPARATORS[self.card.format], self.card.quotes is not False)]
-        return [(n, t) for n, t in found if n not in part.fixed] + [(n, None) for n in part.fixed]
+        if self.card.format == "parquet": columns = parquet_types(self.plain(part))
+        else:
+            names = self.card.columns or text_columns(part.path, SEPARATORS[self.card.format], self.card.quotes is not False)
+            columns = [(n, None) for n in names]
+        return [(n, t) for n, t in columns if n not in part.fixed] + [(n, None) for n in part.fixed]
 
     def plain(self, part: Part) -> Path:
         "A Parquet file, unpacked where it is packed."
@@ -90,17 +92,20 @@ class Table:
             check_columns(values, types, part.path)
             for column in values.columns:
                 if column not in dict(types):
-                    raise InputError(f"{part.path} lacks the column {column!r}, which the card uses and {self.parts[0].path} has: name files of one table.")
+                    raise InputError(f"{part.path} lacks the column {column!r}, which the card uses and {self.parts[0].path} has: "
+                                     "name files of one table.")
             lists = {n for n, t in types if t is not None and is_list(t)} & set(values.columns)
             if part is self.parts[0]: self.lists = lists
-            elif odd := sorted(lists ^ self.lists): raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and {part.path}: name files of one table.")
+            elif odd := sorted(lists ^ self.lists):
+                raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and {part.path}: "
+                                 "name files of one table.")
         fields = tuple(replace(f, several=True) if f.as_it_is and set(f.columns) & self.lists else f for f in values.fields)
         return replace(values, fields=fields)
 
     def derive(self,
         values: Wanted, # from `wanted`
     ) -> Wanted:        # of derived columns, where that can be
-        "Have parts of expressions computed as the rows are read: of columns that every file has as one type, and that the card says nothing of."
+        "Have parts of expressions computed as the rows are read: of columns that every file has as one type and the card says nothing of."
         if self.card.format != "parquet" or self.card.null_values: return values
         each = [dict(self.types(part)) for part in self.parts]
         sure = {c: t for c, t in each[0].items() if t is not None and c not in self.card.types and all(types.get(c) == t for types in each)}
@@ -110,7 +115,8 @@ class Table:
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000008
 def _text_pieces(table: Table) -> Iterator[tuple[Part, Block]]:
     for part in table.parts:
-        for block in text_blocks(part.path, SEPARATORS[table.card.format], table.card.columns, table.card.quotes is not False): yield part, block
+        for block in text_blocks(part.path, SEPARATORS[table.card.format], table.card.columns, table.card.quotes is not False):
+            yield part, block
 
 def _parquet_pieces(table: Table, columns: list[str]) -> Iterator[Piece]:
     derived = {p.name for p in table.derived}

@@ -62,7 +62,8 @@ class Rows:
             if column in wanted.columns: self.values.type(column)
         for value in wanted.all(): # what can't be computed shows now, and not after a pass over the rows
             if not value.as_it_is and not value.transform: self.values.typed(value, "boolean" if value is wanted.where else "")
-        if wanted.where: self.kept.where = self.index(wanted.where), self.values.at(wanted.where, kind="boolean").fill_null(False).to_numpy()
+        if wanted.where:
+            self.kept.where = self.index(wanted.where), self.values.at(wanted.where, kind="boolean").fill_null(False).to_numpy()
 
     def index(self, value: Value) -> int: return self.numbered.numbers.index(value)
 
@@ -71,8 +72,8 @@ class Rows:
     ) -> np.ndarray:  # (n,) unsigned
         "The number of a value's set in every row."
         index = self.index(value)
-        found = [codes[index] for codes in self.kept.blocks({index})]
-        return np.concatenate(found) if found else np.empty(0, np.uint8)
+        blocks = [codes[index] for codes in self.kept.blocks({index})]
+        return np.concatenate(blocks) if blocks else np.empty(0, np.uint8)
 
     def place(self, value: Value, code: int) -> str:
         "Where a number of a value's set first occurs; a clause."
@@ -95,7 +96,9 @@ def check_labels(
         at = codes[(labels == 2).argmax()]
         first, place = words[int(np.searchsorted(there, at))], rows.place(value, at)
         mend = "mend the card's label" if first is None else WHICH_LABEL
-        raise value.expression.wrong(f"must be 0 or 1 and is neither in {wrong:,} of {len(codes):,} rows (the first is {'missing' if first is None else repr(first)}{place}): {mend}, or leave the rows out with where")
+        text = "missing" if first is None else repr(first)
+        raise value.expression.wrong(f"must be 0 or 1 and is neither in {wrong:,} of {len(codes):,} rows "
+                                     f"(the first is {text}{place}): {mend}, or leave the rows out with where")
     if labels.all() or not labels.any():
         raise InputError(f"the label of {name} is {labels[0]} in all {len(codes):,} rows: both 0 and 1 are needed to learn from.")
     return labels
@@ -142,12 +145,12 @@ def moments(
     kind = rows.values.typed(value).kind
     if kind not in ("timestamp", "date", "integer", "float"):
         raise value.expression.wrong("is no time and no number: write it as one, as in STRPTIME(column, '%d.%m.%Y %H:%M')")
-    found = rows.values.at(value, there)
-    if missing := found.is_null().arg_true().to_list():
+    values = rows.values.at(value, there)
+    if missing := values.is_null().arg_true().to_list():
         raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out with where")
-    if kind in ("timestamp", "date"): found = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": found})
-    keys = np.zeros(int(codes.max()) + 1 if len(codes) else 0, found.to_numpy().dtype)
-    keys[there] = found.to_numpy()
+    if kind in ("timestamp", "date"): values = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": values})
+    keys = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
+    keys[there] = values.to_numpy()
     return Moments(keys[codes], kind)
 
 # %% ../../../nbs/data/encoding/splits.ipynb #0000000c
@@ -159,21 +162,26 @@ def _cut(cut: str | float, when: Moments, card: Card) -> float:
     else:
         try: return float(cut)
         except ValueError: pass
-    raise InputError(f"split_cuts of card {card.name!r} has {cut!r}, and {card.split_time!r} is {'a time' if when.kind in ('timestamp', 'date') else 'a number'}: give two of that kind, such as \"2024-03-13\" or 20240313.")
+    kind = "a time" if when.kind in ("timestamp", "date") else "a number"
+    raise InputError(f"split_cuts of card {card.name!r} has {cut!r}, and {card.split_time!r} is {kind}: "
+                     "give two of that kind, such as \"2024-03-13\" or 20240313.")
 
 def _in_time(when: Moments, card: Card, remarks: list[str]) -> np.ndarray:
     "Parts in time."
     n = len(when.keys)
     if card.split_cuts:
         first, second = (_cut(cut, when, card) for cut in card.split_cuts)
-        if first >= second: raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: test has to begin after validation.")
+        if first >= second:
+            raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: test has to begin after validation.")
     else:
         train, valid, _ = sizes = split_sizes(n, card.split)
-        first, second = np.partition(when.keys, [min(train, n - 1), min(train + valid, n - 1)])[[min(train, n - 1), min(train + valid, n - 1)]]
+        ends = [min(train, n - 1), min(train + valid, n - 1)]
+        first, second = np.partition(when.keys, ends)[ends]
     part = (when.keys >= first).view(np.uint8) + (when.keys >= second).view(np.uint8)
     have = np.bincount(part, minlength=3)
     if not card.split_cuts and list(have) != list(sizes):
-        remarks.append(f"rows of one moment stay together, so the parts have {', '.join(f'{h:,}' for h in have)} rows where the fractions ask for {', '.join(f'{s:,}' for s in sizes)}")
+        remarks.append(f"rows of one moment stay together, so the parts have {', '.join(f'{h:,}' for h in have)} rows "
+                       f"where the fractions ask for {', '.join(f'{s:,}' for s in sizes)}")
     return part
 
 def _texts(rows: Rows, value: Value, what: str) -> tuple[np.ndarray, pl.Series]:
@@ -182,7 +190,8 @@ def _texts(rows: Rows, value: Value, what: str) -> tuple[np.ndarray, pl.Series]:
     there = np.flatnonzero(np.bincount(codes))
     words = rows.values.at(value, there, text=True)
     if missing := words.is_null().arg_true().to_list():
-        raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}, and so nobody knows {what}: leave such rows out with where")
+        where = rows.place(value, there[missing[0]])
+        raise value.expression.wrong(f"is missing{where}, and so nobody knows {what}: leave such rows out with where")
     number = np.zeros(int(codes.max()) + 1, np.int64)
     texts = words.unique(maintain_order=True)
     number[there] = words.replace_strict(texts, np.arange(len(texts)), return_dtype=pl.Int64).to_numpy()
@@ -195,14 +204,16 @@ def _by_group(rows: Rows, value: Value, card: Card) -> np.ndarray:
     size = np.bincount(group)
     middle = np.cumsum(size[order]) - size[order] / 2
     part = np.empty(len(texts), np.uint8)
-    part[order] = (middle > card.split[0] * len(group)).view(np.uint8) + (middle > (card.split[0] + card.split[1]) * len(group)).view(np.uint8)
+    part[order] = ((middle > card.split[0] * len(group)).view(np.uint8)
+                   + (middle > (card.split[0] + card.split[1]) * len(group)).view(np.uint8))
     return part[group]
 
 def _as_given(rows: Rows, value: Value) -> np.ndarray:
     "Parts as a column says."
     number, texts = _texts(rows, value, "which part the row is in")
     for text in texts:
-        if text.lower() not in _WORDS: raise value.expression.wrong(f"has the value {text!r}: write train, valid or test in every row, or a condition that gives them")
+        if text.lower() not in _WORDS:
+            raise value.expression.wrong(f"has the value {text!r}: write train, valid or test in every row, or a condition that gives them")
     return np.array([_WORDS[t.lower()] for t in texts], np.uint8)[number]
 
 # %% ../../../nbs/data/encoding/splits.ipynb #0000000e
@@ -217,7 +228,8 @@ def check_parts(
     sizes = zeros + ones
     if all(0 < o < s for o, s in zip(ones, sizes, strict=True)): return tuple(int(s) for s in sizes)
     train, valid, test = (f"{s:,} ({o:,} of them 1)" for s, o in zip(sizes, ones, strict=True))
-    mend = {"random": "give more rows, or larger fractions in the card's split", "time": "choose other split_cuts, or other fractions in the card's split",
+    mend = {"random": "give more rows, or larger fractions in the card's split",
+            "time": "choose other split_cuts, or other fractions in the card's split",
             "group": "give more groups, or larger fractions in the card's split", "given": "choose another split"}[by]
     raise InputError(f"the {len(labels):,} rows of {name} make {train} for training, {valid} for validation and {test} for test, and each "
                      f"needs both a 0 and a 1: {mend}.")
@@ -239,7 +251,8 @@ def over_time(
     rows = np.bincount(at)
     there = np.flatnonzero(rows)
     spans = {name: [when.text(keys.min()), when.text(keys.max())] for i, name in enumerate(PARTS) if len(keys := when.keys[part == i])}
-    return {"starts": [when.text(start + k * step) for k in there], "rows": rows[there].tolist(), "ones": np.bincount(at, labels)[there].astype(int).tolist(), "spans": spans}
+    return {"starts": [when.text(start + k * step) for k in there], "rows": rows[there].tolist(),
+            "ones": np.bincount(at, labels)[there].astype(int).tolist(), "spans": spans}
 
 def _late(when: Moments, part: np.ndarray) -> float:
     "The share of training rows that are later than the first test row."
@@ -271,17 +284,24 @@ def divide(
         division = Division(by, place, sizes, hashlib.sha256(order.astype("<i8", copy=False).data).hexdigest(), remarks)
     if when:
         division.time = over_time(when, labels, part)
-        if by != "time" and (late := _late(when, part)): remarks.append(f"{late:.1%} of the training rows are later than the first test row, so the test rows are no future: split_time alone would split in time")
+        if by != "time" and (late := _late(when, part)):
+            remarks.append(f"{late:.1%} of the training rows are later than the first test row, so the test rows are no future: "
+                           "split_time alone would split in time")
     elif by == "random" and (column := _timely(rows)):
         late = _late(moments(rows, column), part)
-        if late: remarks.append(f"{late:.1%} of the training rows are later than the first test row (by the column {column.columns[0]!r}), because the split is random: split_time = {column.columns[0]!r} would split in time")
-    if by == "group": remarks.append("the groups make parts of " + ", ".join(f"{s / n:.1%}" for s in sizes) + f" of the rows where the fractions ask for {', '.join(f'{f:.0%}' for f in card.split)}")
+        if late:
+            remarks.append(f"{late:.1%} of the training rows are later than the first test row (by the column {column.columns[0]!r}), "
+                           f"because the split is random: split_time = {column.columns[0]!r} would split in time")
+    if by == "group":
+        remarks.append("the groups make parts of " + ", ".join(f"{s / n:.1%}" for s in sizes) +
+                       f" of the rows where the fractions ask for {', '.join(f'{f:.0%}' for f in card.split)}")
     return division
 
 def _timely(rows: Rows) -> Value | None:
     "A value of the card that is a function of one column of times."
     for value in rows.wanted.fields:
         column, = value.columns if len(value.columns) == 1 else [""]
-        if column in rows.values.types and rows.values.types[column].kind in ("timestamp", "date") and not rows.values._texts(column).null_count():
+        if (column in rows.values.types and rows.values.types[column].kind in ("timestamp", "date")
+                and not rows.values._texts(column).null_count()):
             return Value(value.expression, (column,), True)
     return None

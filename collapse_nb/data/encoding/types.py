@@ -45,7 +45,8 @@ def column_type(
     if not len(texts): return Column("text")
     few = texts.head(64).to_list() # most kinds are out after a few
     for kind, pattern in _PATTERNS.items():
-        if all(re.search(pattern, text) for text in few) and fits(texts, kind).all(): return Column(kind, "integer" if kind == "integer" else "float")
+        if all(re.search(pattern, text) for text in few) and fits(texts, kind).all():
+            return Column(kind, "integer" if kind == "integer" else "float")
     return Column("text", "integer" if all(re.search(_DIGITS, text) for text in few) and texts.str.contains(_DIGITS).all() else "float")
 
 def is_number(column: Column) -> bool: return column.kind in ("integer", "float")

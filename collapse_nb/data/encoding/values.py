@@ -60,7 +60,8 @@ def as_missing(
     return texts.set(texts.is_in(list(nulls)), None) if nulls else texts
 
 # %% ../../../nbs/data/encoding/values.ipynb #00000009
-_FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "--", "?", ".", "(null)", "<na>", "missing", "unknown", "nan"}
+_FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "--", "?", ".", "(null)", "<na>", "missing", "unknown",
+                "nan"}
 
 def remedy(
     text: str, # a cell that could not be read
@@ -80,9 +81,9 @@ class Values:
     ):
         self.numbers, self.card, self.place = numbers, card, place
         self.slots = {c: f"c{i}" for i, c in enumerate(numbers.texts)}
-        known = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
-        self.types: dict[str, Column] = {c: t for c, t in known.items() if t.derived}
-        self.known = {c: t for c, t in known.items() if not t.derived} # to be held against the cells when they are asked for
+        slotted = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
+        self.types: dict[str, Column] = {c: t for c, t in slotted.items() if t.derived}
+        self.known = {c: t for c, t in slotted.items() if not t.derived} # to be held against the cells when they are asked for
         self.nulls: dict[str, tuple[str, ...]] = {}
         self.distinct: dict[str, pl.Series] = {} # texts, and values, of columns that are computed with
 
@@ -99,13 +100,13 @@ class Values:
         if column not in self.types:
             texts = as_missing(self.numbers.texts[column].texts(), self.card.null_values)
             there = texts.filter(texts.is_not_null())
-            known = self.known.get(column)
-            if kind := known.kind if known else self.card.types.get(column):
-                found, wrong = given_type(there, kind)
+            preset = self.known.get(column)
+            if kind := preset.kind if preset else self.card.types.get(column):
+                own, wrong = given_type(there, kind)
                 if wrong is not None: raise self._not_of_type(column, kind, there[wrong])
-                found = known or found
-            else: found = column_type(there)
-            self.types[column] = found._replace(slot=self.slots[column])
+                own = preset or own
+            else: own = column_type(there)
+            self.types[column] = own._replace(slot=self.slots[column])
         return self.types[column]
 
     def _not_of_type(self, column: str, kind: str, text: str) -> InputError:
@@ -185,9 +186,11 @@ class Values:
         for column, at in parts.items():
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
-            for wanted, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"):
-                if f"CAST({own.slot} AS {wanted})" not in sql and not (wanted == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql): continue
-                if computed(f"TRY_CAST(c AS {wanted}) IS NULL", {"c": pl.Series([text])})[0]:
-                    return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell {text!r}{place} is none: {remedy(text)}")
+            for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"):
+                is_cast = f"CAST({own.slot} AS {sql_type})" in sql or (sql_type == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql)
+                if is_cast and computed(f"TRY_CAST(c AS {sql_type}) IS NULL", {"c": pl.Series([text])})[0]:
+                    return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell {text!r}{place} is none: "
+                                                  f"{remedy(text)}")
         cells = ", ".join(f"{c} = {self._texts(c)[int(at[0])]!r}" for c, at in parts.items())
-        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why.splitlines()[0][:120]}): mend it, or leave such rows out with where")
+        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why.splitlines()[0][:120]}): "
+                                      "mend it, or leave such rows out with where")

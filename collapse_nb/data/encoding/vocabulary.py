@@ -28,6 +28,6 @@ def make_vocabulary(
     kept = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") >= min_count)
     words = kept.sort("count", "value", descending=[True, False], nulls_last=False).with_row_index("id")
     ids = np.full(size, words.height, np.int32)
-    found = table.join(words.select("id", "value"), on="value", how="inner", nulls_equal=True)
-    ids[found["code"].to_numpy()] = found["id"].to_numpy()
+    matches = table.join(words.select("id", "value"), on="value", how="inner", nulls_equal=True)
+    ids[matches["code"].to_numpy()] = matches["id"].to_numpy()
     return words, ids

@@ -83,11 +83,12 @@ def wanted(
         if field.column and field.column not in names: raise _missing(expression, field.column, names)
         fields.append(_value(expression, names, **more))
     nothing = Value(Expression("the label", ""), ())
-    found = Wanted(entry.get("the label", nothing), entry.get("where"), tuple(fields), tuple(f.name for f in card.fields), entry.get("split_time"), entry.get("split_group"), part)
+    values = Wanted(entry.get("the label", nothing), entry.get("where"), tuple(fields), tuple(f.name for f in card.fields),
+                    entry.get("split_time"), entry.get("split_group"), part)
     for column in card.types:
         if column not in names: raise unknown("column in the card's types:", column, names)
-    if not found.columns: raise InputError(f"the card {card.name!r} uses no column of the table: name one in its fields.")
-    return found
+    if not values.columns: raise InputError(f"the card {card.name!r} uses no column of the table: name one in its fields.")
+    return values
 
 # %% ../../../nbs/data/encoding/wanted.ipynb #0000000a
 def check_columns(
@@ -99,9 +100,15 @@ def check_columns(
     names = [name for name, _ in types]
     for value in values.all():
         for column in value.columns:
-            if names.count(column) > 1: raise value.expression.wrong(f"uses the column {column!r}, a name that stands twice in {path}: give every column its own name")
+            if names.count(column) > 1:
+                raise value.expression.wrong(f"uses the column {column!r}, a name that stands twice in {path}: "
+                                             "give every column its own name")
             kind = dict(types).get(column)
             if kind is None: continue
-            if not readable(kind): raise value.expression.wrong(f"uses the column {column!r}, which {path} has as {kind}: only texts, numbers, truth values, times and lists of them are read")
-            if is_list(kind) and (not value.as_it_is or value.transform or value.bins or not value.expression.entry.startswith("the field")):
-                raise value.expression.wrong(f"uses the column {column!r}, which holds a list in each row: a list can only be a field as it is")
+            if not readable(kind):
+                raise value.expression.wrong(f"uses the column {column!r}, which {path} has as {kind}: "
+                                             "only texts, numbers, truth values, times and lists of them are read")
+            as_field = value.as_it_is and not value.transform and not value.bins and value.expression.entry.startswith("the field")
+            if is_list(kind) and not as_field:
+                raise value.expression.wrong(f"uses the column {column!r}, which holds a list in each row: "
+                                             "a list can only be a field as it is")

@@ -98,7 +98,7 @@ def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes],
 _ORDINARY = "write quotes = false in the card, where quotes are ordinary characters"
 
 def _swallowed(block: bytes, start: int, end: int, column: int, mark: bytes, width: int) -> bool:
-    "Whether a cell in quotes goes on over lines that look like rows: as many separators in each, and in the last as many as stand before the cell."
+    "Whether a cell in quotes goes on over lines that look like rows: as many separators in each, in the last as many as before the cell."
     lines = block[start:end].split(b"\n")
     inner, last = lines[1:-1], lines[-1]
     if not lines[1:] or last.count(mark) != column or any(line.count(mark) != width - 1 for line in inner): return False
@@ -111,7 +111,7 @@ def _run_on(block: bytes, mark: bytes, width: int, spans: Iterable[tuple[int, in
             if b"\n" in block[start:end] and _swallowed(block, start, end, i % width, mark, width)}
 
 def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool, rows: int) -> dict[int, tuple[int, str, str]]:
-    "Take quotes off; row -> column, reason and advice, where that cannot be done, or, if nobody is sure of quotes, where they may mean nothing."
+    "Take quotes off; row -> column, reason and advice, where that cannot be done or, if nobody is sure of quotes, they may mean nothing."
     a, width = cells.text, len(cells.ends)
     start, end = cells.starts.T.ravel(), cells.ends.T.ravel()
     quotes = np.flatnonzero(a == 34)

@@ -46,7 +46,8 @@ def parquet_types(
     path: Path, # a plain Parquet file
 ) -> list[tuple[str, pa.DataType]]: # name and type of each column; names may occur twice
     "The columns of a Parquet file."
-    with open_parquet(path) as file: return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in file.schema_arrow]
+    with open_parquet(path) as file:
+        return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in file.schema_arrow]
 
 def is_list(
     kind: pa.DataType, # of a column
@@ -61,8 +62,8 @@ def readable(
 ) -> bool:
     "Whether its values have texts."
     if is_list(kind): return readable(kind.value_type) and not is_list(kind.value_type)
-    simple = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal, pa.types.is_decimal, pa.types.is_null, _is_text,
-              pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    simple = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal, pa.types.is_decimal, pa.types.is_null,
+              _is_text, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
     return any(is_one(kind) for is_one in simple)
 
 # %% ../../../nbs/data/sources/parquet.ipynb #00000006
@@ -75,8 +76,10 @@ def _texts(values: pa.Array, path: Path, column: str) -> pl.Series:
     if pa.types.is_floating(kind): values = pc.if_else(pc.is_nan(values), None, values)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         try: return pl.Series(pl.from_arrow(pc.cast(pc.cast(values, pa.binary()), pa.string())), dtype=pl.String)
-        except pa.ArrowInvalid: raise InputError(f"the column {column!r} of {path} holds bytes that are no text: save it as text or numbers.") from None
-    if pa.types.is_timestamp(kind) and kind.tz: values = pc.cast(pc.cast(values, pa.timestamp(kind.unit, "UTC")), pa.timestamp(kind.unit)) # wall time of UTC
+        except pa.ArrowInvalid:
+            raise InputError(f"the column {column!r} of {path} holds bytes that are no text: save it as text or numbers.") from None
+    if pa.types.is_timestamp(kind) and kind.tz: # wall time of UTC
+        values = pc.cast(pc.cast(values, pa.timestamp(kind.unit, "UTC")), pa.timestamp(kind.unit))
     return computed("CAST(v AS VARCHAR)", {"v": values})
 
 # %% ../../../nbs/data/sources/parquet.ipynb #00000008
@@ -86,7 +89,8 @@ def _joined(array: pa.Array, path: Path, column: str) -> pa.Array:
     sizes = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     values = _texts(array.flatten(), path, column)
     rows = np.repeat(np.arange(len(array)), sizes)
-    frame = pl.DataFrame({"row": rows, "value": values}).filter(pl.col("value").is_not_null() & (pl.col("value") != "")).unique(maintain_order=True)
+    frame = pl.DataFrame({"row": rows, "value": values}).filter(pl.col("value").is_not_null() & (pl.col("value") != ""))
+    frame = frame.unique(maintain_order=True)
     lists = frame.group_by("row", maintain_order=True).agg(pl.col("value").str.join(UNIT))
     whole = pl.DataFrame({"row": np.arange(len(array))}).join(lists, on="row", how="left", maintain_order="left")["value"]
     return whole.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -113,7 +117,8 @@ def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
         waiting, n = [], 0
     if n: yield pa.Table.from_batches(waiting).unify_dictionaries().combine_chunks()
 
-Derive = Mapping[str, Callable[[pa.Array, np.ndarray], dict[str, tuple[np.ndarray, pl.Series]]]] # column -> from its distinct values and their numbers to further columns
+# column -> from its distinct values and their numbers to further columns
+Derive = Mapping[str, Callable[[pa.Array, np.ndarray], dict[str, tuple[np.ndarray, pl.Series]]]]
 
 def parquet_rows(
     path: Path,         # a plain Parquet file
@@ -130,7 +135,9 @@ def parquet_rows(
         return own | derive[column](values, codes) if column in derive else own
 
     texts = tuple(c for c in read if _is_text(kinds[c]))
-    with open_parquet(path, texts) as file, pool() as threads, tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1, leave=False) as bar:
+    with (open_parquet(path, texts) as file, pool() as threads,
+          tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1, leave=False) as bar):
         for block in _larger(file.iter_batches(rows, columns=read), rows):
-            yield ParquetRows(len(block), dict(chain.from_iterable(found.items() for found in threads.map(one, read, (block[c] for c in read)))))
+            each = threads.map(one, read, (block[c] for c in read))
+            yield ParquetRows(len(block), dict(chain.from_iterable(found.items() for found in each)))
             bar.update(len(block))

@@ -7,7 +7,7 @@ __all__ = ['Part', 'parts', 'is_parquet', 'with_format']
 
 # %% ../../../nbs/data/sources/parts.ipynb #00000002
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -19,8 +19,8 @@ from ...records import InputError
 # %% ../../../nbs/data/sources/parts.ipynb #00000005
 class Part(NamedTuple):
     "A file of a table."
-    path: Path                 # the file
-    fixed: dict[str, str] = {} # columns that its folders' names give, and their one value
+    path: Path                    # the file
+    fixed: Mapping[str, str] = {} # columns that its folders' names give, and their one value
 
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 

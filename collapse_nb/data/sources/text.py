@@ -71,7 +71,8 @@ def _record(block: bytes, path: Path, separator: str, quotes: bool) -> tuple[str
     "The cells of the first record."
     if not block.strip(): raise InputError(f"{path} is empty: a header and rows were expected.")
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    try: return tuple(next(csv.reader([block[:_header(block, quotes)].decode("utf-8-sig").rstrip("\r\n")], delimiter=separator, quoting=quoting)))
+    header = block[:_header(block, quotes)]
+    try: return tuple(next(csv.reader([header.decode("utf-8-sig").rstrip("\r\n")], delimiter=separator, quoting=quoting)))
     except (UnicodeDecodeError, csv.Error, StopIteration) as err:
         raise InputError(f"the header of {path} cannot be read ({err}): UTF-8 text is expected.") from None
 
@@ -147,7 +148,8 @@ def text_blocks(
 ) -> Iterator[Block]:
     "The rows of a delimited text, in blocks."
     check_text(path, quotes)
-    block_bytes = block_bytes or min(max(path.stat().st_size // 4, 1 << 20), BLOCK_BYTES) # a small file in several, for several are worked on at once
+    # a small file in several, for several are worked on at once
+    block_bytes = block_bytes or min(max(path.stat().st_size // 4, 1 << 20), BLOCK_BYTES)
     with open_bytes(path) as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="read", delay=1, leave=False) as bar:
         records, raw, names = record_blocks(file, block_bytes, path, quotes), getattr(file, "fileobj", file), columns
         first = [next(records, (b"", 1))]
