@@ -242,7 +242,7 @@ def export(
     from collapse_nb.train.runs import open_run
     group, model = open_run(run)
     export_onnx(model, onnx, group.dataset)
-    shapes = f"ids (rows, {model.schema.num_fields}) int64 in, logits ({model.replicas}, rows) and score (rows) out"
+    shapes = f"ids (rows, {model.schema.num_columns}) int64 in, logits ({model.replicas}, rows) and score (rows) out"
     console.print(f"{onnx}: {group.spec.model} on {group.dataset}, {onnx.stat().st_size:,} bytes; {shapes}", soft_wrap=True)
 
 # %% ../nbs/cli.ipynb #00000018

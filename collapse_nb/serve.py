@@ -125,26 +125,34 @@ def predict_frame(
 OPSET, IR = 18, 8 # operators and file format
 
 def rows_of_ids(
-    graph: Graph,        # with an input "ids", (B, N)
-    schema: FieldSchema, # N fields of cardinality D_i
-) -> str:                # (B, N) rows of the fused table; sum D_i, one past the last, for an id that its field does not have
-    "ids + offsets, and no row at all for a wrong id."
-    wrong = graph("Or", graph("Less", "ids", torch.tensor(0)), graph("GreaterOrEqual", "ids", torch.tensor(schema.cardinalities)))
-    return graph("Where", wrong, torch.tensor(schema.num_rows), graph("Add", "ids", torch.tensor(schema.offsets)))
+    graph: Graph,        # with an input "ids", (B, P)
+    schema: FieldSchema, # N fields of cardinality D_i, in P columns
+) -> str:                # (B, P) rows of the fused table; sum D_i, one past the last, for an id that its field does not have
+    "ids + offsets, and no row at all for a wrong id; of several values, padding gets a share of nothing."
+    fields = torch.tensor(schema.column_fields)
+    cardinalities, offsets = torch.tensor(schema.cardinalities)[fields], torch.tensor(schema.offsets)[fields]
+    wrong = graph("Or", graph("Less", "ids", torch.tensor(0)), graph("GreaterOrEqual", "ids", cardinalities))
+    rows = graph("Add", "ids", offsets)
+    if schema.pooled:
+        later = torch.ones(schema.num_columns, dtype=torch.int64) # a field's first column is never padding, so no id is equal to this
+        later[list(schema.columns)] = 0
+        padding = graph("Equal", "ids", torch.where(later == 1, cardinalities, -1))
+        wrong, rows = graph("And", wrong, graph("Not", padding)), graph("Where", padding, offsets, rows)
+        of_field = (fields[:, None] == torch.arange(schema.num_fields)).float()
+        value = graph("Cast", graph("Not", padding), to=graph.onnx.TensorProto.FLOAT)
+        graph.pool = graph("Div", value, graph("MatMul", value, of_field @ of_field.T)), of_field
+    return graph("Where", wrong, torch.tensor(schema.num_rows), rows)
 
 # %% ../nbs/serve.ipynb #0000000e
 def _notes(model: Model, name: str) -> dict[str, str]:
     "What a file says of itself."
-    return {"dataset": name, "names": json.dumps(model.schema.names), "cardinalities": json.dumps(model.schema.cardinalities),
+    return {"dataset": name, "names": json.dumps(model.schema.names), "cardinalities": json.dumps(model.schema.cardinalities), "widths": json.dumps(model.schema.widths),
             "spec": model.spec.model_dump_json(), "seeds": json.dumps([int(s) for s in model.seeds]), "version": __version__}
 
 def _check(model: Model) -> None:
     "It must be a model, and every replica must score."
     if not isinstance(model, Model):
         raise InputError(f"a {type(model).__name__} was given: give a model, from `build` or from RunStore(..., weights=True).model.")
-    if several := [name for name, width in zip(model.schema.names, model.schema.widths, strict=True) if width > 1]:
-        raise InputError(f"the field {several[0]!r} has several values a row, which the ONNX graph has no mean for yet: "
-                         "score tables by collapse predict.")
     for replica, seed in enumerate(model.seeds):
         if not all(torch.stack([t.amin(), t.amax()]).isfinite().all() for t in model.replica_state(replica).values()): # NaN is both
             raise InputError(f"the weights of seed {seed} are not finite, its training failed: export another replica alone, "
@@ -158,7 +166,7 @@ def _proto(model: Model, name: str):
     helper, kinds = graph.onnx.helper, graph.onnx.TensorProto
     logits = graph("Identity", write(graph, model, rows_of_ids(graph, model.schema)), out="logits")
     graph("ReduceMean", graph("Sigmoid", logits), torch.tensor([0]), keepdims=0, out="score")
-    values = [helper.make_tensor_value_info(*v) for v in (("ids", kinds.INT64, ["B", model.schema.num_fields]),
+    values = [helper.make_tensor_value_info(*v) for v in (("ids", kinds.INT64, ["B", model.schema.num_columns]),
               ("logits", kinds.FLOAT, [model.replicas, "B"]), ("score", kinds.FLOAT, ["B"]))]
     whole = helper.make_graph(graph.nodes, "collapse_nb", values[:1], values[1:], graph.constants)
     proto = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="collapse_nb")

@@ -17,6 +17,7 @@ from collapse_nb.records import InputError
 from collapse_nb.serve import export_onnx
 
 SCHEMA = FieldSchema(["a", "b", "c", "d"], [5, 1, 70, 3])
+SEVERAL = FieldSchema(["a", "b", "c", "d"], [5, 1, 70, 3], [1, 1, 4, 2]) # rows have several values of c and d
 CELLS = [(m, d, v, r) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI for v, r in product(("paper", "released"), (1, 3))]
 
 
@@ -24,9 +25,17 @@ def ids(rows: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(7)
     return torch.stack([torch.randint(d, (rows,), generator=generator) for d in SCHEMA.cardinalities], 1)
 
-def trained(model: str, design: str = "SE", variant: str = "paper", replicas: int = 1, **more) -> Model:
+def several_ids(rows: int) -> torch.Tensor:
+    "Between one and all values in the fields that have several, then padding."
+    generator, columns = torch.Generator().manual_seed(8), []
+    for size, width in zip(SEVERAL.cardinalities, SEVERAL.widths, strict=True):
+        x, values = torch.randint(size, (rows, width), generator=generator), torch.randint(1, width + 1, (rows, 1), generator=generator)
+        columns.append(torch.where(torch.arange(width) < values, x, size))
+    return torch.cat(columns, 1)
+
+def trained(model: str, design: str = "SE", variant: str = "paper", replicas: int = 1, schema: FieldSchema = SCHEMA, **more) -> Model:
     "Weights and running statistics moved away from where they start, by as much as keeps logits of a few units; left in training mode."
-    made = build(ModelSpec(model, design, 2, variant, **{"hidden": 40, "dropout": .3} | more), SCHEMA, replicas)
+    made = build(ModelSpec(model, design, 2, variant, **{"hidden": 40, "dropout": .3} | more), schema, replicas)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, t in made.state_dict().items():
@@ -58,6 +67,22 @@ def test_onnxruntime_computes_what_the_model_does(tmp_path, cell):
         torch.testing.assert_close(score, expected.sigmoid().mean(0), rtol=0, atol=1e-5)
     assert .05 < expected.std() < 100 # rows differ by thousands of times the tolerance
     assert run.run(["score"], {"ids": ids(0).numpy()})[0].shape == (0,)
+
+
+@pytest.mark.parametrize("cell", [c for c in CELLS if c[2:] == ("paper", 3)], ids=lambda c: "-".join(map(str, c)))
+def test_rows_with_several_values(tmp_path, cell):
+    "Means over a row's values are the model's; an id is refused in every column, and padding where a value must be."
+    model, file, x = trained(*cell, schema=SEVERAL), tmp_path / "model.onnx", several_ids(200)
+    export_onnx(model, file)
+    run = session(file)
+    with torch.no_grad(): torch.testing.assert_close(torch.from_numpy(run.run(["logits"], {"ids": x.numpy()})[0]), model.eval()(x), rtol=1e-5, atol=1e-5)
+    for column, field in enumerate(SEVERAL.column_fields):
+        size, first = SEVERAL.cardinalities[field], column in SEVERAL.columns
+        for wrong in (-1, size + 1, 2**40, *[size] * first):
+            bad = x.clone()
+            bad[4, column] = wrong
+            with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, match="out of data bounds"):
+                run.run(None, {"ids": bad.numpy()})
 
 
 @pytest.mark.parametrize("model", BASE_DIM)
