@@ -134,9 +134,9 @@ def rows_of_ids(
     wrong = graph("Or", graph("Less", "ids", torch.tensor(0)), graph("GreaterOrEqual", "ids", cardinalities))
     rows = graph("Add", "ids", offsets)
     if schema.pooled:
-        later = torch.ones(schema.num_columns, dtype=torch.int64) # a field's first column is never padding, so no id is equal to this
-        later[list(schema.columns)] = 0
-        padding = graph("Equal", "ids", torch.where(later == 1, cardinalities, -1))
+        later = torch.ones(schema.num_columns)
+        later[list(schema.columns)] = 0 # a field's first column is never padding
+        padding = graph("And", graph("Equal", "ids", cardinalities), graph("Cast", later, to=graph.onnx.TensorProto.BOOL))
         wrong, rows = graph("And", wrong, graph("Not", padding)), graph("Where", padding, offsets, rows)
         of_field = (fields[:, None] == torch.arange(schema.num_fields)).float()
         value = graph("Cast", graph("Not", padding), to=graph.onnx.TensorProto.FLOAT)
@@ -146,7 +146,8 @@ def rows_of_ids(
 # %% ../nbs/serve.ipynb #0000000e
 def _notes(model: Model, name: str) -> dict[str, str]:
     "What a file says of itself."
-    return {"dataset": name, "names": json.dumps(model.schema.names), "cardinalities": json.dumps(model.schema.cardinalities), "widths": json.dumps(model.schema.widths),
+    schema = {key: json.dumps(getattr(model.schema, key)) for key in ("names", "cardinalities", "widths")}
+    return {"dataset": name, **schema,
             "spec": model.spec.model_dump_json(), "seeds": json.dumps([int(s) for s in model.seeds]), "version": __version__}
 
 def _check(model: Model) -> None:

@@ -75,7 +75,8 @@ def test_rows_with_several_values(tmp_path, cell):
     model, file, x = trained(*cell, schema=SEVERAL), tmp_path / "model.onnx", several_ids(200)
     export_onnx(model, file)
     run = session(file)
-    with torch.no_grad(): torch.testing.assert_close(torch.from_numpy(run.run(["logits"], {"ids": x.numpy()})[0]), model.eval()(x), rtol=1e-5, atol=1e-5)
+    with torch.no_grad(): expected = model.eval()(x)
+    torch.testing.assert_close(torch.from_numpy(run.run(["logits"], {"ids": x.numpy()})[0]), expected, rtol=1e-5, atol=1e-5)
     for column, field in enumerate(SEVERAL.column_fields):
         size, first = SEVERAL.cardinalities[field], column in SEVERAL.columns
         for wrong in (-1, size + 1, 2**40, *[size] * first):

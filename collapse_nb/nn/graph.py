@@ -31,7 +31,7 @@ class Graph:
     "Operators and constants; a value goes by its name."
     def __init__(self):
         self.onnx, self.nodes, self.constants, self.size = the_package(), [], [], 0
-        self.pool: tuple[str, Tensor] | None = None # (B, P) the share of each value in its field's mean, and (P, N) which field a column is of
+        self.pool: tuple[str, Tensor] | None = None # (B, P) each value's share of its field's mean; (P, N) a column's field
 
     def constant(self, value: Tensor) -> str:
         "Numbers that the file holds, as float32 or int64."
