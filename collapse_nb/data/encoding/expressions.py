@@ -70,7 +70,7 @@ def computed(
 _LISTED = """
 abs: n -> =
 ceil ceiling floor trunc: n -> f
-round: n i? -> f
+round: n j? -> f
 sign: n -> i
 sqrt cbrt exp ln log2 log10 sin cos tan asin acos atan radians degrees: f -> f
 log: f f? -> f
@@ -78,10 +78,10 @@ pow power ^ ** atan2: f f -> f
 lower upper lcase ucase reverse md5: t -> t
 trim ltrim rtrim: t t? -> t
 length len char_length character_length strlen ascii ord unicode: t -> i
-chr: i -> t
+chr: j -> t
 substr substring: t i i? -> t
 left right repeat: t i -> t
-lpad rpad: t i t -> t
+lpad rpad: t j t -> t
 replace translate: t t t -> t
 concat: t t* -> t
 concat_ws: t t t* -> t
@@ -90,7 +90,7 @@ split_part: t t i -> t
 regexp_matches regexp_full_match ~~ !~~ ~~* !~~* ~~~ starts_with ^@ ends_with suffix prefix contains: t t -> b
 like_escape not_like_escape ilike_escape not_ilike_escape: t t t -> b
 regexp_replace: t t t t? -> t
-regexp_extract: t t i? -> t
+regexp_extract: t t j? -> t
 position strpos instr: t t -> i
 levenshtein editdist3 hamming: t t -> i
 date_part datepart: t s -> i
@@ -106,9 +106,10 @@ make_timestamp: i i i i i f -> s
 last_day: s -> d
 to_timestamp: f -> s
 epoch_ms: i -> s
-to_days to_hours to_minutes to_seconds to_months to_years to_weeks: i -> v
+to_hours to_minutes to_seconds: i -> v
+to_days to_months to_years to_weeks: j -> v
 """
-_KINDS = {"f": "float", "i": "integer", "t": "text", "b": "boolean", "s": "timestamp", "d": "date", "v": "interval", "n": "number", "=": "="}
+_KINDS = {"f": "float", "i": "integer", "j": "integer", "t": "text", "b": "boolean", "s": "timestamp", "d": "date", "v": "interval", "n": "number", "=": "="}
 SIGNATURES = {name: (tuple(args.split()), _KINDS[result.strip()])
               for names, _, rest in (line.partition(": ") for line in _LISTED.strip().splitlines())
               for args, _, result in [rest.partition("->")] for name in names.split()}
@@ -371,6 +372,7 @@ class Compiler:
         if not least <= len(values) <= len(kinds): raise Misfit(f"calls {name.upper()} with {len(values)} arguments where {least} are expected")
         if name in ("date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff") and values[0].literal is None: raise Misfit(f"calls {name.upper()} without a constant text such as 'hour'")
         parts = [_wanted(v, "moment" if k == "s" else _KINDS[k]) for v, k in zip(values, kinds, strict=False)]
+        parts = [f"CAST({p} AS INTEGER)" if k == "j" else p for p, k in zip(parts, kinds, strict=False)]
         if result == "=": result = _number(values[0])
         if name in ("date_part", "datepart") and values[0].literal.lower() == "epoch": result = "float"
         if name == "to_timestamp": return Typed(f"epoch_ms(CAST({parts[0]} * 1000 AS BIGINT))", "timestamp")
