@@ -422,8 +422,13 @@ def double_quotes(
     columns: tuple[str, ...], # of the table
 ) -> str:                     # a clause, or nothing
     "The remedy for names that SQL does not read bare."
-    odd = [c for c in columns if c and not re.fullmatch(r"[A-Za-z_]\w*", c) and c in sql and f'"{c}"' not in sql]
-    return f": write the column's name in double quotes, \"{max(odd, key=len)}\"" if odd else ""
+    quoted = {c: '"' + c.replace('"', '""') + '"' for c in columns if c}
+    odd = [c for c, q in quoted.items() if c in sql and q not in sql and (not re.fullmatch(r"[A-Za-z_]\w*", c) or _is_reserved(c, sql))]
+    return f": write the column's name in double quotes, {quoted[max(odd, key=len)]}" if odd else ""
+
+def _is_reserved(name: str, sql: str) -> bool:
+    "Whether a plain word of an expression is one of SQL's own."
+    return bool(re.search(rf"\b{name}\b", sql)) and not (isinstance(tree := syntax(name), dict) and tree["class"] == "COLUMN_REF")
 
 def _is_word(sql: str) -> bool:
     "Whether an expression is one plain word, which needs no parser: a column."
