@@ -189,6 +189,6 @@ def remarks_on(
         elif about["distinct"] > .95 * rows: found.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): it may be a row's own number")
         elif not f.words.height: found.append(f"no value of the field {f.name!r} has min_count rows: all are one")
         if (share := about.get("unseen", 0) / max(test, 1)) > .01: found.append(f"{share:.1%} of the test rows have a value of {f.name!r} that training never saw")
-        lists = f.words["value"].head(20).drop_nulls().str.contains(r"^[^|]+(\\|[^|]+)+$")
+        lists = f.words["value"].head(20).drop_nulls().str.contains(r"^[^|]+(\|[^|]+)+$")
         if about["type"] == "text" and len(lists) > 3 and lists.mean() > .5: found.append(f"most values of the field {f.name!r} look like several with | between them, and each combination is one value")
     return found
