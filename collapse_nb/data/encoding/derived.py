@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .distinct import Distinct, Texts, series_codes
-from .expressions import SQL_TYPES, KINDS, Column, Compiler, Misfit, as_text, columns_of_tree, is_engines, queried, syntax
+from .expressions import SQL_TYPES, KINDS, Column, Compiler, Expression, Misfit, as_text, columns_of_tree, is_engines, queried, syntax
 from .wanted import Value, Wanted
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000005
@@ -53,6 +53,16 @@ def _rewritten(node: object, known: Mapping[str, str], found: dict[tuple, Derive
             return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "column_names": [part.name]}
     return {key: _rewritten(value, known, found) for key, value in node.items()}
 
+def _clock(values: Wanted, known: Mapping[str, str], found: dict[tuple, Derived]) -> Value | None:
+    "The hours of the first field that is computed of a column of times, where the split is random."
+    if values.time or values.group or values.part or not values.label.expression.sql: return None
+    for value in values.fields:
+        if value.as_it_is or len(value.columns) != 1 or known.get(column := value.columns[0]) not in ("timestamp", "date"): continue
+        sql = "CAST(date_trunc('hour', CAST(n0 AS TIMESTAMP)) AS VARCHAR)"
+        part = found.setdefault((column, sql), Derived(f"\0{len(found)}", column, known[column], sql, "timestamp"))
+        return Value(Expression("the time", column), (part.name,), True)
+    return None
+
 def derive(
     values: Wanted,                   # what a card wants
     types: Mapping[str, pa.DataType], # of the columns that are sure to be what they are
@@ -64,7 +74,8 @@ def derive(
         tree = _rewritten(syntax(value.expression.sql), known, found)
         return replace(value, columns=columns_of_tree(tree), tree=tree)
     again = {name: one(getattr(values, name)) for name in ("label", "where", "time", "group", "part")}
-    return replace(values, fields=tuple(map(one, values.fields)), **again), list(found.values())
+    fields = tuple(map(one, values.fields))
+    return replace(values, fields=fields, clock=_clock(values, known, found), **again), list(found.values())
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000008
 _OWN = {"integer": "CAST(v AS BIGINT)", "float": "NULLIF(CAST(v AS DOUBLE), 'nan'::DOUBLE)", "boolean": "v", "timestamp": "CAST(v AS TIMESTAMP)", "date": "CAST(v AS DATE)"}
