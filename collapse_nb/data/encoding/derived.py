@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .distinct import Distinct, Texts, series_codes
-from .expressions import SQL_TYPES, KINDS, Column, Compiler, Expression, Misfit, as_text, columns_of_tree, is_engines, queried, syntax
+from .expressions import SQL_TYPES, KINDS, Column, Compiler, Expression, Misfit, columns_of_tree, is_engines, queried, syntax
 from .wanted import Value, Wanted
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000005
@@ -49,7 +49,7 @@ def _rewritten(node: object, known: Mapping[str, str], found: dict[tuple, Derive
         try: typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float", "c0"))(node)
         except Misfit: return node # its sentence comes when the whole is compiled
         if typed.kind in KINDS:
-            part = found.setdefault((columns[0], typed.sql), Derived(f"\0{len(found)}", columns[0], kind, as_text(typed), typed.kind))
+            part = found.setdefault((columns[0], typed.sql), Derived(f"\0{len(found)}", columns[0], kind, f"CAST({typed.sql} AS VARCHAR)", typed.kind)) # minus zero stays so
             return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "column_names": [part.name]}
     return {key: _rewritten(value, known, found) for key, value in node.items()}
 

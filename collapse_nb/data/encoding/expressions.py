@@ -195,7 +195,7 @@ def _wanted(node: Typed, kind: str) -> str:
     if kind == "moment": kind = "date" if have == "date" else "interval" if have == "interval" else "timestamp"
     if have == kind: return node.sql
     if have == "null": return f"CAST(NULL AS {SQL_TYPES[kind]})"
-    if kind == "text": return node.column.slot if node.column else f"CAST({node.sql} AS VARCHAR)"
+    if kind == "text": return node.column.slot if node.column else as_text(node)
     if have == "text":
         if kind == "boolean": raise Misfit(f"takes the text {node.literal or ''!r} for a truth value" if node.literal is not None else "takes a text for a truth value: compare it, as in name = 'yes'")
         if node.column: return _typed_cast(node.column.slot, kind)
