@@ -38,9 +38,9 @@ def _certain(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind): return "timestamp"
     return "date" if pa.types.is_date(kind) else ""
 
-def _rewritten(node: object, known: Mapping[str, str], found: dict[tuple, Derived]) -> object:
-    "A syntax tree with columns in the place of parts that are functions of one column."
-    if isinstance(node, list): return [_rewritten(n, known, found) for n in node]
+def _rewritten(node: object, known: Mapping[str, str], found: dict[tuple, Derived], inner: bool = False) -> object:
+    "A syntax tree with columns in the place of parts that are functions of one column; `inner` below its top."
+    if isinstance(node, list): return [_rewritten(n, known, found, True) for n in node]
     if not isinstance(node, dict): return node
     columns = columns_of_tree(node)
     if node.get("class") in ("COLUMN_REF", "CONSTANT", "TYPE") or not columns: return node
@@ -49,9 +49,11 @@ def _rewritten(node: object, known: Mapping[str, str], found: dict[tuple, Derive
         try: typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float", "c0"))(node)
         except Misfit: return node # its sentence comes when the whole is compiled
         if typed.kind in KINDS:
-            part = found.setdefault((columns[0], typed.sql), Derived(f"\0{len(found)}", columns[0], kind, f"CAST({typed.sql} AS VARCHAR)", typed.kind)) # minus zero stays so
+            sql = f"CAST({typed.sql} AS VARCHAR)" # minus zero stays so
+            if inner and typed.kind == "text": sql = f"CASE WHEN {sql} = '' THEN error('empty') ELSE {sql} END"
+            part = found.setdefault((columns[0], sql), Derived(f"\0{len(found)}", columns[0], kind, sql, typed.kind))
             return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "column_names": [part.name]}
-    return {key: _rewritten(value, known, found) for key, value in node.items()}
+    return {key: _rewritten(value, known, found, True) for key, value in node.items()}
 
 def _clock(values: Wanted, known: Mapping[str, str], found: dict[tuple, Derived]) -> Value | None:
     "The hours of the first field that is computed of a column of times, where the split is random."

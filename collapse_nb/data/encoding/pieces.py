@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..cards import Card
-from .derived import Derived, Deriver, derive
+from .derived import Derived, Deriver, Underivable, derive
 from .distinct import Texts, series_codes, text_codes
 from .staged import ahead, prefetched
 from .wanted import Wanted, check_columns, wanted
@@ -119,6 +119,7 @@ def _parquet_pieces(table: Table, columns: list[str]) -> Iterator[Piece]:
         for block in parquet_rows(table.plain(part), own, further):
             yield Piece(part, block, first=first)
             first += block.rows
+    if not all(deriver.known.size for deriver in further.values()): raise Underivable # such a column is as it would be in a text
 
 def pieces(
     table: Table,        # to read
