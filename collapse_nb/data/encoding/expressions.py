@@ -376,7 +376,7 @@ class Compiler:
         if result == "=": result = _number(values[0])
         if name in ("date_part", "datepart") and values[0].literal.lower() == "epoch": result = "float"
         if name == "to_timestamp": return Typed(f"epoch_ms(CAST({parts[0]} * 1000 AS BIGINT))", "timestamp")
-        sql = f"({parts[0]} {name} {parts[1]})" if not name[0].isalpha() else f"{name}({', '.join(parts)})"
+        sql = f"({parts[0]} {name} {parts[1]})" if not name[0].isalpha() else f'"{name}"({", ".join(parts)})' # bare, position is a word of the grammar
         if name == "concat_ws" or name == "concat": return Typed(sql, "text")
         return Typed(f"NULLIF(CAST({sql} AS DOUBLE), {_NAN})" if result == "float" else f"CAST({sql} AS {SQL_TYPES[result]})", result)
 
