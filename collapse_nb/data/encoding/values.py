@@ -153,6 +153,9 @@ class Values:
             texts = as_missing(self.numbers.texts[column].texts(at), self.nulls_of(column))
             if not value.transform: return texts
             frame = pl.DataFrame({"v": texts.cast(pl.Int64, strict=False)})
+            if wrong := (frame["v"].is_null() & texts.is_not_null()).arg_true().to_list():
+                place = self.place(self.numbers.index(value), int(wrong[0] if codes is None else codes[wrong[0]]))
+                raise value.expression.wrong(f"takes the column {column!r} for a whole number, and the cell {texts[wrong[0]]!r}{place} is none: {remedy(texts[wrong[0]])}")
             return frame.select(TRANSFORMS[value.transform](pl.col("v")).cast(pl.String))["v"]
         typed = self.typed(value, kind)
         sql = typed.sql if not text else f"NULLIF({as_text(typed)}, '')"
