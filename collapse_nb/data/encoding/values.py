@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..cards import TRANSFORMS, Card
+from .derived import Underivable
 from .distinct import Texts, Tuples, known_codes
 from .expressions import Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value
 from .types import NANS, column_type, given_type, is_number
@@ -172,6 +173,7 @@ class Values:
     def _unreadable(self, value: Value, sql: str, codes: np.ndarray | None, why: str) -> InputError:
         "The sentence for the first row that a value cannot be computed of."
         index = self.numbers.index(value)
+        if any(self.type(c).derived for c in self.numbers.sets[index]): raise Underivable # the cells themselves are to be told
         codes = np.arange(self.numbers.size(index)) if codes is None else np.sort(codes)
         low, high = 0, len(codes) # what fails is below `high`
         while high - low > 1:
