@@ -185,9 +185,10 @@ class Values:
         for column, at in parts.items():
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
-            for wanted, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"):
+            for wanted, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"), ("DATE", "date"):
                 if f"CAST({own.slot} AS {wanted})" not in sql and not (wanted == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql): continue
                 if computed(f"TRY_CAST(c AS {wanted}) IS NULL", {"c": pl.Series([text])})[0]:
                     return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell {text!r}{place} is none: {remedy(text)}")
+        why = re.sub(" when casting from source column .*", "", why.splitlines()[0]) # the engine's own name
         cells = ", ".join(f"{c} = {self._texts(c)[int(at[0])]!r}" for c, at in parts.items())
-        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why.splitlines()[0][:120]}): mend it, or leave such rows out with where")
+        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why[:120]}): mend it, or leave such rows out with where")
