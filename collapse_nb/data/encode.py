@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ..allocation import keep_freed_memory
 from .cards import Card, load_card
 from .dataset import Encoded, fresh_folder, open_encoded, read_schema, write_encoded
-from .encoding.derived import base_types
+from .encoding.derived import Underivable, base_types
 from .encoding.fields import EncodedField, encoded_fields, remarks_on
 from .encoding.number import number
 from .encoding.permutation import packed_type, permuted
@@ -100,10 +100,10 @@ def _files(card: Card, source: Sources | Mapping[str, Sources]) -> tuple[list[Pa
     files = [Part(f.path, f.fixed | {SPLIT: name}) for name in PARTS for f in parts(card, _listed(source[name]))]
     return files, files[0].path
 
-def _write(card: Card, source: _Source, folder: Path) -> None:
+def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> None:
     "Encode a table into a folder that nobody looks at yet."
     with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as temporary: # what is left, the folder's own tidying takes
-        table = Table(*as_table(card, source.files, work := Path(temporary)), work)
+        table = Table(*as_table(card, source.files, work := Path(temporary)), work, derives=derives)
         numbered = number(table, folder, source.policy)
         if _identity(source.files, source.first) != source.identity["source"]:
             changed = ", ".join(str(f.path) for f in source.files[:3])
@@ -155,7 +155,9 @@ def encode(
     keep_freed_memory()
     try:
         source = _Source(files, first, Policy(on_bad_row, max_bad), identity)
-        with fresh_folder(out) as folder: _write(with_format(card, files), source, folder)
+        with fresh_folder(out) as folder:
+            try: _write(with_format(card, files), source, folder)
+            except Underivable: _write(with_format(card, files), source, folder, derives=False)
     except FileExistsError: # another process was faster; what it made may be something else
         if not _done(out, identity["card"], identity["source"]): raise
     return open_encoded(out, verify=False)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from .distinct import Distinct, Texts, series_codes
 from collapse_nb.data.encoding.expressions import (
-    SQL_TYPES, KINDS, Column, Compiler, Misfit, as_text, columns_of_tree, is_engines, queried, syntax,
+    KINDS, SQL_TYPES, Column, Compiler, Expression, Misfit, columns_of_tree, is_engines, queried, syntax,
 )
 from .wanted import Value, Wanted
 
@@ -40,9 +40,9 @@ def _certain(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind): return "timestamp"
     return "date" if pa.types.is_date(kind) else ""
 
-def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derived]) -> object:
-    "A syntax tree with columns in the place of parts that are functions of one column."
-    if isinstance(node, list): return [_rewritten(n, kinds, parts) for n in node]
+def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derived], inner: bool = False) -> object:
+    "A syntax tree with columns in the place of parts that are functions of one column; `inner` below its top."
+    if isinstance(node, list): return [_rewritten(n, kinds, parts, True) for n in node]
     if not isinstance(node, dict): return node
     columns = columns_of_tree(node)
     if node.get("class") in ("COLUMN_REF", "CONSTANT", "TYPE") or not columns: return node
@@ -51,9 +51,22 @@ def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derive
         try: typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float", "c0"))(node)
         except Misfit: return node # its sentence comes when the whole is compiled
         if typed.kind in KINDS:
-            part = parts.setdefault((columns[0], typed.sql), Derived(f"\0{len(parts)}", columns[0], kind, as_text(typed), typed.kind))
+            sql = f"CAST({typed.sql} AS VARCHAR)" # minus zero stays so
+            if inner and typed.kind == "text": sql = f"CASE WHEN {sql} = '' THEN error('empty') ELSE {sql} END"
+            part = parts.setdefault((columns[0], sql), Derived(f"\0{len(parts)}", columns[0], kind, sql, typed.kind))
             return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "column_names": [part.name]}
-    return {key: _rewritten(value, kinds, parts) for key, value in node.items()}
+    return {key: _rewritten(value, kinds, parts, True) for key, value in node.items()}
+
+def _clock(values: Wanted, kinds: Mapping[str, str], parts: dict[tuple, Derived]) -> Value | None:
+    "The hours of the first field that is computed of a column of times, where the split is random."
+    if values.time or values.group or values.part or not values.label.expression.sql: return None
+    for value in values.fields:
+        if value.as_it_is or len(value.columns) != 1: continue
+        if kinds.get(column := value.columns[0]) not in ("timestamp", "date"): continue
+        sql = "CAST(date_trunc('hour', CAST(n0 AS TIMESTAMP)) AS VARCHAR)"
+        part = parts.setdefault((column, sql), Derived(f"\0{len(parts)}", column, kinds[column], sql, "timestamp"))
+        return Value(Expression("the time", column), (part.name,), True)
+    return None
 
 def derive(
     values: Wanted,                   # what a card wants
@@ -66,7 +79,8 @@ def derive(
         tree = _rewritten(syntax(value.expression.sql), kinds, parts)
         return replace(value, columns=columns_of_tree(tree), tree=tree)
     again = {name: one(getattr(values, name)) for name in ("label", "where", "time", "group", "part")}
-    return replace(values, fields=tuple(map(one, values.fields)), **again), list(parts.values())
+    fields = tuple(map(one, values.fields))
+    return replace(values, fields=fields, clock=_clock(values, kinds, parts), **again), list(parts.values())
 
 # %% ../../../nbs/data/encoding/derived.ipynb #00000008
 _OWN = {"integer": "CAST(v AS BIGINT)", "float": "NULLIF(CAST(v AS DOUBLE), 'nan'::DOUBLE)", "boolean": "v",

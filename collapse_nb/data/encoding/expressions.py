@@ -72,7 +72,7 @@ def computed(
 _LISTED = """
 abs: n -> =
 ceil ceiling floor trunc: n -> f
-round: n i? -> f
+round: n j? -> f
 sign: n -> i
 sqrt cbrt exp ln log2 log10 sin cos tan asin acos atan radians degrees: f -> f
 log: f f? -> f
@@ -80,10 +80,10 @@ pow power ^ ** atan2: f f -> f
 lower upper lcase ucase reverse md5: t -> t
 trim ltrim rtrim: t t? -> t
 length len char_length character_length strlen ascii ord unicode: t -> i
-chr: i -> t
+chr: j -> t
 substr substring: t i i? -> t
 left right repeat: t i -> t
-lpad rpad: t i t -> t
+lpad rpad: t j t -> t
 replace translate: t t t -> t
 concat: t t* -> t
 concat_ws: t t t* -> t
@@ -92,7 +92,7 @@ split_part: t t i -> t
 regexp_matches regexp_full_match ~~ !~~ ~~* !~~* ~~~ starts_with ^@ ends_with suffix prefix contains: t t -> b
 like_escape not_like_escape ilike_escape not_ilike_escape: t t t -> b
 regexp_replace: t t t t? -> t
-regexp_extract: t t i? -> t
+regexp_extract: t t j? -> t
 position strpos instr: t t -> i
 levenshtein editdist3 hamming: t t -> i
 date_part datepart: t s -> i
@@ -108,10 +108,11 @@ make_timestamp: i i i i i f -> s
 last_day: s -> d
 to_timestamp: f -> s
 epoch_ms: i -> s
-to_days to_hours to_minutes to_seconds to_months to_years to_weeks: i -> v
+to_hours to_minutes to_seconds: i -> v
+to_days to_months to_years to_weeks: j -> v
 """
-_KINDS = {"f": "float", "i": "integer", "t": "text", "b": "boolean", "s": "timestamp", "d": "date", "v": "interval", "n": "number",
-          "=": "="}
+_KINDS = {"f": "float", "i": "integer", "j": "integer", "t": "text", "b": "boolean", "s": "timestamp", "d": "date",
+          "v": "interval", "n": "number", "=": "="}
 SIGNATURES = {name: (tuple(args.split()), _KINDS[result.strip()])
               for names, _, rest in (line.partition(": ") for line in _LISTED.strip().splitlines())
               for args, _, result in [rest.partition("->")] for name in names.split()}
@@ -199,7 +200,7 @@ def _wanted(node: Typed, kind: str) -> str:
     if kind == "moment": kind = "date" if have == "date" else "interval" if have == "interval" else "timestamp"
     if have == kind: return node.sql
     if have == "null": return f"CAST(NULL AS {SQL_TYPES[kind]})"
-    if kind == "text": return node.column.slot if node.column else f"CAST({node.sql} AS VARCHAR)"
+    if kind == "text": return node.column.slot if node.column else as_text(node)
     if have == "text":
         if kind == "boolean":
             raise Misfit(f"takes the text {node.literal or ''!r} for a truth value" if node.literal is not None else
@@ -397,10 +398,12 @@ class Compiler:
         if name in ("date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff") and values[0].literal is None:
             raise Misfit(f"calls {name.upper()} without a constant text such as 'hour'")
         parts = [_wanted(v, "moment" if k == "s" else _KINDS[k]) for v, k in zip(values, kinds, strict=False)]
+        parts = [f"CAST({p} AS INTEGER)" if k == "j" else p for p, k in zip(parts, kinds, strict=False)]
         if result == "=": result = _number(values[0])
         if name in ("date_part", "datepart") and values[0].literal.lower() == "epoch": result = "float"
         if name == "to_timestamp": return Typed(f"epoch_ms(CAST({parts[0]} * 1000 AS BIGINT))", "timestamp")
-        sql = f"({parts[0]} {name} {parts[1]})" if not name[0].isalpha() else f"{name}({', '.join(parts)})"
+        # in quotes, for bare, position is a word of the grammar
+        sql = f"({parts[0]} {name} {parts[1]})" if not name[0].isalpha() else f'"{name}"({", ".join(parts)})'
         if name == "concat_ws" or name == "concat": return Typed(sql, "text")
         return Typed(f"NULLIF(CAST({sql} AS DOUBLE), {_NAN})" if result == "float" else f"CAST({sql} AS {SQL_TYPES[result]})", result)
 
@@ -451,8 +454,13 @@ def double_quotes(
     columns: tuple[str, ...], # of the table
 ) -> str:                     # a clause, or nothing
     "The remedy for names that SQL does not read bare."
-    odd = [c for c in columns if c and not re.fullmatch(r"[A-Za-z_]\w*", c) and c in sql and f'"{c}"' not in sql]
-    return f": write the column's name in double quotes, \"{max(odd, key=len)}\"" if odd else ""
+    quoted = {c: '"' + c.replace('"', '""') + '"' for c in columns if c}
+    odd = [c for c, q in quoted.items() if c in sql and q not in sql and (not re.fullmatch(r"[A-Za-z_]\w*", c) or _is_reserved(c, sql))]
+    return f": write the column's name in double quotes, {quoted[max(odd, key=len)]}" if odd else ""
+
+def _is_reserved(name: str, sql: str) -> bool:
+    "Whether a plain word of an expression is one of SQL's own."
+    return bool(re.search(rf"\b{name}\b", sql)) and not (isinstance(tree := syntax(name), dict) and tree["class"] == "COLUMN_REF")
 
 def _is_word(sql: str) -> bool:
     "Whether an expression is one plain word, which needs no parser: a column."

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..cards import Card
-from .derived import Derived, Deriver, derive
+from .derived import Derived, Deriver, Underivable, derive
 from .distinct import Texts, series_codes, text_codes
 from .staged import ahead, prefetched
 from .wanted import Wanted, check_columns, wanted
@@ -66,6 +66,7 @@ class Table:
     work: Path               # for temporary files
     lists: set[str] = field(default_factory=set) # columns of Parquet that hold several values a row
     derived: list[Derived] = field(default_factory=list) # parts of expressions that are computed as the rows are read
+    derives: bool = True     # whether there may be any
 
     def types(self,
         part: Part, # one of them
@@ -106,7 +107,7 @@ class Table:
         values: Wanted, # from `wanted`
     ) -> Wanted:        # of derived columns, where that can be
         "Have parts of expressions computed as the rows are read: of columns that every file has as one type and the card says nothing of."
-        if self.card.format != "parquet" or self.card.null_values: return values
+        if self.card.format != "parquet" or self.card.null_values or not self.derives: return values
         each = [dict(self.types(part)) for part in self.parts]
         sure = {c: t for c, t in each[0].items() if t is not None and c not in self.card.types and all(types.get(c) == t for types in each)}
         values, self.derived = derive(values, sure)
@@ -126,6 +127,7 @@ def _parquet_pieces(table: Table, columns: list[str]) -> Iterator[Piece]:
         for block in parquet_rows(table.plain(part), own, further):
             yield Piece(part, block, first=first)
             first += block.rows
+    if not all(deriver.known.size for deriver in further.values()): raise Underivable # such a column is as it would be in a text
 
 def pieces(
     table: Table,        # to read

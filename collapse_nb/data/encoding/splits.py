@@ -138,7 +138,8 @@ class Moments:
 def moments(
     rows: Rows,   # those that count
     value: Value, # what orders them
-) -> Moments:
+    some: bool = False, # whether rows may lack one
+) -> Moments | None: # None where a row may lack one, and does
     "The time of every row."
     codes = rows.codes(value)
     there = np.flatnonzero(np.bincount(codes)) if len(codes) else np.empty(0, int)
@@ -147,6 +148,7 @@ def moments(
         raise value.expression.wrong("is no time and no number: write it as one, as in STRPTIME(column, '%d.%m.%Y %H:%M')")
     values = rows.values.at(value, there)
     if missing := values.is_null().arg_true().to_list():
+        if some: return None
         raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out with where")
     if kind in ("timestamp", "date"): values = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": values})
     keys = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
@@ -287,21 +289,27 @@ def divide(
         if by != "time" and (late := _late(when, part)):
             remarks.append(f"{late:.1%} of the training rows are later than the first test row, so the test rows are no future: "
                            "split_time alone would split in time")
-    elif by == "random" and (column := _timely(rows)):
-        late = _late(moments(rows, column), part)
+    elif by == "random" and (timely := _timely(rows)):
+        column, when = timely
+        late = _late(when, part)
         if late:
-            remarks.append(f"{late:.1%} of the training rows are later than the first test row (by the column {column.columns[0]!r}), "
-                           f"because the split is random: split_time = {column.columns[0]!r} would split in time")
+            remarks.append(f"{late:.1%} of the training rows are later than the first test row (by the hours of the column {column!r}), "
+                           f"because the split is random: split_time = {column!r} would split in time")
     if by == "group":
         remarks.append("the groups make parts of " + ", ".join(f"{s / n:.1%}" for s in sizes) +
                        f" of the rows where the fractions ask for {', '.join(f'{f:.0%}' for f in card.split)}")
     return division
 
-def _timely(rows: Rows) -> Value | None:
-    "A value of the card that is a function of one column of times."
+def _timely(rows: Rows) -> tuple[str, Moments] | None:
+    "The column of times that a field is made of, and the hours of the rows, where every row has one."
+    types, clock = rows.values.types, rows.wanted.clock
+    derived = {p.name: p.column for p in rows.numbered.table.derived}
     for value in rows.wanted.fields:
         column, = value.columns if len(value.columns) == 1 else [""]
-        if (column in rows.values.types and rows.values.types[column].kind in ("timestamp", "date")
-                and not rows.values._texts(column).null_count()):
-            return Value(value.expression, (column,), True)
+        if column in derived: of_hours = clock if clock and clock.expression.sql == derived[column] else None
+        else:
+            timely = column in types and types[column].kind in ("timestamp", "date")
+            of_hours = Value(value.expression, (column,), True) if timely else None
+        if of_hours and (when := moments(rows, of_hours, some=True)):
+            return derived.get(column, column), Moments(when.keys // 3_600_000_000, when.kind)
     return None

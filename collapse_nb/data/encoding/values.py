@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..cards import TRANSFORMS, Card
+from .derived import Underivable
 from .distinct import Texts, Tuples, known_codes
 from .expressions import Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value
 from .types import NANS, column_type, given_type, is_number
@@ -159,6 +160,11 @@ class Values:
             texts = as_missing(self.numbers.texts[column].texts(at), self.nulls_of(column))
             if not value.transform: return texts
             frame = pl.DataFrame({"v": texts.cast(pl.Int64, strict=False)})
+            if wrong := (frame["v"].is_null() & texts.is_not_null()).arg_true().to_list():
+                place = self.place(self.numbers.index(value), int(wrong[0] if codes is None else codes[wrong[0]]))
+                text = texts[wrong[0]]
+                raise value.expression.wrong(f"takes the column {column!r} for a whole number, and the cell {text!r}{place} is none: "
+                                             f"{remedy(text)}")
             return frame.select(TRANSFORMS[value.transform](pl.col("v")).cast(pl.String))["v"]
         typed = self.typed(value, kind)
         sql = typed.sql if not text else f"NULLIF({as_text(typed)}, '')"
@@ -175,6 +181,7 @@ class Values:
     def _unreadable(self, value: Value, sql: str, codes: np.ndarray | None, why: str) -> InputError:
         "The sentence for the first row that a value cannot be computed of."
         index = self.numbers.index(value)
+        if any(self.type(c).derived for c in self.numbers.sets[index]): raise Underivable # the cells themselves are to be told
         codes = np.arange(self.numbers.size(index)) if codes is None else np.sort(codes)
         low, high = 0, len(codes) # what fails is below `high`
         while high - low > 1:
@@ -186,11 +193,11 @@ class Values:
         for column, at in parts.items():
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
-            for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"):
+            for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"), ("DATE", "date"):
                 is_cast = f"CAST({own.slot} AS {sql_type})" in sql or (sql_type == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql)
                 if is_cast and computed(f"TRY_CAST(c AS {sql_type}) IS NULL", {"c": pl.Series([text])})[0]:
                     return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell {text!r}{place} is none: "
                                                   f"{remedy(text)}")
+        why = re.sub(" when casting from source column .*", "", why.splitlines()[0]) # the engine's own name
         cells = ", ".join(f"{c} = {self._texts(c)[int(at[0])]!r}" for c, at in parts.items())
-        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why.splitlines()[0][:120]}): "
-                                      "mend it, or leave such rows out with where")
+        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why[:120]}): mend it, or leave such rows out with where")

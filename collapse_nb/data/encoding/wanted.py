@@ -38,10 +38,11 @@ class Wanted:
     time: Value | None = None   # what orders the rows
     group: Value | None = None  # what stays together
     part: Value | None = None   # train, valid or test
+    clock: Value | None = None  # the hours of a column of times that a field is made of, for what is said of a random split
 
     def all(self) -> list[Value]:
         "Every value, the label first."
-        return [v for v in (self.label, self.where, self.time, self.group, self.part, *self.fields) if v]
+        return [v for v in (self.label, self.where, self.time, self.group, self.part, *self.fields, self.clock) if v]
 
     @property
     def columns(self) -> list[str]: return list(dict.fromkeys(c for v in self.all() for c in v.columns))
