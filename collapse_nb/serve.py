@@ -100,7 +100,7 @@ def predict_file(
                 writer.write_table(table)
         finally:
             if writer: writer.close()
-        if not strange.rows: raise InputError(f"{source} has no rows: name the table to score.")
+        if not strange.rows: raise InputError("the source has no rows: name a table to score.")
     return strange
 
 def predict_frame(

@@ -9,6 +9,7 @@ __all__ = ['TRANSFORMS', 'criteo_integer', 'CardField', 'Published', 'refuse_lea
 # %% ../../nbs/data/cards.ipynb #00000002
 import re
 import tomllib
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -115,6 +116,7 @@ def _whole(card: "Card") -> "Card":
         raise InputError(f"the card {card.name!r} needs the columns of a line, the label first: write columns = [\"label\", ...].")
     if card.format == "movielens" and len(card.files) != 3:
         raise InputError(f"the card {card.name!r} needs its three files: write files = [\"ratings.dat\", \"users.dat\", \"movies.dat\"].")
+    if not card.where.strip(): raise InputError(f"where of card {card.name!r} is empty: write a condition, or leave it out.")
     for entry, sql in card.expressions().items(): check_expression(Expression(entry, sql))
     _check_split(card)
     refuse_leaks(card, card.columns)
@@ -146,6 +148,10 @@ def _plain_name(name: str) -> str:
                      "of at most 100 letters, digits, _, . and -, not starting with . or -.")
 
 # %% ../../nbs/data/cards.ipynb #0000001a
+def _moments(cuts: object) -> object:
+    "Cut points; TOML has dates and times of its own."
+    return tuple(str(c) if isinstance(c, date) else c for c in cuts) if isinstance(cuts, list | tuple) else cuts
+
 class Card(Record):
     "Where a table comes from and how it becomes fields, labels and splits."
     name: Annotated[str, AfterValidator(_plain_name)] # short name, part of a run's identity and of file names
@@ -163,7 +169,8 @@ class Card(Record):
     split: tuple[float, float, float] = (.8, .1, .1) # fractions for training, validation, test
     split_seed: int = Slot(0, ge=-2**63, lt=2**63)   # of the permutation of rows
     split_time: str = Slot(**_unless(""))            # SQL: a time or number; rows are split in its order
-    split_cuts: tuple[str | int | float, ...] = Slot(**_unless(())) # where validation and test begin in it
+    split_cuts: Annotated[tuple[str | int | float, ...], BeforeValidator(_moments)] = Slot(
+        **_unless(()))                               # where validation and test begin in it
     split_group: str = Slot(**_unless(""))           # SQL: rows of one value stay together
     split_column: str = Slot(**_unless(""))          # SQL: train, valid or test
     types: dict[str, Literal["text", "integer", "float", "boolean", "timestamp", "date"]] = Slot(

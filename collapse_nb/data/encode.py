@@ -28,7 +28,7 @@ from .encoding.splits import PARTS, Division, Rows, check_labels, divide
 from .encoding.staged import ahead, pool
 from .encoding.wanted import SPLIT
 from .sources.formats import as_table
-from .sources.parts import Part, parts, with_format
+from .sources.parts import Part, check_once, parts, with_format
 from .sources.refused import Policy
 from ..fields import FieldSchema
 from ..records import InputError
@@ -98,6 +98,7 @@ def _files(card: Card, source: Sources | Mapping[str, Sources]) -> tuple[list[Pa
         raise InputError(f"files of the three parts were given, and the card {card.name!r} has another way to split: "
                          "give the one or the other.")
     files = [Part(f.path, f.fixed | {SPLIT: name}) for name in PARTS for f in parts(card, _listed(source[name]))]
+    check_once(files)
     return files, files[0].path
 
 def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> None:
@@ -148,10 +149,11 @@ def encode(
     card, out = card if isinstance(card, Card) else load_card(card), Path(out)
     if card.format == "embedded":
         raise InputError(f"the data of {card.name!r} is generated and has no file to encode: leave the source empty.")
-    if isinstance(source, Mapping) and "vocabulary" not in card.model_fields_set: card = card.model_copy(update={"vocabulary": "train"})
+    parted = isinstance(source, Mapping) and "vocabulary" not in card.model_fields_set
     files, first = _files(card, source)
     identity = {"card": card.model_dump(mode="json"), "source": _identity(files, first)}
     if _done(out, identity["card"], identity["source"]): return open_encoded(out)
+    if parted: card = card.model_copy(update={"vocabulary": "train"}) # as for any split that is not random
     keep_freed_memory()
     try:
         source = _Source(files, first, Policy(on_bad_row, max_bad), identity)

@@ -128,10 +128,12 @@ def encoded_piece(
         raise InputError(f"{piece.part.path} line {line_of(piece.block, fault.start)} {fault.reason}: "
                          "mend the line, for every row gets a score.")
     sets = numbers.set_codes(piece.codes(numbers.texts, threads))
-    values = Values(numbers, encoding.card, lambda index, code: _place(piece, sets, index, code), types)
+    values = Values(numbers, encoding.card, lambda index, code: _place(piece, sets, index, code), types, closed=True)
     x, strange = np.empty((len(piece), encoding.schema.num_columns), np.int32), np.empty((len(piece), encoding.schema.num_fields), bool)
     for i, value in enumerate(wanted.fields):
-        ids, at = _ids(encoding, i, value, values), encoding.schema.columns[i]
+        try: ids, at = _ids(encoding, i, value, values), encoding.schema.columns[i]
+        except InputError as err: # every row gets a score, so leaving some out is no remedy
+            raise InputError(str(err).replace(", or leave such rows out with where", "")) from None
         rows = ids[sets[numbers.index(value)]].reshape(len(piece), -1)
         x[:, at:at + rows.shape[1]] = rows
         strange[:, i] = (rows == encoding.schema.cardinalities[i] - 1).any(1)

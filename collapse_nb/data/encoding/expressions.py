@@ -506,6 +506,7 @@ def of_kind(
     if typed.kind == "interval": raise expression.wrong("is a span of time: ask for a number of it, as in DATE_DIFF('minute', a, b)")
     if kind == "boolean" and typed.kind not in ("boolean", "null"):
         raise expression.wrong(f"is {_CALLED[typed.kind]} and not a truth value: write a condition such as {expression.sql} = 1")
+    if kind == "number" and typed.kind == "text" and typed.column: return Typed(_wanted(typed, "number"), typed.column.number)
     if kind == "number" and typed.kind not in ("integer", "float"):
         raise expression.wrong(f"is {_CALLED[typed.kind]}, and bins are made of numbers")
     return typed

@@ -243,7 +243,7 @@ def remarks_on(
         about = f.about
         if about["distinct"] + (about["missing"] > 0) == 1:
             remarks.append(f"the field {f.name!r} has one value in all rows: it says nothing, take it out")
-        elif about["distinct"] > .95 * rows:
+        elif about["distinct"] > .95 * rows and f.width == 1:
             remarks.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): "
                            "it may be a row's own number")
         elif not f.words.height: remarks.append(f"no value of the field {f.name!r} has min_count rows: all are one")

@@ -67,6 +67,7 @@ class Table:
     lists: set[str] = field(default_factory=set) # columns of Parquet that hold several values a row
     derived: list[Derived] = field(default_factory=list) # parts of expressions that are computed as the rows are read
     derives: bool = True     # whether there may be any
+    own: dict[Path, set[str]] = field(default_factory=dict) # columns of each file, its folders' names apart
 
     def types(self,
         part: Part, # one of them
@@ -76,6 +77,7 @@ class Table:
         else:
             names = self.card.columns or text_columns(part.path, SEPARATORS[self.card.format], self.card.quotes is not False)
             columns = [(n, None) for n in names]
+        self.own[part.path] = {n for n, _ in columns}
         return [(n, t) for n, t in columns if n not in part.fixed] + [(n, None) for n in part.fixed]
 
     def plain(self, part: Part) -> Path:
@@ -87,9 +89,15 @@ class Table:
         label: bool = True, # whether label, where and split are wanted, or the fields alone
     ) -> Wanted:
         "What the card wants, checked against every file."
-        values = wanted(self.card, tuple(n for n, _ in self.types(self.parts[0])), label)
+        first = self.parts[0]
+        try: values = wanted(self.card, tuple(n for n, _ in self.types(first)), label)
+        except InputError as err:
+            if len(self.parts) == 1: raise
+            raise InputError(f"{first.path}, the first of {len(self.parts)} files: {err}") from None
         for part in self.parts:
             types = self.types(part)
+            if both := sorted(set(values.columns) & set(part.fixed) & self.own.get(part.path, set())):
+                raise InputError(f"{part.path} has the column {both[0]!r}, and so has its folder's name: take the one or the other away.")
             check_columns(values, types, part.path)
             for column in values.columns:
                 if column not in dict(types):

@@ -164,9 +164,9 @@ def _cut(cut: str | float, when: Moments, card: Card) -> float:
     else:
         try: return float(cut)
         except ValueError: pass
-    kind = "a time" if when.kind in ("timestamp", "date") else "a number"
-    raise InputError(f"split_cuts of card {card.name!r} has {cut!r}, and {card.split_time!r} is {kind}: "
-                     "give two of that kind, such as \"2024-03-13\" or 20240313.")
+    if when.kind in ("timestamp", "date"): kind, mend = "a time", "give two times, such as \"2024-03-13\" and \"2024-03-14\""
+    else: kind, mend = "a number", f"give two numbers, or make it a time, as in split_time = \"TO_TIMESTAMP({card.split_time})\""
+    raise InputError(f"split_cuts of card {card.name!r} has {cut!r}, and {card.split_time!r} is {kind}: {mend}.")
 
 def _in_time(when: Moments, card: Card, remarks: list[str]) -> np.ndarray:
     "Parts in time."
@@ -295,7 +295,7 @@ def divide(
         if late:
             remarks.append(f"{late:.1%} of the training rows are later than the first test row (by the hours of the column {column!r}), "
                            f"because the split is random: split_time = {column!r} would split in time")
-    if by == "group":
+    if by == "group" and any(abs(s / n - f) > .005 for s, f in zip(sizes, card.split, strict=True)):
         remarks.append("the groups make parts of " + ", ".join(f"{s / n:.1%}" for s in sizes) +
                        f" of the rows where the fractions ask for {', '.join(f'{f:.0%}' for f in card.split)}")
     return division

@@ -16,7 +16,7 @@ from ..cards import TRANSFORMS, Card
 from .derived import Underivable
 from .distinct import Texts, Tuples, known_codes
 from .expressions import Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value
-from .types import NANS, column_type, given_type, is_number
+from .types import NANS, canonical, column_type, given_type, is_number, looks_typed
 from .wanted import Value, Wanted
 from ...records import InputError
 
@@ -79,8 +79,9 @@ class Values:
         card: Card,                     # null_values and types
         place: Callable[[int, int], str],  # set and number -> where it first occurs in a row that counts
         types: dict[str, Column] | None = None, # what columns are, where that is known
+        closed: bool = False,           # whether what is not known is text, and not to be looked at
     ):
-        self.numbers, self.card, self.place = numbers, card, place
+        self.numbers, self.card, self.place, self.closed = numbers, card, place, closed
         self.slots = {c: f"c{i}" for i, c in enumerate(numbers.texts)}
         slotted = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
         self.types: dict[str, Column] = {c: t for c, t in slotted.items() if t.derived}
@@ -93,13 +94,20 @@ class Values:
         if column not in self.nulls:
             texts, nulls = self.numbers.texts[column], self.card.null_values
             self.nulls[column] = nulls
-            if len(known_codes(texts, list(NANS))) and is_number(self.type(column)): self.nulls[column] = (*nulls, *NANS)
+            looked = not self.closed or column in self.known
+            if looked and len(known_codes(texts, list(NANS))) and is_number(self.type(column)): self.nulls[column] = (*nulls, *NANS)
         return self.nulls[column]
+
+    def _written(self, column: str, nulls: tuple[str, ...], codes: np.ndarray | None = None) -> pl.Series:
+        "Texts of a column, null where they mean that there is none."
+        texts = as_missing(self.numbers.texts[column].texts(codes), nulls)
+        whole = column in self.known and self.known[column].kind == "integer"
+        return texts.str.replace(r"^(-?[0-9]+)\.0+$", "$1") if whole else texts # in later rows pandas has 10.0 for 10 beside a gap
 
     def type(self, column: str) -> Column:
         "What a column is."
         if column not in self.types:
-            texts = as_missing(self.numbers.texts[column].texts(), self.card.null_values)
+            texts = self._written(column, self.card.null_values)
             there = texts.filter(texts.is_not_null())
             preset = self.known.get(column)
             if kind := preset.kind if preset else self.card.types.get(column):
@@ -116,10 +124,19 @@ class Values:
         by, mend = ("in training", "") if column in self.known else ("by the card's types", ", or change its type")
         return InputError(f"the column {column!r} is {kind} {by}, and the cell {text!r}{where} is not: {remedy(text)}{mend}.")
 
+    def _spelled(self, column: str, texts: pl.Series) -> pl.Series:
+        "Texts of a column as it is: decimals, truth values and times as a Parquet file would have them, whoever wrote them."
+        if column not in self.types and column not in self.known:
+            if self.closed: return texts
+            few = self.numbers.texts[column].texts(np.arange(min(64, self.numbers.texts[column].size))).drop_nulls().to_list()
+            if not looks_typed(few): return texts
+        kind = self.type(column).kind
+        return canonical(texts, kind)
+
     def _texts(self, column: str) -> pl.Series:
         "All texts of a column, missing ones null."
         slot = self.type(column).slot
-        if slot not in self.distinct: self.distinct[slot] = as_missing(self.numbers.texts[column].texts(), self.nulls_of(column))
+        if slot not in self.distinct: self.distinct[slot] = self._written(column, self.nulls_of(column))
         return self.distinct[slot]
 
     def _own(self, column: str) -> pl.Series:
@@ -157,8 +174,8 @@ class Values:
         parts = self.numbers.parts(self.numbers.index(value), codes)
         if value.as_it_is and (text or value.transform):
             column, at = next(iter(parts.items()))
-            texts = as_missing(self.numbers.texts[column].texts(at), self.nulls_of(column))
-            if not value.transform: return texts
+            texts = self._written(column, self.nulls_of(column), at)
+            if not value.transform: return texts if value.separator or value.several else self._spelled(column, texts)
             frame = pl.DataFrame({"v": texts.cast(pl.Int64, strict=False)})
             if wrong := (frame["v"].is_null() & texts.is_not_null()).arg_true().to_list():
                 place = self.place(self.numbers.index(value), int(wrong[0] if codes is None else codes[wrong[0]]))
