@@ -608,6 +608,7 @@ def test_disk_fills_up(tmp_path, small_disk, kind, way):
     "Nothing is left where the disk fills up half-way."
     source = write(tmp_path / f"t.{kind}", log_of(20_000))
     entries = {"time": {"split_time": '"when"'}, "group": {"split_group": "user"}, "files": {}}[way]
-    refused(dict.fromkeys(PARTS, source) if way == "files" else source, small_disk / "out", kind, "is full", fields=["n", "user", "ad"],
+    if way == "files": source = {part: write(tmp_path / f"{part}.{kind}", log_of(20_000)) for part in PARTS}
+    refused(source, small_disk / "out", kind, "is full", fields=["n", "user", "ad"],
         **entries)
     assert not list(small_disk.iterdir())
