@@ -24,7 +24,7 @@ from .encoding.fields import EncodedField, encoded_fields, remarks_on
 from .encoding.number import number
 from .encoding.permutation import packed_type, permuted
 from .encoding.pieces import Table
-from .encoding.splits import PARTS, Division, Rows, check_labels, divide
+from .encoding.splits import PARTS, Division, KeptRows, check_labels, divide
 from .encoding.staged import ahead, pool
 from .encoding.wanted import SPLIT
 from .sources.formats import as_table
@@ -35,7 +35,7 @@ from ..records import InputError
 
 # %% ../../nbs/data/encode.ipynb #00000005
 def packed_rows(
-    rows: Rows,                 # those that count
+    rows: KeptRows,                 # those that count
     labels: np.ndarray,         # (n,) 0/1
     fields: list[EncodedField], # with the id of each number
     kind: np.dtype,             # from `packed_type`
@@ -109,7 +109,7 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
         if _identity(source.files, source.first) != source.identity["source"]:
             changed = ", ".join(str(f.path) for f in source.files[:3])
             raise InputError(f"{changed} changed while being read: wait until it is complete, and encode it.")
-        rows = Rows(numbered)
+        rows = KeptRows(numbered)
         labels = check_labels(rows, card.name)
         division = divide(rows, labels, table.card)
         fields = encoded_fields(rows, division, table.card)
@@ -121,7 +121,7 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
             write_encoded(folder, card.name, schema, division.sizes, ordered, known)
 
 # %% ../../nbs/data/encode.ipynb #0000000c
-def _known(rows: Rows, division: Division, fields: list[EncodedField], n: int) -> dict:
+def _known(rows: KeptRows, division: Division, fields: list[EncodedField], n: int) -> dict:
     "What is kept beside the rows."
     types = {c: [t.kind, t.number] for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items() if not t.derived}
     remarks = division.remarks + remarks_on(fields, n, division.sizes[2])
@@ -129,7 +129,7 @@ def _known(rows: Rows, division: Division, fields: list[EncodedField], n: int) -
     return {"read": rows.numbered.read, "permutation": division.digest, "types": types,
             "fields": [f.about for f in fields], "remarks": remarks} | split
 
-def _ordered(rows: Rows, labels: np.ndarray, fields: list[EncodedField], schema: FieldSchema, division: Division, work: Path):
+def _ordered(rows: KeptRows, labels: np.ndarray, fields: list[EncodedField], schema: FieldSchema, division: Division, work: Path):
     "Ids and labels in their places; the rows of numbers go when the buckets are there."
     def packed():
         numbers = [schema.cardinalities[i] + (schema.widths[i] > 1) for i in schema.column_fields] # padding is one more

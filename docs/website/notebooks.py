@@ -63,7 +63,9 @@ def furniture(code: str) -> bool:
     if re.search(r"^[%!]", code, flags=re.M): return False
     return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(code).body)
 
-def label(where: str, name: str) -> str: return f"source-{where.replace('.', '-')}-{name.lower().replace('_', '-')}"
+def label(where: str, name: str) -> str:
+    "What links to a name lead to; a class and a function may differ in a capital alone, and targets have none."
+    return f"source-{where.replace('.', '-')}-{'class-' * name[0].isupper()}{name.lower().replace('_', '-')}"
 
 @cache
 def symbols() -> dict[str, str]:

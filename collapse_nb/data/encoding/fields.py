@@ -15,7 +15,7 @@ import polars as pl
 
 from ..cards import Card
 from .distinct import known_codes
-from .splits import Division, Rows
+from .splits import Division, KeptRows
 from .staged import ahead, pool
 from .values import Values
 from .vocabulary import count_codes, make_vocabulary
@@ -32,7 +32,7 @@ class Counts:
     test: np.ndarray    # (D,) in test rows; the same array as `every` where that is of no interest
 
 def count_rows(
-    rows: Rows,         # those that count
+    rows: KeptRows,         # those that count
     division: Division, # which part each is in
     train: bool,        # whether values are counted over training rows alone
 ) -> dict[int, Counts]: # set -> counts
@@ -196,7 +196,7 @@ def about(
 
 # %% ../../../nbs/data/encoding/fields.ipynb #00000011
 def encoded_fields(
-    rows: Rows,         # those that count
+    rows: KeptRows,         # those that count
     division: Division, # which part each is in
     card: Card,         # min_count, vocabulary
 ) -> list[EncodedField]: # N
