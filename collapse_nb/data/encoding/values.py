@@ -16,7 +16,7 @@ from ..cards import TRANSFORMS, Card
 from .derived import Underivable
 from .distinct import Texts, Tuples, known_codes
 from .expressions import Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value
-from .types import NANS, canonical, column_type, given_type, is_number, looks_typed
+from .types import NANS, canonical, column_type, given_type, is_number, looks_typed, plain_text
 from .wanted import Value, Wanted
 from ...records import InputError
 
@@ -107,6 +107,10 @@ class Values:
     def type(self, column: str) -> Column:
         "What a column is."
         if column not in self.types:
+            few, free = np.arange(min(64, self.numbers.texts[column].size)), column not in self.known and column not in self.card.types
+            if free and plain_text(self._written(column, self.card.null_values, few).drop_nulls().to_list()):
+                self.types[column] = Column("text", slot=self.slots[column]) # whatever the others are
+                return self.types[column]
             texts = self._written(column, self.card.null_values)
             there = texts.filter(texts.is_not_null())
             preset = self.known.get(column)
