@@ -152,10 +152,14 @@ def test_interrupt_while_starting(own):
 
 
 def test_usage_errors_and_help(own):
-    for words, said in {("fit", "synthetic", "--scale", "two"): "valid integer", ("fitt",): "No such command 'fitt'",
+    for words, said in {("fit", "synthetic", "--scale", "two"): "was given --scale two: give a whole number",
+                        ("fitt",): "there is no command 'fitt': did you mean fit?",
+                        ("fit", "synthetic", "--scael", "2"): "fit has no option --scael: did you mean --scale?",
+                        ("encode",): "encode needs CARD, which is missing",
                         ("encode", "own.toml"): "Missing option"}.items():
         done = collapse(own, *words)
-        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        assert done.stderr.startswith("collapse: ") and done.stderr.count("\n") == 1, "one line"
     done = collapse(own, "--help")
     assert done.returncode == 0 and "encode" in done.stdout
 
