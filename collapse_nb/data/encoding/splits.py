@@ -116,6 +116,7 @@ class Division:
     digest: str                   # of the order, SHA-256
     remarks: list[str] = field(default_factory=list)
     time: dict | None = None      # the label over time, where times are known
+    labels: np.ndarray | None = None # (n,) 0/1, of each row
 
     def part(self,
         rows: slice | np.ndarray, # of the source, among those that count
@@ -284,6 +285,7 @@ def divide(
         order = order[np.argsort(part[order], kind="stable")]
         place[order] = np.arange(n)
         division = Division(by, place, sizes, hashlib.sha256(order.astype("<i8", copy=False).data).hexdigest(), remarks)
+    division.labels = labels
     if when:
         division.time = over_time(when, labels, part)
         if by != "time" and (late := _late(when, part)):
