@@ -3,11 +3,13 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from collapse_nb.data.cards import Card
 from collapse_nb.data.encode import encode
+from collapse_nb.data.encoding.splits import source_rows
 from collapse_nb.records import InputError
 
 ROWS = 900
@@ -70,3 +72,69 @@ def test_texts_without_end_are_refused(tmp_path):
         with pytest.raises(InputError, match=said):
             remarks(written(tmp_path, "parquet"), tmp_path / "out", fields=["site", {"f": sql}])
     assert not (tmp_path / "out").exists()
+
+
+WAYS = {
+    "at random": {},
+    "some of them": {"where": "site <> 'a'"},
+    "where all count": {"where": "site <> 'z'"},
+    "in time": {"split_time": "REPLACE(\"row\", 'r', '') % 101"},
+    "in time, some": {"split_time": "REPLACE(\"row\", 'r', '') % 101", "where": "site <> 'b'"},
+    "by group": {"split_group": "\"user\"", "split": [.5, .25, .25]},
+    "as a column says": {"split_column": "CASE site WHEN 'a' THEN 'test' WHEN 'b' THEN 'train' ELSE 'val' END"},
+}
+
+
+def check_way_back(out: Path, table: pl.DataFrame, data) -> None:
+    "Every stored row is the row of the source that it is said to be."
+    words = pl.read_parquet(out / "vocabulary.parquet").filter(field="row")
+    words = dict(words.select("id", "value").iter_rows())
+    found = source_rows(out)
+    for part, rows in found.items():
+        split = getattr(data, part)
+        assert [words[int(i)] for i in split.x[:, 0]] == table["row"][rows].to_list()
+        assert split.y.tolist() == table["y"][rows].to_list()
+    assert len(set(np.concatenate(list(found.values())).tolist())) == sum(map(len, found.values()))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_lead_back_to_the_source(tmp_path, kind, way):
+    entries = {"name": "t", "label": "y", "fields": ["row"], "vocabulary": "all", "split_seed": 5}
+    card = Card(**entries | WAYS[way])
+    data = encode(card, written(tmp_path, kind), tmp_path / "out")
+    check_way_back(tmp_path / "out", TABLE, data)
+    assert (tmp_path / "out" / "rows.npy").exists() == (way not in ("at random", "where all count"))
+
+
+def test_rows_of_several_files_lead_back(tmp_path):
+    files = {}
+    for part, (start, rows) in {"train": (0, 500), "valid": (500, 200), "test": (700, 200)}.items():
+        TABLE[start:start + rows].write_csv(path := tmp_path / f"{part}.csv")
+        files[part] = path
+    card = Card(name="t", label="y", fields=["row"], vocabulary="all")
+    check_way_back(tmp_path / "out", TABLE, encode(card, files, tmp_path / "out"))
+    check_way_back(tmp_path / "two", TABLE, encode(card, list(files.values()), tmp_path / "two"))
+
+
+def test_refused_rows_are_not_counted(tmp_path):
+    lines = written(tmp_path, "csv").read_text().splitlines()
+    lines.insert(3, "cut,off")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    card = Card(name="t", label="y", fields=["row"])
+    data = encode(card, tmp_path / "t.csv", tmp_path / "out", "skip", .01)
+    check_way_back(tmp_path / "out", TABLE, data)
+
+
+def test_folders_without_a_way_back_say_so(tmp_path):
+    some = Card(name="t", label="y", fields=["row"], where="site <> 'a'")
+    encode(some, written(tmp_path, "csv"), tmp_path / "out")
+    (tmp_path / "out" / "rows.npy").unlink()
+    with pytest.raises(InputError, match="encode it again"): source_rows(tmp_path / "out")
+    encode(Card(name="t", label="y", fields=["row"]), tmp_path / "t.csv", tmp_path / "all")
+    record = json.loads((tmp_path / "all" / "schema.json").read_text())
+    (tmp_path / "all" / "schema.json").write_text(json.dumps(record | {"permutation": "0" * 64}))
+    with pytest.raises(InputError, match="draws another permutation"): source_rows(tmp_path / "all")
+    del record["read"]
+    (tmp_path / "all" / "schema.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="was not encoded from a file"): source_rows(tmp_path / "all")
