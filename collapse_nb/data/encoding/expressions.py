@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIGNATURES', 'LISTED_IN', 'DEEPEST', 'KINDS', 'SQL_TYPES', 'MOST', 'LONGEST', 'engine', 'queried', 'is_engines',
-           'computed', 'NoExpression', 'syntax', 'Column', 'Typed', 'own_value', 'as_text', 'Misfit', 'may_outgrow',
-           'Compiler', 'Expression', 'double_quotes', 'why_none', 'columns_of', 'columns_of_tree', 'of_kind',
-           'compile_expression', 'check_expression']
+           'computed', 'NoExpression', 'syntax', 'Column', 'Typed', 'own_value', 'as_text', 'as_written', 'Misfit',
+           'may_outgrow', 'Compiler', 'Expression', 'double_quotes', 'why_none', 'columns_of', 'columns_of_tree',
+           'of_kind', 'compile_expression', 'check_expression']
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000002
 import difflib
@@ -219,6 +219,18 @@ def as_text(
     "A value's text; minus zero is zero."
     if typed.kind == "text": return typed.sql
     return f"CAST({typed.sql} + 0.0::DOUBLE AS VARCHAR)" if typed.kind == "float" else f"CAST({typed.sql} AS VARCHAR)"
+
+def as_written(
+    sql: str,  # of a value, or of its text where the kind is text
+    kind: str, # what the value is
+) -> str:      # SQL of its text
+    "A value's text as Python writes it to a file: the fraction of a second has six digits, or nine."
+    if kind != "timestamp": return f"CAST({sql} AS VARCHAR)"
+    text = f"CAST({sql} AS VARCHAR)"
+    digits = f"split_part({text}, '.', 2)"
+    width = f"CASE WHEN strlen({digits}) > 6 THEN 9 ELSE 6 END"
+    padded = f"split_part({text}, '.', 1) || '.' || rpad({digits}, {width}, '0')"
+    return f"CASE WHEN contains({text}, '.') THEN {padded} ELSE {text} END"
 
 def _quoted(text: str) -> str: return "'" + text.replace("'", "''") + "'"
 
