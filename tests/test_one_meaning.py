@@ -228,7 +228,8 @@ BY_HAND = {
     "x": ("float", [-0.0, .5, 2.5, math.nan, -3.0, 1e20, math.inf, None] * 5),
     "t": ("timestamp", HOURS),
     "m": ("moment", [h + dt.timedelta(milliseconds=i % 3 * 250) for i, h in enumerate(HOURS)]),
-    "z": ("float", [math.nan, None, None, math.nan] * 10), "d": ("date", [h.date() for h in HOURS]), "b": ("boolean", [True, False, None, True] * 10),
+    "z": ("float", [math.nan, None, None, math.nan] * 10),
+    "d": ("date", [h.date() for h in HOURS]), "b": ("boolean", [True, False, None, True] * 10),
     "y": ("integer", [i * 7 // 3 % 2 for i in range(40)])}
 COMPUTED = """
 COALESCE(SUBSTR(n, 9), s)
