@@ -199,7 +199,7 @@ def number(
 def _number(table: Table, values: Wanted, folder: Path, policy: Policy) -> Numbered:
     with pool() as threads:
         work = Numberer(table, values, Refusals(policy, folder), Staged(table.work / "staged"), threads)
-        for piece in pieces(table, values.columns, threads): work.take(piece)
+        for piece in pieces(table, work.numbers.texts, threads): work.take(piece)
         if work.under_way: work.under_way.result()
     check_share(work.refusals, work.rows + work.refusals.count)
     read = {"rows": work.rows + work.refusals.count, "refused": work.refusals.count}
