@@ -2,14 +2,12 @@
 
 Bottom to top: records, fields, allocation, abundance, stats -> nn -> data -> train -> the paper's modules, serve -> cli; show stands aside.
 """
-import ast
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from import_graph import DRAWING, PACKAGE, drawing, module_graph, modules, reduced, room_graph
 
-PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
 BASE = {"records", "fields"}
 MEASURES = {"abundance", "stats", "findings", "ratios"}
 PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "controls", "diagnose"}
@@ -25,40 +23,10 @@ MAY_IMPORT["serve"] = TRAIN - {"show", "allocation"} - MEASURES | {"train"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
-def modules(package: Path) -> dict[str, Path]:
-    "Dotted name below the package -> file; `nn` stands for nn/__init__.py and `` for the package's own."
-    parts = {f: f.relative_to(package).with_suffix("").parts for f in package.rglob("*.py") if f.name != "_modidx.py"}
-    return {".".join(p[:-1] if p[-1] == "__init__" else p): f for f, p in parts.items()}
-
-
-def named(node: ast.AST, home: list[str]) -> Iterator[str]:
-    "Full dotted names that an import statement, or a call of import_module, may bring in."
-    match node:
-        case ast.Import(names=names): yield from (n.name for n in names)
-        case ast.ImportFrom(module=module, names=names, level=level):
-            start = ".".join([*home[:len(home) - level + 1], *([module] if module else [])]) if level else module
-            yield from (f"{start}.{n.name}" for n in names)
-        case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(value=str(name)), *_]):
-            if called in ("import_module", "__import__"): yield name
-
-
-def imports(name: str, file: Path, known: dict[str, Path], top: str) -> set[str]:
-    "Modules of ours that a module imports; of `from a.b import c`, a.b.c when that is a module and a.b when it is not."
-    home = [top, *name.split(".")] if name else [top]
-    if file.name != "__init__.py": home = home[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        for full in named(node, home):
-            if full.split(".")[0] != top: continue
-            below = full.removeprefix(top).removeprefix(".")
-            found.add(below if below in known else below.rpartition(".")[0])
-    return found - {name}
-
-
 def violations(package: Path) -> list[str]:
     "A sentence for every import that points the wrong way, every module without a place, and a cycle."
     known, said = modules(package), []
-    graph = {name: imports(name, file, known, package.name) for name, file in known.items()}
+    graph = module_graph(package)
     for name, targets in sorted(graph.items()):
         unit = name.split(".")[0] or "__init__"
         if unit not in MAY_IMPORT:
@@ -81,6 +49,15 @@ def test_imports_point_one_way():
 
 def test_the_graph_itself_has_no_circle_below_the_paper():
     tuple(TopologicalSorter({u: t for u, t in MAY_IMPORT.items() if u not in PAPER}).static_order())
+
+
+def test_map_is_drawn_from_the_code():
+    "The drawing on the page `architecture` is of the code that is here: docs/import_graph.py writes it."
+    assert DRAWING.read_text(encoding="utf-8") == drawing(room_graph())
+
+
+def test_map_leaves_out_what_a_longer_way_says():
+    assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
 
 
 def tree(folder: Path, files: dict[str, str]) -> Path:
