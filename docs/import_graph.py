@@ -78,8 +78,8 @@ def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
     rows = [sorted(n for n in rank if rank[n] == r) for r in range(max(rank.values()) + 1)]
     lines, at = reduced(graph), {}
     for row in rows:
-        def middle(name: str) -> float: return sum(xs := [at[t] for t in lines[name]]) / max(len(xs), 1)
-        row.sort(key=lambda name: (middle(name), name))
+        middle = {name: sum(at[t] for t in lines[name]) / max(len(lines[name]), 1) for name in row}
+        row.sort(key=middle.get)
         at |= {name: i - (len(row) - 1) / 2 for i, name in enumerate(row)}
     return rows
 
