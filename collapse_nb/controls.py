@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .multi_embedding import diagonal_blocks, pair_squares
-from .nn.networks import CrossNetwork, cross_layers
+from .nn.interactions import CrossNetwork, cross_layers
 from .nn.zoo import Model
 from .records import InputError
 from .stats import verdict

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .abundance import _fold, information_abundance
 from .data.dataset import Encoded, Split
-from .nn.networks import cross_layers
+from .nn.interactions import cross_layers
 from .nn.zoo import Model
 from .records import InputError, Record
 

@@ -14,7 +14,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from .nn.networks import CrossNetwork, cross_layers
+from .nn.interactions import CrossNetwork, cross_layers
 from .nn.zoo import Model
 from .records import InputError
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .abundance import effective_rank, information_abundance, row_counts
-from .nn.networks import CrossLayer, cross_layers
+from .nn.interactions import CrossLayer, cross_layers
 from .nn.zoo import BASE_DIM, Model, build
 from .records import InputError
 

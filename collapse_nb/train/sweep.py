@@ -169,10 +169,10 @@ def seconds_per_epoch(
     check_room(group.spec, data.schema, len(group.seeds), target)
     keep_freed_memory()
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
-    step, size = Step(model, group.recipe), min(group.recipe.batch_size, len(data.train))
+    how = {"record": None} if group.treatment else {} # it may bring a regulariser, and such steps are not recorded
+    step, size = Step(model, group.recipe, **how), min(group.recipe.batch_size, len(data.train))
     x, y = Rows(data.head(size), "train", data.schema, target)[slice(0, size)]
-    step.recorded &= not group.treatment # it may bring a regulariser, and such steps are not recorded
-    for _ in range(1 + WARM_UP * step.recorded): step(x, y)
+    for _ in range(1 + WARM_UP * (step.graph is not None)): step(x, y)
     train_s = _timed(partial(step, x, y), steps, target) * len(batches(len(data.train), group.recipe.batch_size))
     return train_s + _predict_s(model, data, size, target, group.recipe.precision)
 
