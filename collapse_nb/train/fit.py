@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..abundance import information_abundance
+from ..abundance import abundance_or_nan
 from ..allocation import keep_freed_memory
 from ..nn.zoo import Model, one_replica
 from .memory import peak_bytes, reset_peak
@@ -119,10 +119,8 @@ def table_abundance(
     "IA(E_i^(m)) of the running replicas' tables."
     per_field = []
     for stack in model.field_tables(): # (R, M, D_i, K)
-        usable = stack.isfinite().flatten(1).all(1) & (stack != 0).flatten(2).any(2).all(1)
-        usable &= torch.tensor([r in running for r in range(len(stack))], device=stack.device)
         ia = torch.full(stack.shape[:2], torch.nan, dtype=torch.float64, device=stack.device)
-        if usable.any(): ia[usable] = information_abundance(stack[usable]).double()
+        ia[running] = abundance_or_nan(stack[running])
         per_field.append(ia)
     return torch.stack(per_field, -1).cpu().numpy()
 
