@@ -69,11 +69,14 @@ class Lookup(nn.Module):
     ):
         super().__init__()
         self.num_fields, self.pooled, fields = schema.num_fields, schema.pooled, schema.column_fields
-        self.register_buffer("offsets", torch.tensor([schema.offsets[i] for i in fields]), persistent=False)    # (P,)
-        self.register_buffer("padding", torch.tensor([schema.cardinalities[i] for i in fields]), persistent=False)
-        self.register_buffer("first", torch.tensor([schema.columns[i] for i in fields]), persistent=False)
-        self.register_buffer("fields", torch.tensor(fields), persistent=False)
-        self.register_buffer("columns", torch.tensor(schema.columns), persistent=False)                         # (N,)
+        cardinalities, firsts = ([values[i] for i in fields] for values in (schema.cardinalities, schema.columns))
+        for name, values in {
+            "offsets": [schema.offsets[i] for i in fields], # (P,)
+            "padding": cardinalities,                       # (P,)
+            "first": firsts,                                # (P,) the first column of the field
+            "fields": fields,                               # (P,)
+            "columns": schema.columns,                      # (N,) the first column of each field
+        }.items(): self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def rows(self,
         x: Tensor, # (B, P) field-local ids
@@ -82,34 +85,26 @@ class Lookup(nn.Module):
         if self.pooled: x = torch.where(x == self.padding, x[:, self.first], x)
         return x + self.offsets
 
-# %% ../../nbs/nn/embedding.ipynb #00000019
-def _share(
-    self: Lookup,
-    x: Tensor,          # (B, P) field-local ids
-    dtype: torch.dtype, # of the table
-) -> Tensor:            # (B, P)
-    "What a column counts in the mean of its field: one over the number of values, or zero."
-    real = x != self.padding
-    number = torch.zeros(len(x), self.num_fields, dtype=torch.int64, device=x.device).index_add(1, self.fields, real.long())
-    return real.to(dtype) / number[:, self.fields]
+    def share(self,
+        x: Tensor,          # (B, P) field-local ids
+        dtype: torch.dtype, # of the table
+    ) -> Tensor:            # (B, P)
+        "What a column counts in the mean of its field: one over the number of values, or zero."
+        real = x != self.padding
+        number = torch.zeros(len(x), self.num_fields, dtype=torch.int64, device=x.device)
+        return real.to(dtype) / number.index_add(1, self.fields, real.long())[:, self.fields]
 
-Lookup.share = _share
-
-# %% ../../nbs/nn/embedding.ipynb #0000001a
-def _forward(
-    self: Lookup,
-    x: Tensor,      # (B, P) field-local ids
-    weight: Tensor, # (sum D_i, width)
-    sparse: bool = False, # as in `looked_up`
-) -> Tensor:        # (B, N, width)
-    "Look up."
-    rows = self.rows(x)
-    if not self.pooled: return looked_up(rows, weight, sparse)
-    starts = torch.arange(0, rows.numel(), rows.shape[1], device=x.device)[:, None] + self.columns
-    mean = partial(F.embedding_bag, offsets=starts.flatten(), mode="sum", per_sample_weights=self.share(x, weight.dtype).flatten())
-    return looked_up(rows.flatten(), weight, sparse, mean).unflatten(0, (-1, self.num_fields))
-
-Lookup.forward = _forward
+    def forward(self,
+        x: Tensor,      # (B, P) field-local ids
+        weight: Tensor, # (sum D_i, width)
+        sparse: bool = False, # as in `looked_up`
+    ) -> Tensor:        # (B, N, width)
+        rows = self.rows(x)
+        if not self.pooled: return looked_up(rows, weight, sparse)
+        starts = torch.arange(0, rows.numel(), rows.shape[1], device=x.device)[:, None] + self.columns
+        shares = self.share(x, weight.dtype).flatten()
+        mean = partial(F.embedding_bag, offsets=starts.flatten(), mode="sum", per_sample_weights=shares)
+        return looked_up(rows.flatten(), weight, sparse, mean).unflatten(0, (-1, self.num_fields))
 
 # %% ../../nbs/nn/embedding.ipynb #00000010
 class EmbeddingSets(nn.Module):

@@ -33,7 +33,6 @@ class Concatenation(nn.Module):
     def forward(self,
         e: Tensor, # (G, B, N, K)
     ) -> Tensor:   # (G, B, N·K)
-        "Put the embeddings of a row side by side."
         return e.flatten(2)
 
 # %% ../../nbs/nn/interactions.ipynb #0000000a
@@ -164,7 +163,6 @@ class CrossLayer(GroupLinear):
         x0: Tensor, # (G, B, N·K) embeddings
         x: Tensor,  # (G, B, N·K) output of the layer before
     ) -> Tensor:    # (G, B, N·K)
-        "One cross layer."
         return torch.addcmul(x, x0, super().forward(x))
 
 # %% ../../nbs/nn/interactions.ipynb #00000102
@@ -217,10 +215,11 @@ def sum_gradients(
     to_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) # a sum over many pieces
     to_x0, to_x = torch.empty_like(x0), torch.empty_like(x)
     for at in pieces(weight, x):
-        g, part = grad[..., at].unsqueeze(2), x[..., at]
-        inner = torch.bmm(weight, part).unflatten(1, (-1, x0.shape[1]))
+        g, part = grad[..., at].unsqueeze(2), x[..., at]                       # (G, H, 1, p) and (G, C, p)
+        inner = torch.bmm(weight, part).unflatten(1, (-1, x0.shape[1]))        # (W x)_hi again, (G, H, N, p)
         torch.sum(inner.mul_(g), 1, out=to_x0[..., at])
-        d = torch.mul(g, x0[:, None, :, at], out=inner).flatten(1, 2)
+        # The piece is in the cache and its numbers are not needed any more: d is written over them, into the same memory.
+        d = torch.mul(g, x0[:, None, :, at], out=inner).flatten(1, 2)          # (G, H·N, p)
         to_weight += torch.bmm(d, part.mT)
         to_x[..., at] = torch.bmm(weight.mT, d)
     return to_weight.to(weight.dtype), to_x0, to_x
@@ -234,7 +233,6 @@ class SumOverFields(torch.autograd.Function):
         x0: Tensor,     # (G, N, P)
         x: Tensor,      # (G, C, P)
     ) -> Tensor:        # (G, H, P)
-        "Piece by piece."
         ctx.save_for_backward(weight, x0, x)
         y = x0.new_empty(len(x0), weight.shape[1] // x0.shape[1], x0.shape[2])
         for at in pieces(weight, x):
@@ -343,7 +341,6 @@ class TwoStreams(nn.Module):
     def forward(self,
         e: Tensor, # (G, B, N, K)
     ) -> Tensor:   # (G, B, 2·hidden)
-        "Both streams, each behind its gate."
         x = e.flatten(2)
         inputs = [gate(x) for gate in self.gates] or [x, x]
         return torch.cat([stream(v) for stream, v in zip(self.streams, inputs, strict=True)], -1)

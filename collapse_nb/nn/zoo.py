@@ -79,7 +79,6 @@ class MLPHead(nn.Module):
     def forward(self,
         h: Tensor, # (R, B, H)
     ) -> Tensor:   # (R, B) logits
-        "Hidden layers, then one output."
         return self.output(self.layers(h))
 
 # %% ../../nbs/nn/zoo.ipynb #0000000e
@@ -96,7 +95,6 @@ class TwoPartHead(nn.Module):
     def forward(self,
         h: Tensor, # (R, B, pooled_dim + hidden)
     ) -> Tensor:   # (R, B) logits
-        "Split, score, add."
         pooled, deep = h.tensor_split([self.pooled_dim], dim=-1)
         return self.pooled(pooled) + self.mlp(deep)
 
@@ -120,7 +118,6 @@ class BilinearHead(nn.Module):
     def forward(self,
         h: Tensor, # (R, B, 2·hidden)
     ) -> Tensor:   # (R, B) logits
-        "Two linear scores and the sum of the heads' bilinear forms."
         u, v = h.chunk(2, -1)
         heads = lambda s: s.unflatten(-1, self.weight.shape[1:3]).transpose(1, 2)  # (R, heads, B, size)
         return self.u(u) + self.v(v) + (heads(u) @ self.weight * heads(v)).sum((1, 3), dtype=self.weight.dtype)
@@ -131,7 +128,6 @@ class SumHead(nn.Module):
     def forward(self,
         h: Tensor, # (R, B, 1)
     ) -> Tensor:   # (R, B) logits
-        "Drop the feature axis."
         return h.squeeze(-1)
 
 # %% ../../nbs/nn/zoo.ipynb #00000015
@@ -243,12 +239,19 @@ def one_replica(
     model: Model, # R replicas
     replica: int, # 0 <= replica < R
 ) -> Model:       # R = 1, to predict with
-    "One replica as a model of its own."
+    "One replica as a model of its own, which shares its weights with the model it is taken from."
+    # `build` and `load_state_dict` would copy the tables, nearly all of a model, for every replica and evaluation, and
+    # would undo what a treatment has put in the place of a module. So each module is copied without its tensors, by
+    # object.__new__, and is handed views of the replica's slices. A module that keeps a tensor, or a size that depends
+    # on R, anywhere but in its parameters and buffers would share it with all replicas: none may, and the last line
+    # sets the three that do.
     state, twins = model.replica_state(replica), {}
     for path, module in model.named_modules():
         twin, at = twins.setdefault(module, object.__new__(type(module))), f"{path}." if path else ""
         own = {n: None if p is None else nn.Parameter(state[at + n], False) for n, p in module._parameters.items()}
-        vars(twin).update(vars(module), _parameters=own, _buffers={n: state.get(at + n, b) for n, b in module._buffers.items()})
+        buffers = {n: state.get(at + n, b) for n, b in module._buffers.items()} # those not in the state are the same for all
+        vars(twin).update(vars(module), _parameters=own, _buffers=buffers)
     for twin in twins.values(): twin._modules = {n: twins.get(m) for n, m in twin._modules.items()}
-    twins[model].embedding.groups, twins[model].replicas, twins[model].seeds = model.spec.num_sets, 1, (model.seeds[replica],)
-    return twins[model]
+    twin = twins[model]
+    twin.embedding.groups, twin.replicas, twin.seeds = model.spec.num_sets, 1, (model.seeds[replica],)
+    return twin
