@@ -65,14 +65,37 @@ def _relative(
 def information_abundance(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
-    "Sum of the singular values over the largest: IA(E) = sum(s) / max(s) (§3, Def. 1)."
+    """Sum of the singular values over the largest: IA(E) = sum(s) / max(s) (§3, Def. 1).
+
+    How many directions a table really uses, as one number: K for a table whose K directions are equally long, 1 for
+    one whose rows all lie on a line. Use it to compare tables of one shape; of fields with D < K, or of models with
+    another K, compare `normalized_abundance`. No trained table reaches K, and no random one either: hold it against a
+    random table of the same shape. Full runs on hflights: the tables of DCNv2 at K = 100 have 0.41 of the abundance of
+    random ones.
+
+    Raises `InputError` for what is no stack of matrices, for numbers that are not finite and for a table of zeros;
+    `abundance_or_nan` leaves a gap there instead.
+
+    Example:
+
+    >>> import torch
+    >>> from collapse_nb.abundance import information_abundance
+    >>> information_abundance(torch.diag(torch.tensor([4., 2., 1.]))).item()
+    1.75
+
+    References: §3, Definition 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     return _relative(singular_values(table)).sum(-1)
 
 # %% ../nbs/01_information_abundance.ipynb #00000101
 def abundance_or_nan(
     stack: Tensor, # (…, D, K) tables
 ) -> Tensor:       # (…), float64
-    "Information abundance of each table; NaN for one that is not finite or all zero."
+    """Information abundance of each table; NaN for one that is not finite or all zero.
+
+    >>> abundance_or_nan(torch.stack([torch.eye(2), torch.zeros(2, 2)])).tolist()
+    [2.0, nan]
+    """
     usable = stack.isfinite().flatten(-2).all(-1) & (stack != 0).flatten(-2).any(-1)
     ia = torch.full(stack.shape[:-2], torch.nan, dtype=torch.float64, device=stack.device)
     if usable.any(): ia[usable] = information_abundance(stack[usable])
@@ -82,7 +105,11 @@ def abundance_or_nan(
 def effective_rank(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
-    "Exponential of the entropy of p = s / sum(s): exp(-sum(p ln p))."
+    """Exponential of the entropy of p = s / sum(s): exp(-sum(p ln p)).
+
+    >>> round(effective_rank(torch.diag(torch.tensor([2., 1., 1.]))).item(), 3) # p = (1/2, 1/4, 1/4): 2^1.5
+    2.828
+    """
     relative = _relative(singular_values(table))
     return torch.special.entr(relative / relative.sum(-1, keepdim=True)).sum(-1).exp()
 
@@ -90,14 +117,22 @@ def effective_rank(
 def stable_rank(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
-    "Squared Frobenius norm over the squared largest singular value: sum(s**2) / max(s)**2."
+    """Squared Frobenius norm over the squared largest singular value: sum(s**2) / max(s)**2.
+
+    >>> stable_rank(torch.diag(torch.tensor([2., 1., 1.]))).item()
+    1.5
+    """
     return _relative(singular_values(table)).square().sum(-1)
 
 # %% ../nbs/01_information_abundance.ipynb #0000002f
 def normalized_abundance(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1 / min(D, K), 1], dimensionless
-    "Abundance over the largest possible one: IA(E) / min(D, K)."
+    """Abundance over the largest possible one: IA(E) / min(D, K).
+
+    >>> normalized_abundance(torch.eye(4, 64)).item()
+    1.0
+    """
     return information_abundance(table) / min(torch.as_tensor(table).shape[-2:])
 
 # %% ../nbs/01_information_abundance.ipynb #00000032
@@ -118,7 +153,11 @@ def weighted_abundance(
     table: Tensor,  # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor, # p (…, D): training frequency or count of each row
 ) -> Tensor:        # (…), in [1, min(D, K)], dimensionless
-    "Abundance as a random training row sees it: IA(diag(sqrt(p)) E)."
+    """Abundance as a random training row sees it: IA(diag(sqrt(p)) E).
+
+    >>> weighted_abundance(torch.eye(2), torch.tensor([9, 1])).item() # of ten rows, nine hold the first value
+    1.3333333333333333
+    """
     table = _matrix(table)
     return information_abundance(table * row_weights(weight, table).sqrt())
 
@@ -140,7 +179,11 @@ def row_counts(
     x,                   # (n, P) field-local ids, an array or a tensor
     schema: FieldSchema, # N fields of cardinality D_i, in P columns
 ) -> list[Tensor]:       # per field, (D_i,) how many of the n rows hold each value; a row that holds it twice counts twice
-    "How often each value of each field occurs: the weights of the weighted abundance."
+    """How often each value of each field occurs: the weights of the weighted abundance.
+
+    >>> [counts.tolist() for counts in row_counts([[0, 1], [2, 1], [0, 1]], FieldSchema("ab", (3, 2)))]
+    [[2, 0, 1], [0, 3]]
+    """
     x = torch.as_tensor(x)
     if x.ndim != 2 or x.shape[1] != schema.num_columns or x.is_floating_point() or (x < 0).any():
         raise InputError(f"ids {x.dtype} of shape {tuple(x.shape)} were given for {schema.num_fields} fields: give a whole number from 0 "
@@ -184,7 +227,13 @@ def _piece(
 
 # %% ../nbs/01_information_abundance.ipynb #00000041
 class Spectrum:
-    "Singular values of a table seen in pieces, in one pass (§3): the triangle R of E = QR, updated piece by piece."
+    """Singular values of a table seen in pieces, in one pass (§3): the triangle R of E = QR, updated piece by piece.
+
+    >>> spectrum = Spectrum(2)
+    >>> for rows in torch.eye(2).split(1): spectrum = spectrum.update(rows)
+    >>> spectrum.information_abundance().item()
+    2.0
+    """
     def __init__(self,
         embedding_dim: int, # K, the width of the rows to come
     ):

@@ -165,7 +165,27 @@ def collapse_law(
     permutations: int = 2000,    # of field labels, one for all rows and seeds
     seed: int = 0,               # of the permutations
 ) -> Law:
-    "Interaction-collapse law: rank correlation of IA(E_i^{->j}) with IA(E_j) within rows i (§4.1, Finding 1)."
+    """Interaction-collapse law: rank correlation of IA(E_i^{->j}) with IA(E_j) within rows i (§4.1, Finding 1).
+
+    Use it to ask whether fields with low abundance hold down the sub-embeddings that interact with them. Give
+    `log_cardinality`: large fields are abundant and change much in training, and rho alone cannot tell the two. Full
+    runs on hflights: FFM has rho 0.70, and 0.12 at equal log cardinality; trained on shuffled labels it has 0.82. So hold
+    rho against that of `shuffled` data before you call it a law. p comes from permuting the names of the fields, one
+    permutation for all rows and seeds, because neither are independent.
+
+    Raises `InputError` for shapes that do not belong together, for fewer than 3 fields (4 with `log_cardinality`), and
+    for abundances off the diagonal that are not finite: leave out replicas that failed.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from collapse_nb.evidence import collapse_law
+    >>> abundance = np.array([1., 2., 3., 4., 5., 6.])
+    >>> collapse_law(np.tile(abundance, (6, 1)), abundance, permutations=999).rho # every row rises with its partners
+    1.0
+
+    References: §4.1, Finding 1 and Figure 3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     array = lambda values: np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, float)
     own, partner = map(_ranks, _matrices(array(matrix), array(field_abundance)))
     N, noise = own.shape[-1], np.random.default_rng(seed)

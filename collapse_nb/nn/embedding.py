@@ -108,7 +108,12 @@ class Lookup(nn.Module):
 
 # %% ../../nbs/nn/embedding.ipynb #00000010
 class EmbeddingSets(nn.Module):
-    "Embedding tables of G groups: `weight` is (sum D_i, G * blocks * K) and group g owns the g-th run of columns."
+    """Embedding tables of G groups: `weight` is (sum D_i, G * blocks * K) and group g owns the g-th run of columns.
+
+    >>> tables = EmbeddingSets(FieldSchema(["hour", "site"], [24, 1000]), groups=3, dim=8)
+    >>> tables(torch.tensor([[3, 999], [23, 0]])).shape, [table.shape[1] for table in tables.tables()]
+    (torch.Size([3, 2, 2, 8]), [24, 1000])
+    """
     replica_dim = 1 # replicas lie side by side in the columns
     sparse = False  # whether the gradient of `weight` holds the rows that a batch hit, or all
     def __init__(self,

@@ -22,7 +22,11 @@ from ..records import InputError
 
 # %% ../../nbs/nn/interactions.ipynb #00000007
 class Concatenation(nn.Module):
-    "h = [e_1, ..., e_N] (§4.2, Evidence IV)."
+    """h = [e_1, ..., e_N] (§4.2, Evidence IV).
+
+    >>> Concatenation(num_fields=3, dim=4)(torch.zeros(2, 5, 3, 4)).shape # two groups, five rows
+    torch.Size([2, 5, 12])
+    """
     def __init__(self,
         num_fields: int, # N
         dim: int,        # K
@@ -58,7 +62,12 @@ class GramTriangle(torch.autograd.Function):
 
 # %% ../../nbs/nn/interactions.ipynb #0000000b
 class InnerProducts(nn.Module):
-    "All <e_i, e_j>, i < j in row order, after the embeddings themselves when `with_embeddings`."
+    """All <e_i, e_j>, i < j in row order, after the embeddings themselves when `with_embeddings`.
+
+    >>> e = torch.tensor([[1., 0.], [2., 0.], [3., 1.]])[None, None] # one group, one row, three fields
+    >>> InnerProducts(num_fields=3, dim=2, with_embeddings=False)(e).flatten().tolist()
+    [2.0, 3.0, 6.0]
+    """
     def __init__(self,
         num_fields: int,       # N
         dim: int,              # K
@@ -120,7 +129,11 @@ class FieldWeightedPooling(nn.Module):
 
 # %% ../../nbs/nn/interactions.ipynb #00000012
 class Pairs(nn.Module):
-    "FM: sum_{i<j} <e_i, e_j>."
+    """FM: sum_{i<j} <e_i, e_j>.
+
+    >>> Pairs()(torch.tensor([[1., 0.], [2., 0.], [3., 1.]])[None, None]).item()
+    11.0
+    """
     out_dim = 1
     def forward(self,
         e: Tensor, # (G, B, N, K)

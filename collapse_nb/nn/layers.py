@@ -45,7 +45,11 @@ def products(
 
 # %% ../../nbs/nn/layers.ipynb #0000000a
 class GroupLinear(nn.Module):
-    "y_g = x_g W_g^T + b_g for G groups: `weight` is (G, out, in), `bias` is (G, out)."
+    """y_g = x_g W_g^T + b_g for G groups: `weight` is (G, out, in), `bias` is (G, out).
+
+    >>> GroupLinear(groups=2, in_dim=3, out_dim=4)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 4])
+    """
     replica_dim = 0
     def __init__(self,
         groups: int,  # G

@@ -18,7 +18,11 @@ def batches(
     num_rows: int,   # rows to cover
     batch_size: int, # rows per batch; the last has between 2 and batch_size + 1
 ) -> list[slice]:
-    "Consecutive slices that cover the rows."
+    """Consecutive slices that cover the rows.
+
+    >>> [part.stop - part.start for part in batches(65, 32)] # batch norm needs two rows, so one that is left joins the last
+    [32, 33]
+    """
     starts = list(range(0, num_rows, batch_size))
     if len(starts) > 1 and num_rows - starts[-1] == 1: starts.pop()
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], num_rows], strict=True)]

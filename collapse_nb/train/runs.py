@@ -206,7 +206,37 @@ def _make_way(folder: Path) -> None:
 
 # %% ../../nbs/train/runs.ipynb #00000011
 class RunStore(StoredRuns):
-    "Finished groups in a folder; the folder is made when the first one is saved."
+    """Finished groups in a folder; the folder is made when the first one is saved.
+
+    A group's folder is named by the hash of what was run and appears when the group is complete, so a store never holds half
+    a result, and two processes may fill one. Read it as tables: `frame` has a row a run, `history` a row an epoch. The full
+    study of notebook 06 on hflights is 10 such folders with 50 runs. Give `weights=True` where trained models are wanted
+    later, to score new rows or to measure their tables: without it only what was measured is kept.
+
+    Raises `InputError` for a path that is a file, and, naming the folder to delete, for files that are damaged.
+
+    Example:
+
+    >>> import numpy as np, tempfile
+    >>> from collapse_nb.data.dataset import Encoded, Split
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec
+    >>> from collapse_nb.train.recipe import Recipe
+    >>> from collapse_nb.train.runs import Group, RunStore
+    >>> from collapse_nb.train.sweep import run_group
+    >>> x = (np.arange(400).reshape(-1, 2) % [7, 3]).astype(np.int32)
+    >>> rows = Split(x, (x.sum(1) % 2).astype(np.uint8))
+    >>> data = Encoded("toy", FieldSchema(["site", "device"], [7, 3]), rows, rows, rows, "0f", .5)
+    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN", hidden=8), recipe=Recipe(max_epochs=1), seeds=(0, 1))
+    >>> run = lambda group: run_group(group, data, "cpu", show=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = RunStore(folder)
+    ...     store.save(group, *run(group))
+    ...     print(group in store, store.frame().seed.tolist(), store.array(group.id, "abundance").shape)
+    True [0, 1] (1, 2, 1, 2)
+
+    References: §5.1, whose experiments such groups are, of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     def __contains__(self, group: Group) -> bool: return _whole(self.path / group.id, self.weights)
     def model(self,
         group: Group,                  # finished
