@@ -1,6 +1,7 @@
 """Imports point one way (the house's import graph), wherever in a module they stand.
 
-Bottom to top: records, fields, allocation, abundance, stats -> nn -> data -> train -> the paper's modules, serve -> cli; show stands aside.
+Bottom to top: records, fields, results, allocation, abundance, stats -> nn -> data -> train -> the paper's modules, serve -> cli; show
+stands aside.
 """
 import ast
 from collections.abc import Iterator
@@ -14,14 +15,15 @@ BASE = {"records", "fields"}
 MEASURES = {"abundance", "stats", "findings", "ratios"}
 PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "controls", "diagnose"}
 NN = BASE | MEASURES
-DATA = NN | {"nn", "show", "allocation"}
+DATA = NN | {"nn", "show", "allocation", "results"}
 TRAIN = DATA | {"data"}
 
 # what each unit (a module or a folder of collapse_nb) may import besides itself
-MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "show": BASE, "nn": NN, "data": DATA, "train": TRAIN}
+MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "results": {"records"},
+              "show": BASE | {"results"}, "nn": NN, "data": DATA, "train": TRAIN}
 MAY_IMPORT |= {"allocation": set()} | dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
-MAY_IMPORT["serve"] = TRAIN - {"show", "allocation"} - MEASURES | {"train"}
+MAY_IMPORT["serve"] = TRAIN - {"show", "allocation", "results"} - MEASURES | {"train"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 

@@ -25,7 +25,8 @@ from collapse_nb.multi_embedding import (
 from collapse_nb.nn.networks import CrossNetwork
 from collapse_nb.nn.zoo import Model, ModelSpec, build
 from collapse_nb.records import InputError
-from collapse_nb.show import charts, sets, tables
+from collapse_nb.results import read_table, save_table
+from collapse_nb.show import charts, sets
 from collapse_nb.train.fit import Recipe, fit
 from collapse_nb.train.parameters import Study
 from collapse_nb.train.runs import RunStore
@@ -175,10 +176,10 @@ def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame
 @pytest.mark.parametrize("num_fields, null_at_ten", [(3, False), (39, True)])
 def test_figures_are_drawn_from_stored_rows(tmp_path, num_fields, null_at_ten):
     frames = made_up(num_fields, null_at_ten)
-    for stem, frame in frames.items(): tables.save_table(frame, f"{stem}-made-up", tmp_path)
+    for stem, frame in frames.items(): save_table(frame, f"{stem}-made-up", tmp_path)
     for name, (draw, stems) in sets.FIGURES.items():
         assert set(stems) <= set(frames)
-        svg = charts.save(draw(*(tables.read_table(f"{stem}-made-up", tmp_path) for stem in stems)), name, tmp_path)
+        svg = charts.save(draw(*(read_table(f"{stem}-made-up", tmp_path) for stem in stems)), name, tmp_path)
         width = float(svg.read_text().split('width="')[1].split('"')[0])
         assert 500 <= width <= 640, f"{name} is {width} px wide"
 

@@ -21,7 +21,7 @@ from ..data.dataset import Encoded
 from ..data.source import expanded, home
 from ..nn.zoo import MULTI, ModelSpec
 from ..records import InputError, Record, unknown
-from ..show.tables import read_table
+from ..results import read_table
 from .recipe import Recipe
 from .rows import find_device
 from .runs import Group
