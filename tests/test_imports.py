@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
 BASE = {"records", "fields"}
 MEASURES = {"abundance", "stats", "findings", "ratios"}
-PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "controls", "diagnose"}
+PAPER = {"toy", "evidence", "frozen", "overfitting", "multi_embedding", "controls", "diagnose"}
 NN = BASE | MEASURES
 DATA = NN | {"nn", "show", "allocation", "results"}
 TRAIN = DATA | {"data"}

@@ -162,6 +162,6 @@ def findings_table(
     caption = ["95 % intervals over seeds, unless the text says otherwise; p by Holm’s rule, but for a primary claim.",
                "Controls are ours."]
     if changed := sentences.corrected_away(findings):
-        caption.append(f"The interval excludes zero, but not after correcting for {sentences.tests_in(findings)} tests, "
-                       f"so that the verdict is “cannot tell”: {', '.join(map(str, changed))}.")
+        caption.append(f"In {', '.join(map(str, changed))} the interval excludes zero at face value; "
+                       f"after correcting for {sentences.tests_in(findings)} tests the verdict is “cannot tell”.")
     return Shown(frame, " ".join(caption))
