@@ -10,7 +10,7 @@ import pandas as pd
 
 from .data.source import home
 from .records import InputError
-from .show.tables import read_table
+from .results import read_table
 
 # %% ../nbs/full_run.ipynb #00000005
 def shown(

@@ -1,7 +1,7 @@
 """Imports point one way (the house's import graph), wherever in a module they stand.
 
-Bottom to top: records, fields, allocation, abundance, stats -> nn -> data -> train -> the paper's modules, serve -> cli; show stands aside,
-and nothing that trains or measures imports it.
+Bottom to top: records, fields, results, allocation, abundance, stats -> nn -> data -> train -> the paper's modules,
+serve -> cli; show stands aside, and nothing that trains or measures imports it.
 """
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -11,17 +11,18 @@ from import_graph import DRAWING, PACKAGE, drawing, module_graph, modules, reduc
 
 BASE = {"records", "fields"}
 MEASURES = {"abundance", "stats", "findings", "ratios"}
-PAPER = {"toy", "evidence", "frozen", "regularization", "multi_embedding", "controls", "diagnose"}
+PAPER = {"toy", "evidence", "frozen", "overfitting", "multi_embedding", "controls", "diagnose"}
 NN = BASE | MEASURES
-DATA = NN | {"nn", "show", "allocation"}
+DATA = NN | {"nn", "show", "allocation", "results"}
 TRAIN = DATA - {"show"} | {"data"}
 
 # what each unit (a module or a folder of collapse_nb) may import besides itself
-MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "show": BASE, "nn": NN, "data": DATA, "train": TRAIN}
+MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "results": {"records"},
+              "show": BASE | {"results"}, "nn": NN, "data": DATA, "train": TRAIN}
 MAY_IMPORT |= {"allocation": set()} | dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
-MAY_IMPORT["serve"] = TRAIN - {"allocation"} - MEASURES | {"train"}
-MAY_IMPORT["full_run"] = {"records", "data", "show"}
+MAY_IMPORT["serve"] = TRAIN - {"allocation", "results"} - MEASURES | {"train"}
+MAY_IMPORT["full_run"] = {"records", "data", "results"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 

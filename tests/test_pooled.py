@@ -17,8 +17,8 @@ from collapse_nb.fields import FieldSchema
 from collapse_nb.frozen import freeze
 from collapse_nb.multi_embedding import multi_embedding
 from collapse_nb.nn.zoo import BASE_DIM, Model, ModelSpec, build, one_replica
+from collapse_nb.overfitting import batch_embeddings
 from collapse_nb.records import InputError
-from collapse_nb.regularization import batch_embeddings
 from collapse_nb.train.fit import fit
 from collapse_nb.train.memory import needed_bytes
 from collapse_nb.train.metrics import auc
