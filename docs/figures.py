@@ -13,34 +13,34 @@ import pandas as pd
 
 from collapse_nb import stats
 from collapse_nb.records import InputError, unknown
+from collapse_nb.results import published, read_table
 from collapse_nb.show import charts
-from collapse_nb.show.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, FIGURES = ROOT / "data" / "results", ROOT / "figures"
 # the modules of collapse_nb.show that draw the paper's figures, each with a FIGURES of its own
-MODULES = ("toy", "spectra", "evidence", "overfitting", "sets", "speed")
+MODULES = ("toy", "abundance", "evidence", "overfitting", "multi_embedding", "speed")
 
 
-def scaling(**how) -> Callable:
+def scaling(title: str = "", **how) -> Callable:
     "A chart of AUC against size, with the published cells of the same dataset where there are some."
     def draw(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:
-        published = stats.published(runs["dataset"].iloc[0])
-        return charts.scaling_chart(stats.cells(runs), how.get("title") or charts.finding(differences), published, **how.get("drawn", {}))
+        finding = title or charts.contrast_sentence(differences)
+        return charts.scaling_chart(stats.cells(runs), finding, published(runs["dataset"].iloc[0]), **how)
     return draw
 
 
 def difference(differences: pd.DataFrame, resampled: pd.DataFrame) -> alt.TopLevelMixin:
-    return charts.difference_chart(differences, charts.finding(differences), resampled)
+    return charts.difference_chart(differences, charts.contrast_sentence(differences), resampled)
 
 
 def registry() -> dict[str, tuple[Callable, tuple[str, ...]]]:
     "Figure -> what draws it, and the stems of the result tables that it takes, in order."
-    gain = {"title": "Single-embedding alone: what size adds to the base", "drawn": {"designs": ("SE",), "value": "gain"}}
-    found = {"fig1a": (scaling(**gain), ("runs", "differences")), "fig7": (scaling(), ("runs", "differences")),
+    gain = scaling("Single-embedding alone: what size adds to the base", designs=("SE",), value="gain")
+    drawn = {"fig1a": (gain, ("runs", "differences")), "fig7": (scaling(), ("runs", "differences")),
              "difference": (difference, ("differences", "resampled"))}
-    for name in MODULES: found |= import_module(f"collapse_nb.show.{name}").FIGURES
-    return found
+    for name in MODULES: drawn |= import_module(f"collapse_nb.show.{name}").FIGURES
+    return drawn
 
 
 def datasets(stem: str, known: set[str]) -> set[str]:

@@ -22,10 +22,12 @@ from collapse_nb.multi_embedding import (
     side_by_side,
     split_columns,
 )
-from collapse_nb.nn.networks import CrossNetwork
+from collapse_nb.nn.interactions import CrossNetwork
 from collapse_nb.nn.zoo import Model, ModelSpec, build
 from collapse_nb.records import InputError
-from collapse_nb.show import charts, sets, tables
+from collapse_nb.results import read_table, save_table
+from collapse_nb.show import charts
+from collapse_nb.show import multi_embedding as figures
 from collapse_nb.train.fit import Recipe, fit
 from collapse_nb.train.parameters import Study
 from collapse_nb.train.runs import RunStore
@@ -151,23 +153,24 @@ def test_cka_is_symmetric_and_indifferent_to_rotation_scale_and_offset():
 
 # figures
 
-PLACES = [*(f"§5.3, Fig. 8{panel}" for panel in "abcd"), sets.ARM, sets.CKA]
+PLACES = [*(f"§5.3, Fig. 8{panel}" for panel in "abcd"), figures.ARM, figures.CKA]
 
 def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame]:
     "Rows as notebook 05 saves them, of random numbers, with two seeds."
     rng, fields = np.random.default_rng(0), [(f"field {i}", 3 + 7 * i) for i in range(num_fields)]
     cells = [dict(seed=s, field=f, cardinality=d) for s in (0, 1) for f, d in fields]
-    kinds = [(k, s) for k in sets.WORDS for s in (4, 10) if k != "apart" or s == 4 or null_at_ten]
+    kinds = [(k, s) for k in figures.TABLES for s in (4, 10) if k != "apart" or s == 4 or null_at_ten]
     whole = [dict(design=k, scale=s, set="all", ia=rng.uniform(1, s), **c) for k, s in kinds for c in cells]
     single = [dict(design=k, scale=4, set=str(m), ia=rng.uniform(1, 4), **c) for k in ("ME", "apart") for m in range(4) for c in cells]
-    norms = [(k, 4, 0, m, i, j, rng.uniform(1, 2)) for k in sets.SETS for m in range(4) for i, _ in fields for j, _ in fields]
-    arms = [("base", 1), ("SE", 4), ("ME", 4), ("SE", 10), ("ME", 10), (sets.RESTRICTED, 4), ("ensemble", 4)]
+    norms = [(k, 4, 0, m, i, j, rng.uniform(1, 2)) for k in figures.SETS for m in range(4) for i, _ in fields for j, _ in fields]
+    arms = [("base", 1), ("SE", 4), ("ME", 4), ("SE", 10), ("ME", 10), (figures.RESTRICTED, 4), ("ensemble", 4)]
     arms = pd.DataFrame(arms, columns=["arm", "scale"]).assign(n=2, mean=.8, low=.79, high=.81, table_parameters=1e6, dense_parameters=2e5)
-    found = pd.DataFrame({"where": PLACES, "claim": "made-up rows say something"})
-    found = found.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell")
-    alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in sets.SETS for w in (False, True) for c in cells]
+    findings = pd.DataFrame({"where": PLACES, "claim": "made-up rows say something"})
+    findings = findings.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell")
+    alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in figures.SETS for w in (False, True) for c in cells]
     mlps = pd.DataFrame([("hidden", 100, .0002)], columns=["what", "value", "difference"])
-    return {"sets-abundance": pd.DataFrame(whole + single), "control-arms": arms, "similarity": pd.DataFrame(alike), "findings-05": found,
+    return {"sets-abundance": pd.DataFrame(whole + single), "control-arms": arms, "similarity": pd.DataFrame(alike),
+            "findings-05": findings,
             "interaction-norms": pd.DataFrame(norms, columns=["design", "scale", "seed", "set", "i", "j", "norm"]),
             "hidden-margins": mlps.assign(n=2, low=-.0004, high=.0008, margin=.001, verdict="holds")}
 
@@ -175,17 +178,18 @@ def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame
 @pytest.mark.parametrize("num_fields, null_at_ten", [(3, False), (39, True)])
 def test_figures_are_drawn_from_stored_rows(tmp_path, num_fields, null_at_ten):
     frames = made_up(num_fields, null_at_ten)
-    for stem, frame in frames.items(): tables.save_table(frame, f"{stem}-made-up", tmp_path)
-    for name, (draw, stems) in sets.FIGURES.items():
+    for stem, frame in frames.items(): save_table(frame, f"{stem}-made-up", tmp_path)
+    for name, (draw, stems) in figures.FIGURES.items():
         assert set(stems) <= set(frames)
-        svg = charts.save(draw(*(tables.read_table(f"{stem}-made-up", tmp_path) for stem in stems)), name, tmp_path)
+        svg = charts.save(draw(*(read_table(f"{stem}-made-up", tmp_path) for stem in stems)), name, tmp_path)
         width = float(svg.read_text().split('width="')[1].split('"')[0])
         assert 500 <= width <= 640, f"{name} is {width} px wide"
 
 
-def test_a_figure_says_what_its_claim_was_given():
+def test_a_figure_states_its_claim_and_what_the_correction_took_away():
     frames = made_up(3)
-    title = " ".join(sets.abundance_chart(frames["sets-abundance"], frames["findings-05"]).to_dict()["title"]["text"])
-    assert title == "Cannot tell whether made-up rows say something: +0.20 (+0.10 to +0.30, 95\u00a0% interval; p = 0.06)"
-    nowhere = frames["findings-05"][frames["findings-05"]["where"] == sets.ARM]
-    with pytest.raises(InputError, match="no claim of"): sets.spread_chart(frames["sets-abundance"], nowhere)
+    title = " ".join(figures.abundance_chart(frames["sets-abundance"], frames["findings-05"]).to_dict()["title"]["text"])
+    assert title == ("Made-up rows say something: cannot tell, +0.20 (95 % interval +0.10 to +0.30); at face value yes; "
+                     f"not after correcting for {len(PLACES) - 1} tests, p\u00a0=\u00a0.060")
+    nowhere = frames["findings-05"][frames["findings-05"]["where"] == figures.ARM]
+    with pytest.raises(InputError, match="no claim of"): figures.spread_chart(frames["sets-abundance"], nowhere)

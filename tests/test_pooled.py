@@ -17,8 +17,8 @@ from collapse_nb.fields import FieldSchema
 from collapse_nb.frozen import freeze
 from collapse_nb.multi_embedding import multi_embedding
 from collapse_nb.nn.zoo import BASE_DIM, Model, ModelSpec, build, one_replica
+from collapse_nb.overfitting import batch_embeddings
 from collapse_nb.records import InputError
-from collapse_nb.regularization import batch_embeddings
 from collapse_nb.train.fit import fit
 from collapse_nb.train.memory import needed_bytes
 from collapse_nb.train.metrics import auc
@@ -206,7 +206,7 @@ def test_diagnostics_see_means_or_refuse():
     x, _ = several(MIXED, 20)
     model = make("DCNv2", "ME", 2, "paper", widths=MIXED)
     assert embeddings(model, x).equal(model.embedding(x))
-    with pytest.raises(InputError, match="beyond"): batch_embeddings(model, x + 1)
+    with pytest.raises(InputError, match="ids must lie in"): batch_embeddings(model, x + 1)
     tables = [t[0, 0] for t in model.field_tables()]
     with pytest.raises(InputError, match="one value per row and field"): multi_embedding([tables], [None], x)
     with pytest.raises(InputError, match="one value per field"): make_truth(0, model.schema)

@@ -12,22 +12,26 @@ import pandas as pd
 
 from ..records import InputError
 from .charts import COLOURS, INK, styled
+from .sentences import percent
 
 # %% ../../nbs/show/dataset.ipynb #00000007
 FIELDS = 40  # rows at the most
 RANKS = {"first": ("#0072B2", "circle"), "second": ("#D55E00", "square"), "third": ("#009E73", "triangle-up")}
 GAPS = {"missing": "#E69F00", "too rare": "#56B4E9"}
-
 SHARES = ["missing_share", "lost_share"]
 
-def _drawn(look) -> pd.DataFrame:
+def _drawn(
+    look, # of data.look
+) -> pd.DataFrame:
     "The fields that are drawn, in the card's order."
     return look.fields.loc[look.fields["ids"].nlargest(FIELDS).index.sort_values()].reset_index(drop=True)
 
 def _cut(text: str, length: int) -> str: return text if len(text) <= length else text[:length - 1] + "…"
 
-def _top(fields: pd.DataFrame) -> pd.DataFrame:
-    "A row per commonest value: field, rank, value, share, label_rate."
+def _top(
+    fields: pd.DataFrame, # those that are drawn
+) -> pd.DataFrame:        # a row per commonest value: field, rank, value, share, label_rate
+    "The commonest values of every field."
     rows = [(f.field, rank, *top) for f in fields.itertuples() for rank, top in zip(RANKS, f.top, strict=False)]
     return pd.DataFrame(rows, columns=["field", "rank", "value", "share", "label_rate"])
 
@@ -72,24 +76,34 @@ def _rate_axis(end: float, ticks: int = 4) -> alt.X:
 
 def _overall(rate: float, x: alt.X) -> alt.Chart:
     "The overall label rate as a line."
-    return alt.Chart(pd.DataFrame({"label_rate": [rate]})).mark_rule(color="#222222", strokeDash=[4, 3], aria=False).encode(x)
+    line = alt.Chart(pd.DataFrame({"label_rate": [rate]}))
+    return line.mark_rule(color="#222222", strokeDash=[4, 3], aria=False).encode(x)
 
-def _values_panels(fields: pd.DataFrame, rate: float, end: float, size: tuple[int, alt.Step]) -> list[alt.TopLevelMixin]:
+def _values_panels(
+    fields: pd.DataFrame,       # those that are drawn
+    rate: float,                # the overall label rate
+    end: float,                 # of the axis
+    size: tuple[int, alt.Step], # px, and of a row
+) -> list[alt.TopLevelMixin]:
     "Label rates of the commonest values, and their names."
     names, top, x = fields["field"].tolist(), _top(fields), _rate_axis(end)
     ranks = [r for r in RANKS if (top["rank"] == r).any()]
     scales = [alt.Scale(domain=ranks, range=[RANKS[r][i] for r in ranks]) for i in (0, 1)]
-    look = alt.Color("rank:N", scale=scales[0], legend=alt.Legend(symbolOpacity=1, offset=4)), alt.Shape("rank:N", scale=scales[1])
+    colour = alt.Color("rank:N", scale=scales[0], legend=alt.Legend(symbolOpacity=1, offset=4))
+    look = colour, alt.Shape("rank:N", scale=scales[1])
     tips = ["field", "value", *(alt.Tooltip(c, format=".2%") for c in ("share", "label_rate"))]
-    points = alt.Chart(top).mark_point(filled=True, size=42, opacity=.9, aria=False).encode(_rows(names), x, *look, tooltip=tips)
-    named = top.groupby("field", sort=False)["value"].agg(lambda v: _cut(", ".join(_cut(str(t), 12) for t in v), 24)).reset_index()
-    words = alt.Chart(named).mark_text(align="left", fontSize=10, color=INK).encode(_rows(names), text="value:N", x=alt.value(0))
-    return [(_overall(rate, x) + points).properties(width=size[0], height=size[1]), words.properties(width=120, height=size[1])]
+    points = alt.Chart(top).mark_point(filled=True, size=42, opacity=.9, aria=False)
+    points = points.encode(_rows(names), x, *look, tooltip=tips)
+    def listed(values: pd.Series) -> str: return _cut(", ".join(_cut(str(value), 12) for value in values), 24)
+    names_of_values = top.groupby("field", sort=False)["value"].agg(listed).reset_index()
+    words = alt.Chart(names_of_values).mark_text(align="left", fontSize=10, color=INK).encode(_rows(names), text="value:N", x=alt.value(0))
+    return [(_overall(rate, x) + points).properties(width=size[0], height=size[1]),
+            words.properties(width=120, height=size[1])]
 
 # %% ../../nbs/show/dataset.ipynb #0000000d
 def _splits_panels(splits: pd.DataFrame, rate: float, end: float) -> list[alt.TopLevelMixin]:
     "Label rate of each split, and the same in words."
-    frame = splits.assign(text=[f"{r:.2%} of {n:,}" for r, n in zip(splits["label_rate"], splits["rows"], strict=True)])
+    frame = splits.assign(text=[f"{percent(share, 2)} of {n:,}" for share, n in zip(splits["label_rate"], splits["rows"], strict=True)])
     axis = alt.Axis(ticks=False, domain=False, labelPadding=6)
     base, x = alt.Chart(frame[["split", "text", "label_rate"]]), _rate_axis(end, 2)
     y = lambda axis: alt.Y("split:N", sort=frame["split"].tolist(), title=None, axis=axis)
@@ -100,38 +114,54 @@ def _splits_panels(splits: pd.DataFrame, rate: float, end: float) -> list[alt.To
 # %% ../../nbs/show/dataset.ipynb #0000000e
 def _time_panel(time: pd.DataFrame, rate: float) -> alt.LayerChart:
     "Label rate over time."
-    rows = time.assign(start=pd.to_datetime(time["start"], format="ISO8601", utc=True).dt.tz_localize(None)).dropna(subset="label_rate")
+    start = pd.to_datetime(time["start"], format="ISO8601", utc=True).dt.tz_localize(None)
+    rows = time.assign(start=start).dropna(subset="label_rate")
     y = alt.Y("label_rate:Q", title="label rate", axis=alt.Axis(format="~%", tickCount=4),
               scale=alt.Scale(domain=[0, 1.1 * max(rate, float(rows["label_rate"].max()))], nice=False))
     ends = f"{rows['start'].min():%Y-%m-%d} to {rows['start'].max():%Y-%m-%d}"
     x = alt.X("start:T", title=ends, axis=alt.Axis(grid=False, tickCount=5, labelOverlap=True))
-    tips = [alt.Tooltip("start:T", format="%Y-%m-%d %H:%M"), alt.Tooltip("rows:Q", format=","), alt.Tooltip("label_rate:Q", format=".2%")]
-    line = alt.Chart(rows).mark_line(strokeWidth=1.8, color=COLOURS["SE"], point={"size": 18, "color": COLOURS["SE"]}, aria=False)
-    overall = alt.Chart(pd.DataFrame({"label_rate": [rate]})).mark_rule(color="#222222", strokeDash=[4, 3], aria=False).encode(y)
+    tips = [alt.Tooltip("start:T", format="%Y-%m-%d %H:%M"), alt.Tooltip("rows:Q", format=","),
+            alt.Tooltip("label_rate:Q", format=".2%")]
+    blue = COLOURS["SE"]
+    line = alt.Chart(rows).mark_line(strokeWidth=1.8, color=blue, point={"size": 18, "color": blue}, aria=False)
+    overall = alt.Chart(pd.DataFrame({"label_rate": [rate]}))
+    overall = overall.mark_rule(color="#222222", strokeDash=[4, 3], aria=False).encode(y)
     return (overall + line.encode(x, y, tooltip=tips)).properties(width=240, height=66)
 
 # %% ../../nbs/show/dataset.ipynb #00000010
-def _title(look, rate: float, rows: int) -> str:
+def _title(
+    look,        # of data.look
+    rate: float, # the overall label rate
+    rows: int,   # in all
+) -> str:
     "What is seen, the label first."
     fields, time = look.fields, look.time
     most = fields.loc[fields["ids"].idxmax()]
-    parts = [f"{look.name}: the label is 1 in {rate:.1%} of {rows:,} rows"]
-    parts.append(f"{most['field']} has {int(most['ids']):,} of {fields['ids'].sum():,} ids")
+    parts = [f"{look.name}: the label is 1 in {percent(rate, 1)} of {rows:,} rows",
+             f"{most['field']} has {int(most['ids']):,} of {fields['ids'].sum():,} ids"]
     for column, words in zip(SHARES, ("is missing", "has too rare a value"), strict=True):
-        worst = fields.loc[shares.idxmax()] if (shares := fields[column].astype(float)).max() >= .005 else None
-        if worst is not None: parts.append(f"{worst['field']} {words} in {worst[column]:.1%} of the rows")
+        shares = fields[column].astype(float)
+        if not shares.max() >= .005: continue
+        worst = fields.loc[shares.idxmax()]
+        parts.append(f"{worst['field']} {words} in {percent(worst[column], 1)} of the rows")
     rates = None if time is None else time["label_rate"].dropna()
-    if rates is not None and len(rates): parts.append(f"over time the rate is {rates.min():.1%} to {rates.max():.1%}")
+    if rates is not None and len(rates):
+        parts.append(f"over time the rate is {percent(rates.min(), 1)} to {percent(rates.max(), 1)}")
     return "; ".join(parts)
 
 # %% ../../nbs/show/dataset.ipynb #00000012
-def _how(look, fields: pd.DataFrame, gaps: bool) -> list[str]:
+def _how_to_read(
+    look,                 # of data.look
+    fields: pd.DataFrame, # those that are drawn
+    gaps: bool,           # whether it is known how many rows are missing or too rare
+) -> list[str]:           # lines below the title
     "How to read the figure."
-    unknown = look.fields[SHARES].isna().any(axis=None)
-    how = ["Dashed: the overall label rate. Points, and the words beside them: each field's three commonest values."]
-    cut = [f"The {len(fields)} of {len(look.fields)} fields with the most ids."] * (len(fields) < len(look.fields))
-    rare = "Too rare: values with fewer rows than min_count, which share one id." + " ?: a share is not known." * bool(unknown)
-    return [*how, *cut, rare if gaps else "How many rows are missing or too rare is not known."]
+    lines = ["Dashed: the overall label rate. Points, and the words beside them: each field's three commonest values."]
+    if len(fields) < len(look.fields): lines.append(f"The {len(fields)} of {len(look.fields)} fields with the most ids.")
+    if not gaps: return [*lines, "How many rows are missing or too rare is not known."]
+    rare = "Too rare: values with fewer rows than min_count, which share one id."
+    if look.fields[SHARES].isna().any(axis=None): rare += " ?: a share is not known."
+    return [*lines, rare]
 
 def dataset_chart(
     look, # of data.look: name; fields, splits and time as frames
@@ -139,12 +169,14 @@ def dataset_chart(
     "Ids, gaps and label rates of every field, of each split and over time (App., Table 2)."
     fields, rows = _drawn(look), int(look.splits["rows"].sum())
     if not rows: raise InputError(f"{look.name} has no rows, so there is nothing to draw: encode some.")
-    rate, high = float(look.splits["ones"].sum() / rows), alt.Step(18 if len(fields) <= 20 else 15)
+    rate, height = float(look.splits["ones"].sum() / rows), alt.Step(18 if len(fields) <= 20 else 15)
     end = 1.05 * np.nanmax([rate, look.splits["label_rate"].max(), _top(fields)["label_rate"].max()])
     gaps = bool(fields[SHARES].notna().any(axis=None))
-    above = [_ids_panel(fields, high), *[_gaps_panel(fields, high)] * gaps]
-    above += _values_panels(fields, rate, end, (150 if gaps else 237, high))
-    dated = look.time is not None and look.time["label_rate"].notna().any()
-    below = _splits_panels(look.splits, rate, end) + ([_time_panel(look.time, rate)] if dated else [])
-    panels = [alt.hconcat(*row, spacing=12).resolve_scale(color="independent", shape="independent") for row in (above, below)]
-    return styled(alt.vconcat(*panels, spacing=20), _title(look, rate, rows), _how(look, fields, gaps))
+    above = [_ids_panel(fields, height)]
+    if gaps: above.append(_gaps_panel(fields, height))
+    above += _values_panels(fields, rate, end, (150 if gaps else 237, height))
+    below = _splits_panels(look.splits, rate, end)
+    if look.time is not None and look.time["label_rate"].notna().any(): below.append(_time_panel(look.time, rate))
+    panels = [alt.hconcat(*row, spacing=12).resolve_scale(color="independent", shape="independent")
+              for row in (above, below)]
+    return styled(alt.vconcat(*panels, spacing=20), _title(look, rate, rows), _how_to_read(look, fields, gaps))

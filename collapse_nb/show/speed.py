@@ -13,11 +13,14 @@ import pandas as pd
 
 from ..records import InputError
 from .charts import COLOURS, INK, styled
+from .sentences import number
 
 # %% ../../nbs/show/speed.ipynb #00000005
 OURS = "collapse_nb" # the name of the library's rows
 LOOKS = {OURS: (COLOURS["SE"], "circle"), "per line": (COLOURS["ME"], "square"), "blocks of lines": ("#009E73", "diamond"),
          "FuxiCTR": ("#CC79A7", "triangle-up")} # colours told apart by the colour-blind, from Okabe and Ito
+
+def _times(ratio: float) -> str: return f"{number(ratio, 1, plus=False)} times"
 
 def _labels(
     rows: pd.DataFrame, # program, rows, rows_per_s
@@ -27,14 +30,20 @@ def _labels(
     race = rows[rows["program"] != OURS]
     if race.empty or ours.empty: raise InputError("a race of one program was given: run notebook 09, which measures at least two.")
     both = race.merge(ours[["rows", "rows_per_s"]], on="rows", suffixes=("", "_ours"))
-    times, rate = both["rows_per_s_ours"] / both["rows_per_s"], (both["rows_per_s"] / 1000).map("{:.0f} k".format)
-    return both.assign(times=times, label=both["program"] + ": " + rate + ", the library " + times.map("{:.1f} times".format))
+    times = both["rows_per_s_ours"] / both["rows_per_s"]
+    rates = [f"{number(rate / 1000, 0, plus=False)} k" for rate in both["rows_per_s"]]
+    labels = [f"{program}: {rate}, the library {_times(ratio)}"
+              for program, rate, ratio in zip(both["program"], rates, times, strict=True)]
+    return both.assign(times=times, label=labels)
 
 # %% ../../nbs/show/speed.ipynb #00000007
-def _axes(rows: pd.DataFrame) -> tuple[alt.X, alt.Y]:
+def _axes(
+    rows: pd.DataFrame, # program, rows, rows_per_s
+) -> tuple[alt.X, alt.Y]:
     "Logarithmic axes that leave room for labels."
     axis, log = {"grid": False, "format": "~s", "tickCount": 6}, {"type": "log", "nice": False}
-    span = [.8 * rows["rows"].min(), 1.2 * max(rows["rows"].max(), 6 * rows.loc[rows["program"] != OURS, "rows"].max())]
+    race = rows.loc[rows["program"] != OURS, "rows"].max()
+    span = [.8 * rows["rows"].min(), 1.2 * max(rows["rows"].max(), 6 * race)]
     tall = [.6 * rows["rows_per_s"].min(), 1.6 * rows["rows_per_s"].max()]
     return (alt.X("rows:Q", axis=alt.Axis(title="rows of the file", **axis), scale=alt.Scale(domain=span, **log)),
             alt.Y("rows_per_s:Q", axis=alt.Axis(title="rows per second", **axis), scale=alt.Scale(domain=tall, **log)))
@@ -44,19 +53,22 @@ def speed_chart(
 ) -> alt.LayerChart:    # 600 px wide
     "Rows per second over the size of the file."
     race, ours, (x, y) = _labels(rows), rows[rows["program"] == OURS].sort_values("rows"), _axes(rows)
-    best, flat = race.sort_values("rows_per_s").iloc[-1], ours["rows_per_s"].max() / ours["rows_per_s"].min()
-    known = [p for p in LOOKS if (rows["program"] == p).any()]
-    scales = [alt.Scale(domain=known, range=[LOOKS[p][i] for p in known]) for i in (0, 1)]
-    colour, shape = alt.Color("program:N", scale=scales[0], legend=None), alt.Shape("program:N", scale=scales[1], legend=None)
+    programs = [program for program in LOOKS if (rows["program"] == program).any()]
+    colours, shapes = (alt.Scale(domain=programs, range=[LOOKS[p][place] for p in programs]) for place in (0, 1))
+    colour = alt.Color("program:N", scale=colours, legend=None)
+    shape = alt.Shape("program:N", scale=shapes, legend=None)
     tips = ["program", alt.Tooltip("rows", format=","), alt.Tooltip("rows_per_s", format=",.0f")]
     line = alt.Chart(ours).mark_line(strokeWidth=2).encode(x, y, colour)
     marks = alt.Chart(rows).mark_point(filled=True, size=80, opacity=1).encode(x, y, colour, shape, tooltip=tips)
     beside = alt.Chart(race).mark_text(align="left", dx=9, fontSize=11, color=INK).encode(x, y, text="label")
-    name = alt.Chart(ours[:1].assign(label="library")).mark_text(align="left", dy=-14, fontSize=11, color=INK).encode(x, y, text="label")
-    title = (f"On {best['rows']:,} rows the library encodes {best['times']:.1f} times the rows per second of the fastest other program; "
-             f"its rate varies by a factor of {flat:.1f} over {ours['rows'].min():,} to {ours['rows'].max():,} rows")
+    name = alt.Chart(ours[:1].assign(label="library")).mark_text(align="left", dy=-14, fontSize=11, color=INK)
+    layers = alt.layer(line, marks, beside, name.encode(x, y, text="label")).properties(width=600, height=280)
+    best, spread = race.sort_values("rows_per_s").iloc[-1], ours["rows_per_s"].max() / ours["rows_per_s"].min()
+    title = (f"On {best['rows']:,} rows the library encodes {_times(best['times'])} the rows per second of the fastest "
+             f"other program; its rate varies by a factor of {number(spread, 1, plus=False)} "
+             f"over {ours['rows'].min():,} to {ours['rows'].max():,} rows")
     note = ["From raw text to a folder (library, FuxiCTR) or to ids in memory (the others); medians, higher is better."]
-    return styled(alt.layer(line, marks, beside, name).properties(width=600, height=280), title, note)
+    return styled(layers, title, note)
 
 # %% ../../nbs/show/speed.ipynb #0000000a
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {"encoding-speed": (speed_chart, ("encoding-speed",))}

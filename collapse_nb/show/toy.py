@@ -12,20 +12,19 @@ import altair as alt
 import pandas as pd
 
 from ..records import InputError
-from .charts import styled, enable
+from . import sentences
+from .charts import enable, styled
 
 # %% ../../nbs/show/toy.ipynb #00000005
-def _below(
+def _lower(
     row: dict,   # with behind, behind_low, behind_high: a difference in IA and its 95 % interval; NaN without one
-    what: str,   # whose IA, such as "With D_3 = 3 IA(E_1)"
-    than: str,   # what it is compared with, such as "with D_3 = 100"
-) -> str:        # one sentence without its full stop
-    "A difference of two information abundances in words."
-    low, high = (f"{row[end]:+.2f}".replace("-", "−") for end in ("behind_low", "behind_high"))
-    interval = f"({low} to {high}, 95 % interval)"
-    if row["behind_high"] < 0: return f"{what} ends {-row['behind']:.2f} lower than {than} {interval}"
-    if row["behind_low"] > 0: return f"{what} ends {row['behind']:.2f} higher than {than} {interval}"
-    return f"Cannot tell whether {what[0].lower()}{what[1:]} ends lower than {than} {interval}"
+    what: str,   # whose IA, such as "With D3 = 3 IA(E1)"
+    than: str,   # what it is compared with, such as "with D3 = 100"
+) -> str:        # without its full stop
+    "That one information abundance ends lower than another, with the verdict on it."
+    behind, low, high = (row[name] for name in ("behind", "behind_low", "behind_high"))
+    judgement = {"yes": "holds", "no": "does not hold", "": "cannot tell"}[sentences.at_face_value(low, high, sign=-1)]
+    return sentences.verdict(f"{what} ends lower than {than}", judgement, behind, low, high)
 
 # %% ../../nbs/show/toy.ipynb #00000008
 PAIR = ("#CC79A7", "#009E73") # small D_3, large D_3
@@ -36,47 +35,57 @@ def _named(
     "Cardinalities as the legend calls them."
     return frame.assign(field=["D3 = " + str(d3) for d3 in frame["d3"]])
 
+def _checked(
+    rows: pd.DataFrame, # to be drawn
+) -> pd.DataFrame:      # the same
+    "Refuses a figure of nothing."
+    if rows.empty: raise InputError("a table without rows was given: run notebook 02 first.")
+    return rows
+
 # %% ../../nbs/show/toy.ipynb #00000009
 def toy_chart(
-    bands: pd.DataFrame, # d3, iteration, mean, low, high, sd, n, behind, behind_low, behind_high; the largest d3 is the reference
+    bands: pd.DataFrame, # d3, iteration, mean, low, high, sd, n, behind, behind_low, behind_high; largest d3: reference
 ) -> alt.LayerChart:     # 600 px wide
     "IA(E_1) along training, mean, 95 % interval and spread of seeds (§4.1, Fig. 4)."
-    if bands.empty: raise InputError("a table without rows was given: run notebook 02 first.")
-    rows = _named(bands).assign(least=bands["mean"] - bands["sd"], most=bands["mean"] + bands["sd"])
+    rows = _named(_checked(bands)).assign(least=bands["mean"] - bands["sd"], most=bands["mean"] + bands["sd"])
     last = rows[rows["iteration"] == rows["iteration"].max()].sort_values("d3")
     first, reference = last.iloc[0], last.iloc[-1]
     rows = rows[["field", "iteration", "mean", "low", "high", "least", "most"]].round(3)
     names = last["field"].tolist()
     colour = alt.Color("field:N", sort=names, scale=alt.Scale(domain=names, range=PAIR[:len(names)]),
                        legend=alt.Legend(symbolOpacity=1))
+    dashes = alt.Scale(domain=names, range=[[6, 3], [1, 0]][:len(names)])
     x = alt.X("iteration:Q", axis=alt.Axis(title="iteration", grid=False, format=",d"))
     y = alt.Y("mean:Q", axis=alt.Axis(title="IA(E1)"), scale=alt.Scale(zero=False))
-    band = lambda low, high, opacity: alt.Chart(rows).mark_area(opacity=opacity).encode(x, alt.Y(f"{low}:Q"), alt.Y2(high), colour)
-    dash = alt.StrokeDash("field:N", sort=names, scale=alt.Scale(domain=names, range=[[6, 3], [1, 0]][:len(names)]))
+    base = alt.Chart(rows).encode(x, colour)
+    spread = base.mark_area(opacity=.12).encode(alt.Y("least:Q"), alt.Y2("most"))
+    interval = base.mark_area(opacity=.35).encode(alt.Y("low:Q"), alt.Y2("high"))
     tips = ["field", "iteration", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high"))]
-    line = alt.Chart(rows).mark_line(strokeWidth=2).encode(x, y, colour, dash, tooltip=tips)
-    title = _below(first, f"With {first['field']} IA(E1)", f"with {reference['field']}")
-    note = f"Mean of {first['n']} seeds; dark: its 95 % interval; light: ± one sd of the seeds. The axis does not start at zero."
-    return styled((band("least", "most", .12) + band("low", "high", .35) + line).properties(width=520, height=260), title, [note])
+    line = base.mark_line(strokeWidth=2)
+    line = line.encode(y, alt.StrokeDash("field:N", sort=names, scale=dashes), tooltip=tips)
+    title = _lower(first, f"With {first['field']} IA(E1)", f"with {reference['field']}")
+    note = (f"Mean of {first['n']} seeds; dark: its 95 % interval; light: ± one sd of the seeds. "
+            "The axis does not start at zero.")
+    return styled((spread + interval + line).properties(width=520, height=260), title, [note])
 
 # %% ../../nbs/show/toy.ipynb #0000000d
-def _first_below(
+def _largest_below(
     cells: pd.DataFrame, # of one embedding dimension
 ) -> int | None:         # None where there is none
     "The largest D_3 below the reference at which it and every smaller one has an interval below zero."
-    found, ordered = None, cells.sort_values("d3")
+    largest, ordered = None, cells.sort_values("d3")
     for row in ordered[ordered["d3"] < ordered["reference"]].itertuples():
         if not row.behind_high < 0: break
-        found = row.d3
-    return found
+        largest = row.d3
+    return largest
 
 def _starts(
     cells: pd.DataFrame, # of all embedding dimensions
 ) -> str:
     "Where the effect starts, in words."
-    found = {K: _first_below(part) for K, part in cells.groupby("embedding_dim")}
-    said = "; ".join(f"K = {K}: " + (f"up to D3 = {d3}" if d3 else "nowhere") for K, d3 in found.items())
-    return f"IA(E1) ends lower than with D3 = {cells['reference'].iloc[0]} at {said}"
+    largest = {K: _largest_below(part) for K, part in cells.groupby("embedding_dim")}
+    parts = [f"K = {K}: up to D3 = {d3}" if d3 else f"K = {K}: nowhere" for K, d3 in largest.items()]
+    return f"IA(E1) ends lower than with D3 = {cells['reference'].iloc[0]} at {'; '.join(parts)}"
 
 # %% ../../nbs/show/toy.ipynb #0000000f
 def _sweep_panel(
@@ -86,31 +95,35 @@ def _sweep_panel(
 ) -> alt.LayerChart:
     "One embedding dimension's panel."
     K, sizes = int(rows["embedding_dim"].iloc[0]), sorted({*rows["d3"].tolist()})
-    x = lambda field: alt.X(field, axis=alt.Axis(title="D3", values=sizes, grid=False, labelOverlap=True),
-                            scale=alt.Scale(type="log", domain=[.8 * sizes[0], 1.25 * sizes[-1]], nice=False))
-    y = alt.Y("behind:Q", axis=alt.Axis(title="IA(E1) end / start, less the reference" if first else None, format="+.0%"))
-    base = alt.Chart(rows)
+    axis = alt.Axis(title="D3", values=sizes, grid=False, labelOverlap=True)
+    scale = alt.Scale(type="log", domain=[.8 * sizes[0], 1.25 * sizes[-1]], nice=False)
+    def x(field: str) -> alt.X: return alt.X(field, axis=axis, scale=scale)
+    title = "IA(E1) end / start, less the reference" if first else None
+    y = alt.Y("behind:Q", axis=alt.Axis(title=title, format="+.0%"))
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#222222").encode(alt.Y("zero:Q"))
     limit = alt.Chart(pd.DataFrame({"K": [K]})).mark_rule(strokeDash=[4, 3], color="#888888").encode(x("K:Q"))
-    tips = ["embedding_dim", "d3", *(alt.Tooltip(c, format="+.3f") for c in ("behind", "behind_low", "behind_high")), "n"]
-    spans = base.mark_rule(strokeWidth=1.4, color="#0072B2").encode(x("d3:Q"), alt.Y("behind_low:Q"), alt.Y2("behind_high"))
+    numbers = ("behind", "behind_low", "behind_high")
+    tips = ["embedding_dim", "d3", *(alt.Tooltip(c, format="+.3f") for c in numbers), "n"]
+    base = alt.Chart(rows).encode(x("d3:Q"))
+    spans = base.mark_rule(strokeWidth=1.4, color="#0072B2").encode(alt.Y("behind_low:Q"), alt.Y2("behind_high"))
     line = base.mark_line(strokeWidth=1.4, color="#0072B2", point={"filled": True, "size": 34, "color": "#0072B2"})
-    title = alt.TitleParams(f"K = {K}", fontSize=12, offset=4)
-    return (zero + limit + spans + line.encode(x("d3:Q"), y, tooltip=tips)).properties(width=width, height=200, title=title)
+    head = alt.TitleParams(f"K = {K}", fontSize=12, offset=4)
+    return (zero + limit + spans + line.encode(y, tooltip=tips)).properties(width=width, height=200, title=head)
 
 # %% ../../nbs/show/toy.ipynb #00000010
 def sweep_chart(
     cells: pd.DataFrame, # embedding_dim, d3, reference, n, behind, behind_low, behind_high
 ) -> alt.ConcatChart:    # 600 px wide
     "Final IA(E_1) over its start, less that at the reference D_3, by D_3 and K (§4.1)."
-    if cells.empty: raise InputError("a table without rows was given: run notebook 02 first.")
-    drawn = cells[["embedding_dim", "d3", "n", "behind", "behind_low", "behind_high"]].round(4)
+    drawn = _checked(cells)[["embedding_dim", "d3", "n", "behind", "behind_low", "behind_high"]].round(4)
     parts = [part for _, part in drawn.groupby("embedding_dim")]
     columns = min(4, len(parts))
-    panels = [_sweep_panel(part, (530, 235, 140, 96)[columns - 1], i % columns == 0) for i, part in enumerate(parts)]
+    width = {1: 530, 2: 235, 3: 140, 4: 96}[columns]
+    panels = [_sweep_panel(part, width, place % columns == 0) for place, part in enumerate(parts)]
     note = [f"Mean and 95 % interval over {cells['n'].min()} seeds, for each point by itself; all panels share their axis.",
             "Dashed: D3 = K. The title names the largest D3 up to which every interval lies below zero."]
-    return styled(alt.concat(*panels, columns=columns, spacing=10).resolve_scale(y="shared", x="independent"), _starts(cells), note)
+    chart = alt.concat(*panels, columns=columns, spacing=10).resolve_scale(y="shared", x="independent")
+    return styled(chart, _starts(cells), note)
 
 # %% ../../nbs/show/toy.ipynb #00000014
 KINDS = {"as drawn": ("#0072B2", "circle"), "100 rows, r equal singular values": ("#D55E00", "square"),
@@ -118,24 +131,23 @@ KINDS = {"as drawn": ("#0072B2", "circle"), "100 rows, r equal singular values":
          "3 rows, mean removed, norm kept": ("#CC79A7", "triangle-down")}
 
 def control_chart(
-    cells: pd.DataFrame, # kind, label, ia3, mean, low, high, n, behind, behind_low, behind_high (behind: less 100 rows as drawn)
+    cells: pd.DataFrame, # kind, label, ia3, mean, low, high, n, behind, behind_low, behind_high (less 100 rows as drawn)
 ) -> alt.LayerChart:     # 600 px wide
     "Final IA(E_1) against IA(E_3), by the way E_3 was made (§4.1, a control)."
-    if cells.empty: raise InputError("a table without rows was given: run notebook 02 first.")
-    drawn = cells[["kind", "label", "ia3", "mean", "low", "high", "n"]].round(3)
+    drawn = _checked(cells)[["kind", "label", "ia3", "mean", "low", "high", "n"]].round(3)
     points, without = drawn.dropna(subset="ia3"), drawn[drawn["ia3"].isna()]
-    kinds = [k for k in KINDS if k in set(points["kind"])]
-    scales = (alt.Scale(domain=kinds, range=[KINDS[k][i] for k in kinds]) for i in (0, 1))
-    colour = alt.Color("kind:N", scale=next(scales), legend=alt.Legend(columns=2, labelLimit=260))
-    shape = alt.Shape("kind:N", scale=next(scales))
+    kinds = [kind for kind in KINDS if kind in set(points["kind"])]
+    colours, shapes = (alt.Scale(domain=kinds, range=[KINDS[kind][place] for kind in kinds]) for place in (0, 1))
+    colour = alt.Color("kind:N", scale=colours, legend=alt.Legend(columns=2, labelLimit=260))
     x = alt.X("ia3:Q", axis=alt.Axis(title="IA(E3)"), scale=alt.Scale(zero=False, padding=12))
     y = alt.Y("mean:Q", axis=alt.Axis(title="IA(E1) at the end"), scale=alt.Scale(zero=False, padding=8))
     base = alt.Chart(points).encode(x)
     tips = ["kind", "label", *(alt.Tooltip(c, format=".3f") for c in ("ia3", "mean", "low", "high")), "n"]
+    marks = base.mark_point(filled=True, size=55, opacity=1)
     layers = [alt.Chart(without).mark_rule(strokeDash=[4, 3], color="#555555").encode(y),
               base.mark_line(strokeWidth=1.2, opacity=.5).encode(y, colour),
               base.mark_rule(strokeWidth=1.4).encode(alt.Y("low:Q"), alt.Y2("high"), colour),
-              base.mark_point(filled=True, size=55, opacity=1).encode(y, colour, shape, tooltip=tips)]
+              marks.encode(y, colour, alt.Shape("kind:N", scale=shapes), tooltip=tips)]
     note = f"Means and 95 % intervals over {cells['n'].min()} seeds. Dashed: no third field. Neither axis starts at zero."
     return styled(alt.layer(*layers).properties(width=520, height=300), _hangs_on(cells), [note])
 
@@ -144,12 +156,15 @@ def _hangs_on(
     cells: pd.DataFrame, # as for `control_chart`
 ) -> str:
     "The low rank by itself beside the few rows, in words."
-    known = {row["label"]: row for row in cells.to_dict("records")}
-    rank, rows = known.get("rank 3"), known.get("D3 = 3")
-    if rank is None or rows is None: return "IA(E1) at the end, by the spectrum of the third table"
-    said = _below(rank, "With a third table of rank 3 but 100 rows IA(E1)", "with one as drawn")
-    return f"{said}; with three rows it is {rows['behind']:+.2f}".replace("-", "−")
+    arms = {row["label"]: row for row in cells.to_dict("records")}
+    if "rank 3" not in arms or "D3 = 3" not in arms:
+        return "IA(E1) at the end, by the spectrum of the third table"
+    rank, rows = arms["rank 3"], arms["D3 = 3"]
+    sentence = _lower(rank, "With a third table of rank 3 but 100 rows IA(E1)", "with one as drawn")
+    difference = sentences.estimate(rows["behind"], rows["behind_low"], rows["behind_high"])
+    return f"{sentence}. With three rows it is {difference}"
 
 # %% ../../nbs/show/toy.ipynb #00000019
-FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {"fig4": (toy_chart, ("toy-bands",)),
-    "fig4-sweep": (sweep_chart, ("toy-sweep-cells",)), "fig4-control": (control_chart, ("toy-control-cells",))}
+FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
+    "fig4": (toy_chart, ("toy-bands",)), "fig4-sweep": (sweep_chart, ("toy-sweep-cells",)),
+    "fig4-control": (control_chart, ("toy-control-cells",))}

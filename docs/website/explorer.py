@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from collapse_nb import stats
+from collapse_nb import results, stats
 from collapse_nb.findings import mean_interval
 from website.gallery import ROOT
 
@@ -63,7 +63,7 @@ def mean_abundance(rows: pd.DataFrame) -> pd.DataFrame:
 
 def published(dataset: str) -> pd.DataFrame:
     "The paper's cells, as they are and as gains over the base; each interval from the cell's own three runs."
-    theirs = stats.published(dataset)
+    theirs = results.published(dataset)
     low, high = stats.interval(theirs["mean"], theirs["sd"] / theirs["n"] ** .5, theirs["n"] - 1)
     whole = theirs[[*CELL, "mean", "sd", "n"]].assign(low=low, high=high, metric="test_auc")
     base = whole["model"].map(whole[whole["scale"] == 1].set_index("model")["mean"]).astype(float)

@@ -8,6 +8,7 @@ import pandas as pd
 from readme import ITEMS
 
 from collapse_nb import stats
+from collapse_nb.results import published
 from collapse_nb.show import tables
 from website.gallery import FIGURES, ROOT, Gallery
 from website.notebooks import docname, fenced, listed, raw, table, title
@@ -111,7 +112,7 @@ def published_page() -> str:
     for dataset, number in (("criteo", 3), ("avazu", 4)):
         file = ROWS / f"runs-{dataset}.csv"
         runs = pd.read_csv(file if file.is_file() else next(ROWS.glob("runs-*.csv")), nrows=None if file.is_file() else 0)
-        beside = tables.published_table(stats.against_published(runs, stats.published(dataset)))
+        beside = tables.published_table(stats.against_published(runs, published(dataset)))
         said += [f"## {dataset.capitalize()} (Table {number})", shown(readable(beside.frame), f"Table {number}"), f"*{beside.caption}*"]
     return "\n\n".join(said) + "\n"
 

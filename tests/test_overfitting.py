@@ -12,8 +12,7 @@ from torch import Tensor
 from collapse_nb.data.dataset import Encoded, Split
 from collapse_nb.fields import FieldSchema
 from collapse_nb.nn.zoo import Model, ModelSpec, build
-from collapse_nb.records import InputError
-from collapse_nb.regularization import (
+from collapse_nb.overfitting import (
     FORMS,
     batch_spectra,
     cross_blocks,
@@ -23,6 +22,7 @@ from collapse_nb.regularization import (
     per_replica,
     projections,
 )
+from collapse_nb.records import InputError
 from collapse_nb.train.fit import Recipe, predict
 from collapse_nb.train.rows import Rows
 from collapse_nb.train.runs import Group, RunStore
