@@ -227,10 +227,8 @@ def as_written(
     "A value's text as Python writes it to a file: the fraction of a second has six digits, or nine."
     if kind != "timestamp": return f"CAST({sql} AS VARCHAR)"
     text = f"CAST({sql} AS VARCHAR)"
-    digits = f"split_part({text}, '.', 2)"
-    width = f"CASE WHEN strlen({digits}) > 6 THEN 9 ELSE 6 END"
-    padded = f"split_part({text}, '.', 1) || '.' || rpad({digits}, {width}, '0')"
-    return f"CASE WHEN contains({text}, '.') THEN {padded} ELSE {text} END"
+    width = f"CASE WHEN strlen({text}) > 26 THEN 29 ELSE 26 END" # 2024-03-01 09:12:44.123456 has 26 characters
+    return f"CASE WHEN contains({text}, '.') THEN rpad({text}, {width}, '0') ELSE {text} END"
 
 def _quoted(text: str) -> str: return "'" + text.replace("'", "''") + "'"
 
