@@ -138,3 +138,14 @@ def test_folders_without_a_way_back_say_so(tmp_path):
     del record["read"]
     (tmp_path / "all" / "schema.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="was not encoded from a file"): source_rows(tmp_path / "all")
+
+
+def test_a_file_of_which_no_row_can_be_read(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    (folder / "a.csv").write_text("y,site\n1\n0\n1\n")
+    TABLE.select("y", "site").write_csv(folder / "b.csv")
+    card = Card(name="t", label="y", fields=["site"])
+    with pytest.raises(InputError, match="a.csv line 2 has too few columns"): encode(card, folder, tmp_path / "stop")
+    data = encode(card, folder, tmp_path / "skip", "skip", .01)
+    assert len(data.train) + len(data.valid) + len(data.test) == ROWS
+    assert source_rows(tmp_path / "skip")["train"].max() < ROWS

@@ -214,7 +214,8 @@ class Card(Exact):
     def __init__(self, **values):
         try: super().__init__(**values)
         except InputError as err: # of a part of it, which does not know the card
-            if repr(values.get("name")) in str(err) or not values.get("name"): raise
+            name = values.get("name")
+            if not name or re.search(rf"\b(card|name) {re.escape(repr(name))}", str(err)): raise
             raise InputError(f"{self._called(values)}: {err}") from None
 
     @classmethod
