@@ -81,7 +81,7 @@ WAYS = {
     "in time": {"split_time": "REPLACE(\"row\", 'r', '') % 101"},
     "in time, some": {"split_time": "REPLACE(\"row\", 'r', '') % 101", "where": "site <> 'b'"},
     "by group": {"split_group": "\"user\"", "split": [.5, .25, .25]},
-    "as a column says": {"split_column": "CASE site WHEN 'a' THEN 'test' WHEN 'b' THEN 'train' ELSE 'val' END"},
+    "as given": {"split_column": "CASE site WHEN 'a' THEN 'test' WHEN 'b' THEN 'train' ELSE 'val' END"},
 }
 
 
@@ -145,7 +145,7 @@ def test_a_file_of_which_no_row_can_be_read(tmp_path):
     (folder / "a.csv").write_text("y,site\n1\n0\n1\n")
     TABLE.select("y", "site").write_csv(folder / "b.csv")
     card = Card(name="t", label="y", fields=["site"])
-    with pytest.raises(InputError, match="a.csv line 2 has too few columns"): encode(card, folder, tmp_path / "stop")
+    with pytest.raises(InputError, match="line 2 has too few columns"): encode(card, folder, tmp_path / "stop")
     data = encode(card, folder, tmp_path / "skip", "skip", .01)
     assert len(data.train) + len(data.valid) + len(data.test) == ROWS
     assert source_rows(tmp_path / "skip")["train"].max() < ROWS
