@@ -164,9 +164,7 @@ def stored_models(
     if lost := [s for s in group.seeds if s not in tried]:
         treated = f", {group.treatment}," if group.treatment else ""
         raise InputError(f"the store {store.path} has no run of {spec.model} {spec.design} "
-                         f"{spec.scale}x{treated} on "
-                         f"{group.dataset} with seeds {lost}: make it with `papermill "
-                         "nbs/05_multi_embedding.ipynb runs/05.ipynb "
-                         f"-p dataset {group.dataset} -p store {store.path}` and the study's other "
-                         "parameters.")
+                         f"{spec.scale}x{treated} on {group.dataset} with seeds {lost}: make it with "
+                         f"`papermill nbs/05_multi_embedding.ipynb runs/05.ipynb -p dataset {group.dataset} "
+                         f"-p store {store.path}` and the study's other parameters.")
     return {s: models[s] for s in group.seeds if s in models}

@@ -105,9 +105,8 @@ def freeze(
         learned, fields = model.embedding, model.schema.num_fields
         if field not in range(fields) or fields < 2 or isinstance(learned, FrozenField):
             raise InputError(f"field {field!r} was to be fixed in a model of {fields} fields with a "
-                             f"{type(learned).__name__}: give the "
-                             "place of one field, from 0 on, in a model of two or more that has none fixed "
-                             "yet.")
+                             f"{type(learned).__name__}: give the place of one field, from 0 on, in a model "
+                             "of two or more that has none fixed yet.")
         rows, dim = model.schema.cardinalities[field], learned.blocks * learned.dim
         drawn = []
         for seed in model.seeds:

@@ -167,8 +167,8 @@ def _check(model: Model) -> None:
         if not all(torch.stack([t.amin(), t.amax()]).isfinite().all()
                    for t in model.replica_state(replica).values()): # NaN is both
             raise InputError(f"the weights of seed {seed} are not finite, its training failed: export "
-                             "another replica alone, "
-                             "export_onnx(one_replica(model, 0), ...), or train again.")
+                             "another replica alone, export_onnx(one_replica(model, 0), ...), or train "
+                             "again.")
 
 # %% ../nbs/serve.ipynb #0000000f
 @torch.no_grad()

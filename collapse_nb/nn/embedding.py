@@ -207,9 +207,8 @@ def check_ids(
     past = torch.tensor([schema.cardinalities[i] + (c not in firsts) for c, i in enumerate(fields)])
     outside = (low.amin(0) < 0) | (high.amax(0) >= past)
     for c, i in ((c, fields[c]) for c in outside.nonzero().flatten().tolist()):
-        padding = f", and {schema.cardinalities[i]} is padding behind a row's first value"
+        D, width = schema.cardinalities[i], schema.widths[i]
+        padding = f", and {D} is padding behind a row's first value" * (width > 1)
         raise InputError(f"field {schema.names[i]} has ids from {low[:, c].min()} to {high[:, c].max()} and "
-                         "cardinality "
-                         f"{schema.cardinalities[i]}: ids must lie in 0 … {schema.cardinalities[i] - 1}"
-                         + padding * (schema.widths[i] > 1) + ".")
+                         f"cardinality {D}: ids must lie in 0 … {D - 1}{padding}.")
     if schema.pooled: check_padding(x, schema)

@@ -41,8 +41,8 @@ class Graph:
         self.size += value.numel() * kind.itemsize
         if self.size > LARGEST:
             raise InputError(f"the model has more than the {LARGEST:,} bytes of numbers that fit in an ONNX "
-                             "file: export one replica at a "
-                             "time, export_onnx(one_replica(model, 0), ...), or train a smaller scale.")
+                             "file: export one replica at a time, export_onnx(one_replica(model, 0), ...), "
+                             "or train a smaller scale.")
         array = value.detach().to("cpu", kind).contiguous().numpy()
         self.constants.append(self.onnx.numpy_helper.from_array(array, f"constant_{len(self.constants)}"))
         return self.constants[-1].name
@@ -74,8 +74,8 @@ def write(
     "What the rule for a part adds."
     if type(part) not in RULES:
         raise InputError(f"a model with a part {type(part).__name__} was given, which has no form in ONNX "
-                         "here: export a model of the "
-                         "parts that `build` makes, without a treatment that replaces them.")
+                         "here: export a model of the parts that `build` makes, without a treatment that "
+                         "replaces them.")
     return RULES[type(part)](graph, part, *inputs)
 
 # %% ../../nbs/nn/graph.ipynb #0000000d

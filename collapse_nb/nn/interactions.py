@@ -212,8 +212,8 @@ def cross_layers(
     interaction = getattr(model, "interaction", None)
     if not isinstance(interaction, CrossNetwork):
         raise InputError(f"a model was given whose interaction is a {type(interaction).__name__}: only DCNv2 "
-                         "has cross layers, and only "
-                         "while no treatment replaces them, so give one as it was built.")
+                         "has cross layers, and only while no treatment replaces them, so give one as it "
+                         "was built.")
     return interaction.layers
 
 # %% ../../nbs/nn/interactions.ipynb #00000109

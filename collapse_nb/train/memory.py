@@ -50,9 +50,8 @@ def check_room(
     if needed <= free: return
     seeds = "one seed" if replicas == 1 else f"{replicas} seeds"
     raise NoRoom(f"{spec.model} {spec.design} {spec.scale}x with {seeds} needs at least {needed / 1e9:,.1f} "
-                 f"GB of {device.type} memory and "
-                 f"{free / 1e9:.1f} GB are free: choose a smaller scale, fewer seeds, or a larger min_count "
-                 "in the card.")
+                 f"GB of {device.type} memory and {free / 1e9:.1f} GB are free: choose a smaller scale, "
+                 "fewer seeds, or a larger min_count in the card.")
 
 # %% ../../nbs/train/memory.ipynb #00000009
 def reset_peak(

@@ -91,8 +91,8 @@ def writable_folder(
     "Make a folder for results before anything is computed."
     try: path.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise InputError(f"{what} {path} cannot be made ({err.strerror}): "
-                         "name a folder that can be written.") from None
+        raise InputError(f"{what} {path} cannot be made ({err.strerror}): name a folder that can be "
+                         "written.") from None
     if not os.access(path, os.W_OK):
         raise InputError(f"{what} {path} cannot be written: name another folder.")
     return path

@@ -113,8 +113,8 @@ class CudaGraph:
         except torch.OutOfMemoryError: return None # nothing was computed, so nothing is lost
         except RuntimeError as err:
             raise RuntimeError(f"the training step cannot be recorded as a CUDA graph ({err}): start again "
-                               f"with {EAGER}=1 "
-                               "in the environment, which takes each step operation by operation.") from err
+                               f"with {EAGER}=1 in the environment, which takes each step operation by "
+                               "operation.") from err
         finally:
             for group in settings: group["capturable"] = False
         return graph.replay

@@ -102,8 +102,8 @@ def halves(
     "A group cut in two."
     if len(group.seeds) == 1:
         raise InputError(f"{group.spec.model} {group.spec.design} {group.spec.scale}x does not fit in memory "
-                         "with a single seed: "
-                         "choose a smaller scale, or a device with more memory; finished groups are kept.")
+                         "with a single seed: choose a smaller scale, or a device with more memory; "
+                         "finished groups are kept.")
     half = len(group.seeds) // 2
     return [group.with_seeds(group.seeds[:half]), group.with_seeds(group.seeds[half:])]
 
