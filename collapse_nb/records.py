@@ -37,22 +37,22 @@ def unknown(
 
 # %% ../nbs/records.ipynb #0000000a
 def sentence(
-    err: ValidationError, # what pydantic found
+    err: ValidationError, # of pydantic
     what: str,            # name of the record, for the reader
     fields: Iterable[str],# the names that are valid
 ) -> InputError:          # to be raised by the caller
     "One sentence for everything pydantic found wrong."
-    said = []
+    sentences = []
     for e in err.errors():
         where, msg = ".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")
-        if e["type"] == "extra_forbidden": said.append(str(unknown(f"{what} field", where, fields)))
-        elif e["type"] == "missing": said.append(f"{what} needs {where}, which is missing.")
+        if e["type"] == "extra_forbidden": sentences.append(str(unknown(f"{what} field", where, fields)))
+        elif e["type"] == "missing": sentences.append(f"{what} needs {where}, which is missing.")
         elif e["type"] == "literal_error":
             options = e["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            said.append(str(unknown(where, e["input"], options)))
-        elif e["type"] == "value_error": said.append(msg)
-        else: said.append(f"{what} {where} = {e['input']!r}: {msg[0].lower()}{msg[1:]}.")
-    return InputError(" ".join(said))
+            sentences.append(str(unknown(where, e["input"], options)))
+        elif e["type"] == "value_error": sentences.append(msg)
+        else: sentences.append(f"{what} {where} = {e['input']!r}: {msg[0].lower()}{msg[1:]}.")
+    return InputError(" ".join(sentences))
 
 # %% ../nbs/records.ipynb #0000000b
 class Record(BaseModel):
@@ -60,4 +60,5 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     def __init__(self, **values):
         try: super().__init__(**values)
-        except ValidationError as err: raise sentence(err, type(self).__name__, type(self).model_fields) from None
+        except ValidationError as err:
+            raise sentence(err, type(self).__name__, type(self).model_fields) from None
