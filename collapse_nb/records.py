@@ -73,25 +73,25 @@ def sentence(
     fields: Iterable[str],# the names that are valid
 ) -> InputError:          # to be raised by the caller
     "One sentence for everything pydantic found wrong."
-    said, wrong, named = [], {}, " " in what # wrong: way -> what was given and the errors there
+    sentences, wrong, named = [], {}, " " in what # wrong: way -> what was given and the errors there
     for e in err.errors():
         loc, msg = e["loc"], e["msg"].removeprefix("Value error, ")
         if e["type"] == "extra_forbidden":
-            said.append(str(unknown(f"entry of {what}:" if named else f"{what} field", _way(loc), fields)))
+            sentences.append(str(unknown(f"entry of {what}:" if named else f"{what} field", _way(loc), fields)))
         elif e["type"] == "missing" and isinstance(loc[-1], int): # of a list that is too short
             wrong[_way(loc[:-1])] = e["input"], [{"type": "too_long", "ctx": {"max_length": loc[-1] + 1}}]
-        elif e["type"] == "missing": said.append(f"{what} needs {_way(loc)}, which is missing.")
+        elif e["type"] == "missing": sentences.append(f"{what} needs {_way(loc)}, which is missing.")
         elif e["type"] == "literal_error":
             options = e["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            said.append(str(unknown(f"{_way(loc)} of {what}:" if named else _way(loc), e["input"], options)))
-        elif e["type"] == "value_error": said.append(msg)
+            sentences.append(str(unknown(f"{_way(loc)} of {what}:" if named else _way(loc), e["input"], options)))
+        elif e["type"] == "value_error": sentences.append(msg)
         else: # of several types that are allowed, each has an error of its own, below the entry
             several = loc[-1] in ("str", "int", "float", "bool") and len(loc) > 1
             wrong.setdefault(_way(loc[:-1] if several else loc), (e["input"], []))[1].append(e)
     has = f"{what} has" if named else what
     for way, (given, errors) in wrong.items():
-        said.append(f"{has} {way} = {_short(given)}: give {_expected(errors)}.")
-    return InputError(" ".join(said))
+        sentences.append(f"{has} {way} = {_short(given)}: give {_expected(errors)}.")
+    return InputError(" ".join(sentences))
 
 # %% ../nbs/records.ipynb #0000000b
 class Record(BaseModel):
