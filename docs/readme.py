@@ -36,22 +36,22 @@ ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01"
          "Table 1": ("06", None), "Table 2": ("00", None), "Table 3": ("06", None), "Table 4": ("06", None)}
 
 
-def told(found: dict[str, tuple[str, str]]) -> str:
+def by_dataset(rows: dict[str, tuple[str, str]]) -> str:
     "The verdicts on a claim, dataset by dataset; once, where every dataset has the same number: then it is not of the dataset."
-    if len(found) > 1 and len(set(found.values())) == 1: return next(iter(found.values()))[1]
-    return ", ".join(f"{verdict} ({dataset})" if dataset else verdict for dataset, (_, verdict) in found.items())
+    if len(rows) > 1 and len(set(rows.values())) == 1: return next(iter(rows.values()))[1]
+    return ", ".join(f"{verdict} ({dataset})" if dataset else verdict for dataset, (_, verdict) in rows.items())
 
 
 def verdicts(item: str, results: Path) -> str:
     "The paper's claims whose place names the item, with the verdict on each dataset; controls of ours are counted."
-    said: dict[str, dict[str, tuple[str, str]]] = {}
+    claims: dict[str, dict[str, tuple[str, str]]] = {} # claim -> dataset -> value, verdict
     controls: Counter[str] = Counter()
     for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
         for row in pd.read_csv(file).itertuples():
             if not re.search(rf"{re.escape(item)}(?![0-9])", row.where): continue
             if row.where.startswith("control"): controls[row.verdict] += 1
-            else: said.setdefault(row.claim, {})["-".join(file.stem.split("-")[2:])] = (str(row.value), row.verdict)
-    lines = [f"{claim}: {told(found)}" for claim, found in said.items()]
+            else: claims.setdefault(row.claim, {})["-".join(file.stem.split("-")[2:])] = (str(row.value), row.verdict)
+    lines = [f"{claim}: {by_dataset(rows)}" for claim, rows in claims.items()]
     if controls: lines.append("*controls of ours:* " + ", ".join(f"{n} {verdict}" for verdict, n in controls.most_common()))
     return "<br>".join(lines) or "not run here"
 
@@ -110,10 +110,11 @@ def shelf(names: Iterable[Path]) -> str:
 def start() -> str:
     "The page that JupyterLab opens on, nbs/README.md: every notebook there is."
     nbs = ROOT / "nbs"
-    found = {f for f in nbs.rglob("*.ipynb") if not any(p[0] in "._" for p in f.relative_to(nbs).parts)} - {nbs / "index.ipynb"}
-    paper = {f for f in found if f.name[0].isdigit()}
+    notebooks = {f for f in nbs.rglob("*.ipynb") if not any(part[0] in "._" for part in f.relative_to(nbs).parts)}
+    notebooks -= {nbs / "index.ipynb"}
+    paper = {f for f in notebooks if f.name[0].isdigit()}
     parts = [START.strip(), "## The paper", shelf(paper), "## The library", MODULES]
-    for folder, title in SHELVES.items(): parts += [f"### {title}", shelf(f for f in found - paper if f.parent == nbs / folder)]
+    for folder, title in SHELVES.items(): parts += [f"### {title}", shelf(f for f in notebooks - paper if f.parent == nbs / folder)]
     return "\n\n".join(parts) + "\n"
 
 

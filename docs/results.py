@@ -55,12 +55,12 @@ def plan(files: dict[str, str], numbers: list[str], scales: list[int]) -> list[t
     return runs
 
 
-def execute(number: str, given: dict) -> bool:
+def execute(number: str, values: dict) -> bool:
     "Run one notebook at full size, and note the command when it is done."
     notebook = next((ROOT / "nbs").glob(f"{number}_*.ipynb"))
-    label = f"{notebook.stem} {given.get('dataset', '')}".strip()
+    label = f"{notebook.stem} {values.get('dataset', '')}".strip()
     out = f"runs/results/{label.replace(' ', '-')}"
-    words = yaml.safe_dump({**given, "out_dir": out}, default_flow_style=True, width=10**6).strip()
+    words = yaml.safe_dump({**values, "out_dir": out}, default_flow_style=True, width=10**6).strip()
     command = ["papermill", "--no-progress-bar", f"nbs/{notebook.name}", f"{out}.ipynb", "-y", words]
     print(f"== {label}", flush=True)
     start = time.perf_counter()
@@ -68,7 +68,9 @@ def execute(number: str, given: dict) -> bool:
     seconds = time.perf_counter() - start
     print(f"== {label}: {'done' if code == 0 else 'FAILED'} after {seconds:.0f} s", flush=True)
     for table in (ROOT / out).glob("*.csv") if code == 0 else (): shutil.copy(table, RESULTS)
-    if code == 0: note(label, words.replace(str(given.get("source") or "\0"), Path(given.get("source", "")).name), seconds)
+    if code == 0: # a path of this machine is noted by the file's name alone
+        source = values.get("source", "")
+        note(label, words.replace(source, Path(source).name) if source else words, seconds)
     return code == 0
 
 
@@ -98,7 +100,7 @@ def main(
     if dataset: files = {name: source for name, source in files.items() if name in dataset}
     EXECUTED.mkdir(parents=True, exist_ok=True)
     todo = plan(files, [n for n in NOTEBOOKS if not only or n in only], [int(s) for s in scales.split(",")])
-    failed = [f"{number} {given.get('dataset', '')}" for number, given in todo if not execute(number, given)]
+    failed = [f"{number} {values.get('dataset', '')}" for number, values in todo if not execute(number, values)]
     frame = RunStore(STORE).frame()
     trained = frame.drop_duplicates("group").fit_s.sum() if len(frame) else 0
     print(f"{len(frame)} runs in runs/models, {trained / 60:.0f} minutes of training in all, over however many starts.")

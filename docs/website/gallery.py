@@ -12,8 +12,8 @@ def words(spec: dict) -> tuple[str, str]:
     "The finding that a chart's title states, and how to read the chart."
     head = spec.get("title", "")
     if not isinstance(head, dict): head = {"text": head}
-    said = [" ".join([part] if isinstance(part, str) else part) for part in (head.get("text", ""), head.get("subtitle", ""))]
-    return said[0] or "A chart", said[1]
+    def joined(part: str | list[str]) -> str: return part if isinstance(part, str) else " ".join(part)
+    return joined(head.get("text", "")) or "A chart", joined(head.get("subtitle", ""))
 
 
 def size(svg: str) -> tuple[int, int]:
@@ -33,8 +33,8 @@ class Gallery:
     def add(self, name: str, spec: dict, svg: str, depth: int = 0) -> str:
         "The HTML of a chart; `depth` is how many folders the page lies below the site's root."
         spec = {k: v for k, v in spec.items() if k != "$schema"}
-        said = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
-        (self.folder / f"{name}.js").write_text(f"(window.charts??={{}})[{json.dumps(name)}]={said}\n", encoding="utf-8")
+        text = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
+        (self.folder / f"{name}.js").write_text(f"(window.charts??={{}})[{json.dumps(name)}]={text}\n", encoding="utf-8")
         (self.folder / f"{name}.svg").write_text(svg, encoding="utf-8")
         (finding, reading), (width, height), root = words(spec), size(svg), "../" * depth
         label, source = html.escape(f"{finding}. {reading}"), f"{root}_static/charts/{name}"
@@ -48,7 +48,7 @@ class Gallery:
         if not spec.is_file(): return None
         return self.add(name, json.loads(spec.read_text(encoding="utf-8")), svg.read_text(encoding="utf-8"), depth)
 
-    def known(self, svg: str) -> str | None:
+    def name_of(self, svg: str) -> str | None:
         "The name of the figure that an SVG is a picture of."
         text = re.sub(r"\W+", "", html.unescape(re.sub(r"<[^>]+>", "", svg)))
         return next((name for title, name in self.titles.items() if re.sub(r"\W+", "", title) in text), None)
