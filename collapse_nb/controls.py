@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .multi_embedding import diagonal_blocks, pair_squares
-from .nn.networks import CrossNetwork, cross_layers
+from .nn.interactions import CrossNetwork, cross_layers
 from .nn.zoo import Model
 from .records import InputError
 from .stats import verdict
@@ -114,7 +114,11 @@ def disjoint(
     seeds: Iterable[int], # seeds of base models, in order
     size: int,            # models in a team
 ) -> list[tuple[int, ...]]: # teams; models that are left over belong to none
-    "Teams of different models: with n teams, the k-th has every n-th seed from the k-th on."
+    """Teams of different models: with n teams, the k-th has every n-th seed from the k-th on.
+
+    >>> disjoint(range(7), 3)
+    [(0, 2, 4), (1, 3, 5)]
+    """
     seeds = list(seeds)
     if size < 2: raise InputError(f"teams of {size} were asked for: sets are compared, so ask for at least two in a team.")
     teams = len(seeds) // size
@@ -126,7 +130,11 @@ def within(
     high: float,   # upper end, in the same unit
     margin: float, # half width of what is of no account, in the same unit
 ) -> str:          # "holds", "does not hold" or "cannot tell"
-    "What an interval says about |difference| < margin."
+    """What an interval says about |difference| < margin.
+
+    >>> [within(low, high, 1.) for low, high in ((-.5, .5), (2., 3.), (-.5, 3.))]
+    ['holds', 'does not hold', 'cannot tell']
+    """
     if verdict(low + margin, high + margin) == verdict(low - margin, high - margin, -1) == "holds": return "holds"
     outside = "holds" in (verdict(low - margin, high - margin), verdict(low + margin, high + margin, -1))
     return "does not hold" if outside else "cannot tell"

@@ -24,7 +24,12 @@ def even_table(
     norm: float,          # c, the Frobenius norm, above 0
     generator: Generator, # one state gives nested tables: rank r spans r of the directions of rank r + 1
 ) -> Tensor:              # (D, K), float32
-    "A random table with r equal singular values: c / sqrt(r) U V^T, so that IA = r."
+    """A random table with r equal singular values: c / sqrt(r) U V^T, so that IA = r.
+
+    >>> table = even_table(rows=50, dim=8, rank=3, norm=2., generator=torch.Generator().manual_seed(0))
+    >>> round(table.norm().item(), 4), int(torch.linalg.matrix_rank(table))
+    (2.0, 3)
+    """
     if not 1 <= rank <= min(rows, dim):
         raise InputError(f"rank {rank} was asked for in a table of {rows} x {dim}: choose one from 1 to {min(rows, dim)}.")
     if not 0 < norm < float("inf"):

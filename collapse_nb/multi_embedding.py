@@ -14,7 +14,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from .nn.networks import CrossNetwork, cross_layers
+from .abundance import row_weights
+from .nn.interactions import CrossNetwork, cross_layers
 from .nn.zoo import Model
 from .records import InputError
 
@@ -170,13 +171,14 @@ def pattern_divergence(
     return (1 - (unit @ unit.mT)[..., a, b]).mean(-1)
 
 # %% ../nbs/05_multi_embedding.ipynb #0000002f
-def _row_weights(rows: int, weight: Tensor | None) -> Tensor: # (D, 1), which sum to one
+def _row_shares(table: Tensor, weight: Tensor | None) -> Tensor: # (D, 1), which sum to one
     "What each row counts."
-    p = torch.ones(rows, dtype=torch.double) if weight is None else torch.as_tensor(weight).detach().double()
-    if p.shape != (rows,) or not p.isfinite().all() or p.min() < 0 or not p.sum() > 0:
-        raise InputError(f"row weights of shape {tuple(p.shape)} were given for {rows} rows: give a finite one for each row, "
-                         "none below zero and not all zero.")
-    return (p / p.sum())[:, None]
+    rows = table.shape[-2]
+    p = row_weights(torch.ones(rows) if weight is None else weight, table)
+    if p.shape != (rows, 1) or not p.sum() > 0:
+        raise InputError(f"row weights of shape {tuple(p.shape[:-1])} were given for {rows} rows: give one for each row, "
+                         "the same in all tables and not all zero.")
+    return p / p.sum()
 
 def _centred(table: Tensor, p: Tensor) -> Tensor: # (…, D, K) and (D, 1) -> (…, D, K), float64
     "A table at scale one, less its mean row, its rows times sqrt(p)."
@@ -198,7 +200,7 @@ def linear_cka(
     a, b = map(torch.as_tensor, (a, b))
     if min(a.ndim, b.ndim) < 2 or a.shape[-2] != b.shape[-2]:
         raise InputError(f"tables {tuple(a.shape)} and {tuple(b.shape)} were given: give two of one field, (…, D, K) and (…, D, K').")
-    p = _row_weights(a.shape[-2], weight)
+    p = _row_shares(a, weight)
     a, b = _centred(a, p), _centred(b, p)
     norm = lambda u, v: (u.mT @ v).square().sum((-2, -1))
     return norm(a, b) / (norm(a, a) * norm(b, b)).sqrt()

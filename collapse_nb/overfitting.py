@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .abundance import effective_rank, information_abundance, row_counts
-from .nn.networks import CrossLayer, cross_layers
+from .abundance import effective_rank, information_abundance
+from .nn.embedding import check_ids
+from .nn.interactions import CrossLayer, cross_layers
 from .nn.zoo import BASE_DIM, Model, build
 from .records import InputError
 
@@ -199,7 +200,7 @@ def batch_embeddings(
     x: Tensor,    # (B, P) ids
 ) -> Tensor:      # (R, M, N, B, K)
     "What the tables give for a batch of rows."
-    row_counts(x, model.schema) # refuses ids beyond their field, whose rows would be the next field's
+    check_ids(x, model.schema) # an id beyond its field would be a row of the next field
     return model.embedding(x).unflatten(0, (model.replicas, -1)).transpose(2, 3)
 
 # %% ../nbs/04_overfitting.ipynb #00000034

@@ -24,7 +24,11 @@ def unknown(
     name: object,           # the name that was given
     options: Iterable[str], # the valid names
 ) -> InputError:            # to be raised by the caller
-    "The error for a name that does not exist, with the nearest one that does."
+    """The error for a name that does not exist, with the nearest one that does.
+
+    >>> print(unknown("model", "DCN2", ["DNN", "DCNv2"]))
+    unknown model 'DCN2': did you mean 'DCNv2'? Choose one of DNN, DCNv2.
+    """
     options = list(options)
     folded = {o.lower(): o for o in options}
     close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)

@@ -3,7 +3,6 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,12 +14,9 @@ from test_training import dataset, make, split
 from torch import Tensor
 
 from collapse_nb.nn.zoo import BASE_DIM, Model
-from collapse_nb.train import fit as fit_module
-from collapse_nb.train.fit import Recipe, fit
+from collapse_nb.train.fit import FitResult, Progress, Recipe, fit, restore
 from collapse_nb.train.metrics import auc
 from collapse_nb.train.rows import batches
-
-TINY = SimpleNamespace(train=split(40, 0), valid=split(30, 1), test=split(30, 2))
 
 
 def copies(model: Model) -> list[dict[str, Tensor]]:
@@ -36,30 +32,25 @@ def stop(aucs: list[float], patience: int) -> tuple[int, int]: # (best epoch, la
         if last - best == patience: break
     return best, last
 
-def scripted(script: list[list[float]], recipe: Recipe):
-    "Train R replicas whose validation AUCs are given; also what every replica's state was after each epoch."
-    model, states = make("DNN", "paper", tuple(range(len(script)))), []
-    def told(model: Model, rows, alive: Tensor, *_):
-        area = torch.tensor([aucs[min(len(states), len(aucs) - 1)] for aucs in script], dtype=torch.float64)
-        states.append(copies(model))
-        return torch.zeros(len(script), len(rows)), area, torch.ones_like(area)
-    with patch.object(fit_module, "evaluate", told): result = fit(model, TINY, recipe, device="cpu", show=False)
-    tested = states.pop() # the last call is the test, on restored weights
-    return result, states, tested, copies(model)
-
 def follows(script: list[list[float]], patience: int = 3) -> None:
-    length = min(map(len, script))
-    script = [aucs[:length] for aucs in script]
-    result, states, tested, left = scripted(script, Recipe(batch_size=16, max_epochs=length, patience=patience))
-    assert len(states) == len(result.abundance) == max(stop(aucs, patience)[1] for aucs in script)
-    for r, aucs in enumerate(script):
-        best, last = stop(aucs, patience)
-        row = result.frame.iloc[r]
-        assert (row.best_epoch, row.epochs, row.valid_auc, row.status) == (best, last, aucs[best - 1], "done")
-        history = result.history[result.history.replica == r]
-        assert history.epoch.tolist() == list(range(1, last + 1)) and history.valid_auc.tolist() == aucs[:last]
-        assert same(left[r], states[best - 1][r]) and same(tested[r], left[r])
-        assert all(not same(left[r], states[e][r]) for e in range(len(states)) if e != best - 1)
+    "A replica per line of AUCs, one an epoch, whose weights are other ones after every epoch."
+    model = make("DNN", "paper", tuple(range(len(script))))
+    progress, states, length = Progress(model, patience), [], min(map(len, script))
+    for epoch in range(1, length + 1):
+        with torch.no_grad():
+            for t in model.state_dict().values(): t.add_(1)
+        states.append(copies(model))
+        for r, aucs in enumerate(script):
+            if not progress.stopped[r]: progress.update(r, epoch, aucs[epoch - 1])
+        assert progress.stopped == [stop(aucs[:epoch], patience)[1] < epoch or
+                                    epoch - stop(aucs[:epoch], patience)[0] == patience for aucs in script]
+        if all(progress.stopped): break
+    assert len(states) == max(stop(aucs[:length], patience)[1] for aucs in script)
+    restore(model, progress.weights)
+    for r, (aucs, left) in enumerate(zip(script, copies(model), strict=True)):
+        best, _ = stop(aucs[:length], patience)
+        assert (progress.best_epoch[r], progress.best[r], progress.failed[r]) == (best, aucs[best - 1], None)
+        assert [same(left, state[r]) for state in states] == [e == best - 1 for e in range(len(states))]
 
 
 def test_stopping_is_strict_per_replica_and_keeps_the_best_epoch():
@@ -78,6 +69,53 @@ def test_stopping_at_other_patience_and_at_the_last_epoch():
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.lists(st.sampled_from([.5, .6, .7, .8]), min_size=7, max_size=7), min_size=1, max_size=3))
 def test_stopping_on_any_sequence(script): follows(script)
+
+
+NOISY = SimpleNamespace(train=split(300, 0), valid=split(30, 1), test=split(40, 2)) # so few rows that AUCs go up, down and tie
+MOST, PATIENCE = 7, 2
+
+def noisy(max_epochs: int = MOST) -> tuple[Model, FitResult]:
+    "Five replicas, each with its best epoch somewhere else."
+    model = make("DNN", "paper", (0, 1, 2, 3, 4), dropout=.2)
+    recipe = Recipe(batch_size=16, max_epochs=max_epochs, patience=PATIENCE, learning_rate=.003)
+    return model, fit(model, NOISY, recipe, device="cpu", show=False)
+
+def scores(model: Model, part: SimpleNamespace) -> Tensor: # (R, n)
+    with torch.no_grad(): return model.eval()(torch.as_tensor(part.x))
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Model, FitResult]: return noisy()
+
+
+def test_a_training_stops_by_the_rule(trained):
+    "Each replica's epochs, and the group's, by what the validation rows said of it."
+    _, result = trained
+    ends = []
+    for r, row in result.frame.iterrows():
+        history = result.history[result.history.replica == r]
+        aucs = history.valid_auc.tolist()
+        assert history.epoch.tolist() == list(range(1, len(aucs) + 1))
+        best, last = stop(aucs, PATIENCE)
+        assert last == len(aucs) and last == min(best + PATIENCE, MOST), "it stopped too early or too late"
+        assert (row.seed, row.status, row.best_epoch, row.epochs, row.valid_auc) == (r, "done", best, last, aucs[best - 1])
+        ends.append(last)
+    assert np.isfinite(result.abundance).all((2, 3)).sum(0).tolist() == ends and len(result.abundance) == max(ends)
+    assert len(set(ends)) >= 4 and max(ends) == MOST, "the case does not tell replicas apart"
+
+
+def test_what_is_left_and_tested_are_the_weights_of_the_best_epoch(trained):
+    "They are those of a training that ends there; its AUCs are those of the validation rows, and of the test rows."
+    model, result = trained
+    for epochs in sorted(set(result.frame.best_epoch)):
+        shorter, _ = noisy(epochs)
+        for r in result.frame.index[result.frame.best_epoch == epochs]: assert same(copies(model)[r], copies(shorter)[r])
+    for part, name in (NOISY.valid, "valid_auc"), (NOISY.test, "test_auc"):
+        expected = [roc_auc_score(part.y, logits) for logits in scores(model, part)]
+        assert result.frame[name].tolist() == pytest.approx(expected, rel=0, abs=1e-12)
+    torch.testing.assert_close(result.test_logits, scores(model, NOISY.test), rtol=0, atol=1e-9)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits
+    expected = [losses(logits, torch.as_tensor(NOISY.test.y).double()).item() for logits in scores(model, NOISY.test)]
+    assert result.frame.test_logloss_nats.tolist() == pytest.approx(expected, rel=0, abs=1e-12)
 
 
 def sicken(model: Model, calls: list[int], poison: float) -> Tensor: # (R,)

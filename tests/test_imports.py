@@ -1,66 +1,35 @@
 """Imports point one way (the house's import graph), wherever in a module they stand.
 
-Bottom to top: records, fields, results, allocation, abundance, stats -> nn -> data -> train -> the paper's modules, serve -> cli; show
-stands aside.
+Bottom to top: records, fields, results, allocation, abundance, stats -> nn -> data -> train -> the paper's modules,
+serve -> cli; show stands aside, and nothing that trains or measures imports it.
 """
-import ast
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from import_graph import DRAWING, PACKAGE, drawing, module_graph, modules, reduced, room_graph
 
-PACKAGE = Path(__file__).resolve().parents[1] / "collapse_nb"
 BASE = {"records", "fields"}
 MEASURES = {"abundance", "stats", "findings", "ratios"}
 PAPER = {"toy", "evidence", "frozen", "overfitting", "multi_embedding", "controls", "diagnose"}
 NN = BASE | MEASURES
 DATA = NN | {"nn", "show", "allocation", "results"}
-TRAIN = DATA | {"data"}
+TRAIN = DATA - {"show"} | {"data"}
 
 # what each unit (a module or a folder of collapse_nb) may import besides itself
 MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "results": {"records"},
               "show": BASE | {"results"}, "nn": NN, "data": DATA, "train": TRAIN}
 MAY_IMPORT |= {"allocation": set()} | dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
-MAY_IMPORT["serve"] = TRAIN - {"show", "allocation", "results"} - MEASURES | {"train"}
+MAY_IMPORT["serve"] = TRAIN - {"allocation", "results"} - MEASURES | {"train"}
+MAY_IMPORT["full_run"] = {"records", "data", "results"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
-
-
-def modules(package: Path) -> dict[str, Path]:
-    "Dotted name below the package -> file; `nn` stands for nn/__init__.py and `` for the package's own."
-    parts = {f: f.relative_to(package).with_suffix("").parts for f in package.rglob("*.py") if f.name != "_modidx.py"}
-    return {".".join(p[:-1] if p[-1] == "__init__" else p): f for f, p in parts.items()}
-
-
-def named(node: ast.AST, home: list[str]) -> Iterator[str]:
-    "Full dotted names that an import statement, or a call of import_module, may bring in."
-    match node:
-        case ast.Import(names=names): yield from (n.name for n in names)
-        case ast.ImportFrom(module=module, names=names, level=level):
-            start = ".".join([*home[:len(home) - level + 1], *([module] if module else [])]) if level else module
-            yield from (f"{start}.{n.name}" for n in names)
-        case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(value=str(name)), *_]):
-            if called in ("import_module", "__import__"): yield name
-
-
-def imports(name: str, file: Path, known: dict[str, Path], top: str) -> set[str]:
-    "Modules of ours that a module imports; of `from a.b import c`, a.b.c when that is a module and a.b when it is not."
-    home = [top, *name.split(".")] if name else [top]
-    if file.name != "__init__.py": home = home[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        for full in named(node, home):
-            if full.split(".")[0] != top: continue
-            below = full.removeprefix(top).removeprefix(".")
-            found.add(below if below in known else below.rpartition(".")[0])
-    return found - {name}
 
 
 def violations(package: Path) -> list[str]:
     "A sentence for every import that points the wrong way, every module without a place, and a cycle."
     known, said = modules(package), []
-    graph = {name: imports(name, file, known, package.name) for name, file in known.items()}
+    graph = module_graph(package)
     for name, targets in sorted(graph.items()):
         unit = name.split(".")[0] or "__init__"
         if unit not in MAY_IMPORT:
@@ -85,10 +54,20 @@ def test_the_graph_itself_has_no_circle_below_the_paper():
     tuple(TopologicalSorter({u: t for u, t in MAY_IMPORT.items() if u not in PAPER}).static_order())
 
 
+def test_map_is_drawn_from_the_code():
+    "The drawing on the page `architecture` is of the code that is here: docs/import_graph.py writes it."
+    assert DRAWING.read_text(encoding="utf-8") == drawing(room_graph())
+
+
+def test_map_leaves_out_what_a_longer_way_says():
+    assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+
+
 def tree(folder: Path, files: dict[str, str]) -> Path:
     "A package named collapse_nb with these files and the house's usual ones, all empty."
     package = folder / "collapse_nb"
-    usual = dict.fromkeys(["__init__", "records", "fields", "abundance", "nn/__init__", "nn/zoo", "train/__init__", "train/fit", "cli"], "")
+    usual = dict.fromkeys(["__init__", "records", "fields", "abundance", "nn/__init__", "nn/zoo", "train/__init__", "train/fit", "cli",
+                           "show/__init__", "show/charts"], "")
     for name, text in (usual | files).items():
         file = package / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +83,7 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
     ("fields", "def late():\n    import collapse_nb.abundance as a", "fields imports abundance"),
     ("records", "import collapse_nb.fields", "of ours, records may import nothing"),
     ("abundance", "from . import stats", "abundance imports stats"),
+    ("train/fit", "from ..show.charts import chart", "train.fit imports show.charts"),
     ("show/charts", "from ..abundance import information_abundance", "of ours, show may import fields, records"),
     ("evidence", "if True:\n    from .train.fit import fit", "evidence imports train.fit"),
     ("toy", "import importlib; importlib.import_module('collapse_nb.cli')", "toy imports cli"),

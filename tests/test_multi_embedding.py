@@ -22,7 +22,7 @@ from collapse_nb.multi_embedding import (
     side_by_side,
     split_columns,
 )
-from collapse_nb.nn.networks import CrossNetwork
+from collapse_nb.nn.interactions import CrossNetwork
 from collapse_nb.nn.zoo import Model, ModelSpec, build
 from collapse_nb.records import InputError
 from collapse_nb.results import read_table, save_table

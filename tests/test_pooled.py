@@ -206,7 +206,7 @@ def test_diagnostics_see_means_or_refuse():
     x, _ = several(MIXED, 20)
     model = make("DCNv2", "ME", 2, "paper", widths=MIXED)
     assert embeddings(model, x).equal(model.embedding(x))
-    with pytest.raises(InputError, match="beyond"): batch_embeddings(model, x + 1)
+    with pytest.raises(InputError, match="ids must lie in"): batch_embeddings(model, x + 1)
     tables = [t[0, 0] for t in model.field_tables()]
     with pytest.raises(InputError, match="one value per row and field"): multi_embedding([tables], [None], x)
     with pytest.raises(InputError, match="one value per field"): make_truth(0, model.schema)

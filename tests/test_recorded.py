@@ -1,114 +1,155 @@
-"A step recorded as a CUDA graph is the ordinary step: what is around the graph anywhere, the graph itself where there is a GPU."
-from contextlib import nullcontext
+"A step recorded as a CUDA graph trains as the ordinary step does: bit for bit around the graph, and the graph itself where there is a GPU."
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 
 import pytest
 import torch
 from test_training import SCHEMA, dataset
+from torch import Tensor
+from tqdm import tqdm
 
 from collapse_nb.nn.zoo import BASE_DIM, MULTI, ModelSpec, build
-from collapse_nb.train import fit as fit_module
-from collapse_nb.train.fit import Recipe, fit
+from collapse_nb.train.fit import Recipe, fit, predict, train_epoch
 from collapse_nb.train.recipe import reduced
-from collapse_nb.train.step import EAGER, WARM_UP, Step
+from collapse_nb.train.rows import Rows, batches
+from collapse_nb.train.step import EAGER, WARM_UP, CudaGraph, Step, recorder
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here, and a CUDA graph needs one")
-STAND_INS = dict(Stream=Mock(), current_stream=Mock(), stream=lambda s: nullcontext(), # torch.cuda's
-                 max_memory_allocated=lambda d: 10, memory_allocated=lambda d: 5)
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CELLS = [(m, d) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI]
+SIZE, EPOCHS = 96, 3
+DATA = dataset(1000)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here, and a CUDA graph needs one")
 
 
-class Recited(Step):
-    "Recorded on any device, by keeping the function."
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.recorded, self.replays = True, 0
+class Recited:
+    "Records on any device, by keeping the function; `replays` counts how often it was asked for."
+    def __init__(self): self.replays = 0
+    def warm_up(self, take: Callable) -> None: take()
+    def has_room(self, parameters) -> bool: return True
+    def record(self, take: Callable, steppers) -> Callable:
+        def replay() -> None:
+            self.replays += 1
+            take()
+        return replay
 
-    def warm_up(self, x, y):
-        self.take(x, y)
-        self.taken += 1
-        if self.taken == WARM_UP: self.inputs, self.replay = (x.clone(), y.clone()), self.recite
 
-    def recite(self):
-        self.replays += 1
-        self.take(*self.inputs)
+def new_step(spec: ModelSpec, record, device: torch.device = CPU, double: bool = False) -> Step:
+    torch.manual_seed(0) # of dropout
+    model = build(spec, SCHEMA, 2).to(device)
+    return Step(model.double() if double else model, Recipe(batch_size=SIZE), record=record)
+
+def train(step: Step, epochs: int = EPOCHS) -> tuple[Step, list[Tensor]]:
+    "Epochs of full batches and a shorter one; the step, and the mean losses of each epoch."
+    rows = Rows(DATA, "train", SCHEMA, step.device)
+    return step, [train_epoch(step, rows, tqdm(disable=True))[0] for _ in range(epochs)]
+
+def optimiser_steps(step: Step) -> set[int]:
+    return {int(state["step"]) for state in step.steppers[0].state.values()}
+
+def assert_equal_bits(a: tuple[Step, list[Tensor]], b: tuple[Step, list[Tensor]]) -> None:
+    "Weights, running statistics, losses, the optimiser's averages and its number of steps."
+    (one, losses), (two, others) = a, b
+    for (name, t), (_, u) in zip(one.model.state_dict().items(), two.model.state_dict().items(), strict=True):
+        assert torch.equal(t, u), name
+    assert all(torch.equal(t, u) for t, u in zip(losses, others, strict=True))
+    states = [[t for state in s.steppers[0].state.values() for t in state.values()] for s in (one, two)]
+    assert all(torch.equal(t, u) for t, u in zip(*states, strict=True))
+    assert optimiser_steps(one) == optimiser_steps(two) == {EPOCHS * len(batches(1000, SIZE))}
 
 
 @pytest.mark.parametrize("model, design", CELLS)
 def test_what_is_around_the_graph_changes_no_bit(model, design):
     "Fixed inputs, warm-up, tails and sums: dropout and all, epoch by epoch."
-    data, recipe, made = dataset(1000), Recipe(batch_size=96, max_epochs=3), []
-    def recited(*args): return made.append(Recited(*args)) or made[0]
-    results = []
-    for kind in (Step, recited):
-        with patch.object(fit_module, "Step", kind):
-            results.append(fit(build(ModelSpec(model, design, 2, hidden=20), SCHEMA, 2), data, recipe, "cpu", show=False))
-    plain, again = results
-    assert torch.equal(plain.test_logits, again.test_logits)
-    assert plain.history.drop(columns="train_s").equals(again.history.drop(columns="train_s"))
-    full = len(data.train.x) // 96
-    assert len(data.train.x) % 96 and made[0].replays == 3 * full - WARM_UP
+    assert 1000 % SIZE, "the last batch must be a shorter one"
+    spec, recited = ModelSpec(model, design, 2, hidden=20), Recited()
+    assert_equal_bits(train(new_step(spec, None)), train(new_step(spec, recited)))
+    assert recited.replays == EPOCHS * (1000 // SIZE) - WARM_UP
 
 
-def test_three_steps_aside_then_a_recording():
-    "The order of things on a GPU, with torch.cuda played by stand-ins: Adam is told that it is recorded, for as long as it is."
-    step, log = Step(build(ModelSpec("DNN", hidden=8), SCHEMA), Recipe(batch_size=4)), []
-    step.recorded, group = True, step.steppers[0].param_groups[0]
-    step.take = lambda x, y: log.append(("taken", group["capturable"], x.data_ptr()))
-    cuda = STAND_INS | dict(graph=lambda g, stream: nullcontext(), CUDAGraph=lambda: SimpleNamespace(replay=lambda: log.append("replayed")))
-    batches = [(torch.full((4, len(SCHEMA.names)), i), torch.ones(4)) for i in range(5)]
-    with patch.multiple(torch.cuda, **cuda), patch("collapse_nb.train.step.free_bytes", lambda device: 11):
-        for x, y in batches: step(x, y)
-    aside, recorded = log[:WARM_UP], log[WARM_UP]
-    assert aside == [("taken", False, x.data_ptr()) for x, _ in batches[:WARM_UP]]
-    assert recorded == ("taken", True, step.inputs[0].data_ptr()) and not group["capturable"]
-    assert log[WARM_UP + 1:] == ["replayed"] * 2 and step.inputs[0].eq(4).all() # the last batch, in the graph's own place
+@contextmanager
+def played_gpu(step: Step, recording: Exception | None = None, passing: int = 0) -> Iterator[SimpleNamespace]:
+    "torch.cuda as far as `CudaGraph` asks for it, played by the CPU: what is computed while a graph is recorded is taken back."
+    seen = SimpleNamespace(capturable=[], replays=0)
+
+    @contextmanager
+    def record(graph, stream) -> Iterator[None]:
+        seen.capturable += [group["capturable"] for stepper in step.steppers for group in stepper.param_groups]
+        if recording: raise recording
+        averages = [t for stepper in step.steppers for state in stepper.state.values() for t in state.values()]
+        tensors = [*step.model.state_dict().values(), *vars(step.tally).values(), *averages]
+        before, random = [t.clone() for t in tensors], torch.get_rng_state()
+        yield
+        for t, earlier in zip(tensors, before, strict=True): t.data.copy_(earlier)
+        torch.set_rng_state(random)
+
+    def replay() -> None:
+        seen.replays += 1
+        step.take(*step.inputs)
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    driver = dict(Stream=lambda device: stream, current_stream=lambda device: stream, stream=lambda s: nullcontext(), graph=record,
+                  CUDAGraph=lambda: SimpleNamespace(replay=replay), max_memory_allocated=lambda device: passing,
+                  memory_allocated=lambda device: 0)
+    with patch.multiple(torch.cuda, **driver): yield seen
 
 
-def test_no_room_for_a_graph_is_no_graph():
-    step = Step(build(ModelSpec("DNN", hidden=8), SCHEMA), Recipe(batch_size=4))
-    step.recorded, step.record = True, Mock()
-    step.take = lambda x, y: None
-    with patch.multiple(torch.cuda, **STAND_INS), patch("collapse_nb.train.step.free_bytes", lambda device: 10):
-        for _ in range(WARM_UP): step(torch.zeros(4, 3), torch.zeros(4))
-    assert not step.recorded and not step.record.called
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real GPU")
+@pytest.mark.parametrize("recording, passing, replays", [
+    (None, 0, EPOCHS * (1000 // SIZE) - WARM_UP), # recorded
+    (None, 1 << 60, 0),                           # memory is known to be too small
+    (torch.OutOfMemoryError(), 0, 0),             # memory runs out in the middle
+], ids=["recorded", "no room", "out of memory"])
+def test_recording_costs_no_step_and_changes_no_bit(recording, passing, replays):
+    "On a GPU played by the CPU: also where there is no room for a graph, or it turns out while recording."
+    spec = ModelSpec("DCNv2", "ME", 2, hidden=20)
+    step = new_step(spec, CudaGraph(CPU))
+    with played_gpu(step, recording, passing) as seen: recorded = train(step)
+    assert_equal_bits(train(new_step(spec, None)), recorded)
+    assert seen.replays == replays
+    assert all(seen.capturable) and bool(seen.capturable) == (passing == 0) # Adam refuses to be recorded without it
+    assert not any(group["capturable"] for group in step.steppers[0].param_groups) # and warns when it is left
 
 
-def on_gpu(monkeypatch, eager: bool, spec: ModelSpec, recipe: Recipe, double: bool = True):
-    "A training of two replicas on the GPU, with or without graphs."
-    if eager: monkeypatch.setenv(EAGER, "1")
-    else: monkeypatch.delenv(EAGER, raising=False)
-    made, model = [], build(spec, SCHEMA, 2)
-    with patch.object(fit_module, "Step", lambda *args: made.append(Step(*args)) or made[0]):
-        result = fit(model.double() if double else model, dataset(4000), recipe, "cuda", show=False)
-    assert (made[0].replay is None) == eager
-    return result
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real GPU")
+def test_a_step_that_cannot_be_recorded_says_what_to_do():
+    step = new_step(ModelSpec("DNN", hidden=8), CudaGraph(CPU))
+    with played_gpu(step, RuntimeError("operation not permitted")), pytest.raises(RuntimeError, match=f"not permitted.*{EAGER}=1"):
+        train(step, 1)
+
+
+def test_what_is_recorded(monkeypatch):
+    "Full batches on a GPU, unless gradients vary in length, a function of the user's is called, or the environment forbids it."
+    monkeypatch.delenv(EAGER, raising=False)
+    assert isinstance(recorder(GPU, Recipe(), None), CudaGraph)
+    assert recorder(CPU, Recipe(), None) is None
+    assert recorder(GPU, Recipe(optimizer="SparseAdam"), None) is None
+    assert recorder(GPU, Recipe(), lambda model: torch.zeros(1)) is None
+    monkeypatch.setenv(EAGER, "1")
+    assert recorder(GPU, Recipe(), None) is None
 
 
 @needs_gpu
 @pytest.mark.parametrize("model, design", CELLS)
 def test_a_graph_is_the_ordinary_step(monkeypatch, model, design):
-    "In float64, with dropout, over two epochs with their tails: every logit to 1e-9."
-    spec, recipe = ModelSpec(model, design, 2, hidden=20), Recipe(batch_size=96, max_epochs=2)
-    eager, graph = (on_gpu(monkeypatch, e, spec, recipe) for e in (True, False))
-    torch.testing.assert_close(graph.test_logits, eager.test_logits, rtol=0, atol=1e-9)
-    assert graph.history.train_loss_nats.sub(eager.history.train_loss_nats).abs().max() < 1e-9
+    "In float64, with dropout, over epochs with their tails: every logit and every loss to 1e-9."
+    monkeypatch.delenv(EAGER, raising=False)
+    spec, logits, losses = ModelSpec(model, design, 2, hidden=20), [], []
+    for record in (None, "auto"):
+        step, sums = train(new_step(spec, record, GPU, double=True))
+        assert (step.replay is None) == (record is None)
+        logits.append(predict(step.model, Rows(DATA, "test", SCHEMA, GPU)))
+        losses.append(torch.stack(sums))
+    torch.testing.assert_close(logits[1], logits[0], rtol=0, atol=1e-9)
+    torch.testing.assert_close(losses[1], losses[0], rtol=0, atol=1e-9)
 
 
 @needs_gpu
 def test_graphs_in_every_precision(monkeypatch):
     "Recorded under autocast or with TF32, a run is near float32's."
-    spec = ModelSpec("DCNv2", "ME", 2, hidden=16)
-    aucs = {kind: on_gpu(monkeypatch, False, spec, Recipe(batch_size=96, max_epochs=3, precision=kind), double=False).frame.test_auc
-            for kind in ("float32", *reduced(torch.device("cuda")))}
+    monkeypatch.delenv(EAGER, raising=False)
+    model = lambda: build(ModelSpec("DCNv2", "ME", 2, hidden=16), SCHEMA, 2)
+    recipe = lambda precision: Recipe(batch_size=SIZE, max_epochs=3, precision=precision)
+    aucs = {kind: fit(model(), dataset(4000), recipe(kind), "cuda", show=False).frame.test_auc for kind in ("float32", *reduced(GPU))}
     assert all(aucs["float32"].sub(auc).abs().max() < .02 for auc in aucs.values())
-
-
-def test_a_graph_too_large_is_given_up():
-    "Memory that runs out while recording costs the graph and nothing else."
-    step = Step(build(ModelSpec("DNN", hidden=8), SCHEMA), Recipe(batch_size=4))
-    step.recorded, step.stream, group = True, None, step.steppers[0].param_groups[0]
-    step.take = Mock(side_effect=torch.OutOfMemoryError)
-    with patch.multiple(torch.cuda, graph=lambda g, stream: nullcontext(), CUDAGraph=Mock()): step.record(torch.zeros(4, 3), torch.zeros(4))
-    assert not step.recorded and step.replay is None and not group["capturable"]

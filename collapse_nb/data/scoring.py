@@ -155,7 +155,7 @@ def encoded_rows(
         try:
             with pool() as threads:
                 begin = 0
-                for piece in pieces(table, wanted.columns, threads):
+                for piece in pieces(table, {c: Texts() for c in wanted.columns}, threads):
                     if begin >= done: # else it came before what could not be derived
                         x, strange = encoded_piece(encoding, piece, wanted, encoding.types | derived, threads)
                         yield x[max(done - begin, 0):], strange[max(done - begin, 0):]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import interactions, networks, zoo
+from . import interactions, zoo
 from .embedding import EmbeddingSets, FieldLinear
 from .layers import GroupBatchNorm, Hidden, Output
 from ..records import InputError
@@ -162,30 +162,30 @@ def _(graph, part, e, schema, dim): # (G, B, N, blocks * K) -> (G, B, 1)
     return graph("Unsqueeze", graph("ReduceSum", pairs, shape(2, 3), keepdims=0), shape(2))
 
 # %% ../../nbs/nn/graph.ipynb #00000016
-@writes(networks.CrossNetwork)
+@writes(interactions.CrossNetwork)
 def _(graph, part, e, schema, dim): # (G, B, N, K) -> (G, B, N·K)
     x0 = x = _flat(graph, e, schema.num_fields, dim)
     for layer in part.layers: x = graph("Add", graph("Mul", x0, _products(graph, x, layer.weight, layer.bias)), x)
     return x
 
-def _gate(part: networks.FeatureGate) -> Tensor: # (G, 1, N·K), the same for every row
+def _gate(part: interactions.FeatureGate) -> Tensor: # (G, 1, N·K), the same for every row
     return 2 * torch.sigmoid(part.out(F.relu(part.hidden(part.context))))
 
-@writes(networks.TwoStreams)
+@writes(interactions.TwoStreams)
 def _(graph, part, e, schema, dim): # (G, B, N, K) -> (G, B, 2·hidden)
     x = _flat(graph, e, schema.num_fields, dim)
     inputs = [graph("Mul", x, _gate(gate)) for gate in part.gates] or [x, x]
     return graph("Concat", *(write(graph, stream, v) for stream, v in zip(part.streams, inputs, strict=True)), axis=2)
 
 # %% ../../nbs/nn/graph.ipynb #00000017
-def _compressed(graph: Graph, layer: networks.CompressedLayer, x0: str, x: str) -> str: # (G, N, P), (G, C, P) -> (G, H, P)
+def _compressed(graph: Graph, layer: interactions.CompressedLayer, x0: str, x: str) -> str: # (G, N, P), (G, C, P) -> (G, H, P)
     H, N, C = layer.shape
     inner = graph("Reshape", graph("MatMul", layer.weight.reshape(-1, H * N, C), x), shape(0, H, N, -1))
     maps = graph("ReduceSum", graph("Mul", inner, graph("Unsqueeze", x0, shape(1))), shape(2), keepdims=0)
     maps = graph("Add", maps, layer.bias[..., None])
     return graph("Relu", maps) if layer.relu else maps
 
-@writes(networks.CompressedAndDeep)
+@writes(interactions.CompressedAndDeep)
 def _(graph, part, e, schema, dim): # (G, B, N, K) -> (G, B, pooled maps + hidden)
     x0 = x = _by_field(graph, e)
     streams = []

@@ -45,7 +45,11 @@ def products(
 
 # %% ../../nbs/nn/layers.ipynb #0000000a
 class GroupLinear(nn.Module):
-    "y_g = x_g W_g^T + b_g for G groups: `weight` is (G, out, in), `bias` is (G, out)."
+    """y_g = x_g W_g^T + b_g for G groups: `weight` is (G, out, in), `bias` is (G, out).
+
+    >>> GroupLinear(groups=2, in_dim=3, out_dim=4)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 4])
+    """
     replica_dim = 0
     def __init__(self,
         groups: int,  # G
@@ -63,7 +67,6 @@ class GroupLinear(nn.Module):
     def forward(self,
         x: Tensor, # (G, B, in)
     ) -> Tensor:   # (G, B, out)
-        "G matrix products."
         return products(x, self.weight, self.bias)
 
 # %% ../../nbs/nn/layers.ipynb #0000000d
@@ -78,7 +81,6 @@ class Output(GroupLinear):
     def forward(self,
         x: Tensor, # (G, B, in)
     ) -> Tensor:   # (G, B), in the parameters' format
-        "G scores per row."
         with torch.autocast(x.device.type, enabled=False): return super().forward(x.to(self.weight.dtype)).squeeze(-1)
 
 # %% ../../nbs/nn/layers.ipynb #00000010
@@ -117,12 +119,14 @@ def dropout(
     relu: bool = False,# rectify first
 ) -> Tensor:           # the shape of x
     "x or max(x, 0), with entries dropped at random in training and the rest scaled up."
-    dropped = min(round(share * 65536), 65535)
+    dropped = min(round(share * 2**16), 2**16 - 1) # of the 2^16 values of a coin of 16 bits, those that drop an entry
     if x.is_cuda or not (training and dropped): return F.dropout(F.relu(x) if relu else x, share, training)
+    # Random bits are what dropout costs on a CPU. One int64 from the generator makes four coins, seen as int16 from
+    # -2^15 on; ceil(n / 4) of them are enough, -(-n // 4), and what is left over is cut off.
     bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None).view(torch.int16)
-    keep = bits[:x.numel()].view(x.shape) >= dropped - 32768
+    keep = bits[:x.numel()].view(x.shape) >= dropped - 2**15
     if relu: keep &= x > 0
-    return x * keep.to(x.dtype).mul_(65536 / (65536 - dropped))
+    return x * keep.to(x.dtype).mul_(2**16 / (2**16 - dropped)) # by the share as the coins have it, so that the mean is kept
 
 # %% ../../nbs/nn/layers.ipynb #00000017
 class Hidden(nn.Module):
@@ -139,7 +143,6 @@ class Hidden(nn.Module):
     def forward(self,
         x: Tensor, # (G, B, in)
     ) -> Tensor:   # (G, B, out)
-        "One hidden layer of the MLP."
         if not self.training: return self.evaluated(x)
         channels = self.norm(self.linear(x)).transpose(0, 1) # (B, G, out), as batch norm leaves it in memory
         return dropout(channels, self.dropout, True, relu=True).transpose(0, 1)

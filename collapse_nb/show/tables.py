@@ -34,7 +34,8 @@ class Shown:
     def _repr_html_(self) -> str:
         below = "caption-side: bottom; text-align: left; padding-top: .5em; max-width: 50em"
         style = [{"selector": "caption", "props": below},
-                 {"selector": "td, th", "props": "text-align: left; white-space: nowrap; vertical-align: top"}]
+                 {"selector": "td, th",
+                  "props": "text-align: left; white-space: nowrap; vertical-align: top"}]
         def look(text: object) -> str:
             if str(text).endswith("*"): return "font-weight: bold"
             return "opacity: .6" if str(text) in QUIET else ""
@@ -80,9 +81,12 @@ def table1(
         for design in ("SE", "ME"):
             row = {size: by_name.get((model, "SE" if size == 1 else design, size)) for size in sizes}
             best = max((c["mean"] for c in row.values() if c and c["n"]), default=None)
-            rows[model, design] = {size_name(size): _cell(c, bool(c) and c["mean"] == best) for size, c in row.items()}
+            rows[model, design] = {size_name(size): _cell(c, bool(c) and c["mean"] == best)
+                                   for size, c in row.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["model", "design"])
-    return Shown(frame, "Test AUC, mean ± sd over seeds. * marks the best size of each row; SE and ME share the base.")
+    return Shown(frame,
+                 "Test AUC, mean ± sd over seeds. * marks the best size of each row; SE and ME share the "
+                 "base.")
 
 # %% ../../nbs/show/tables.ipynb #00000013
 def _written(
@@ -114,8 +118,10 @@ def contrast_table(
     frame["“ME is better”"] = contrasts["verdict"].to_numpy()
     sizes = contrasts["scale"].map(size_name)
     frame.index = pd.MultiIndex.from_arrays([contrasts["model"], sizes], names=["model", "size"])
-    caption = ["The first row was fixed before looking; p of the others is Holm-adjusted, and their verdicts follow it."]
-    caption += [f"Left out of the mean, because no run finished: {names}." for names in contrasts["left_out"] if names]
+    caption = ["The first row was fixed before looking; p of the others is Holm-adjusted, and their verdicts "
+               "follow it."]
+    caption += [f"Left out of the mean, because no run finished: {names}." for names in contrasts["left_out"]
+                if names]
     return Shown(frame, " ".join(caption))
 
 # %% ../../nbs/show/tables.ipynb #00000018
@@ -156,12 +162,15 @@ def findings_table(
     values, intervals = _written(findings, "value", [bounds_of(claim) for claim in findings["claim"]])
     paper = findings["paper"].fillna("").replace("", sentences.DASH)
     frame = pd.DataFrame({"claim": findings["claim"], "where": findings["where"], "ours": values,
-                          "95 % interval": intervals, "p": findings["p"].map(sentences.p_value), "paper": paper,
+                          "95 % interval": intervals, "p": findings["p"].map(sentences.p_value),
+                          "paper": paper,
                           "verdict": findings["verdict"]})
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    caption = ["95 % intervals over seeds, unless the text says otherwise; p by Holm’s rule, but for a primary claim.",
+    caption = ["95 % intervals over seeds, unless the text says otherwise; p by Holm’s rule, but for a "
+               "primary claim.",
                "Controls are ours."]
     if changed := sentences.corrected_away(findings):
         caption.append(f"In {', '.join(map(str, changed))} the interval excludes zero at face value; "
-                       f"after correcting for {sentences.tests_in(findings)} tests the verdict is “cannot tell”.")
+                       f"after correcting for {sentences.tests_in(findings)} tests the verdict is “cannot "
+                       "tell”.")
     return Shown(frame, " ".join(caption))

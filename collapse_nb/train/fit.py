@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..abundance import information_abundance
+from ..abundance import abundance_or_nan
 from ..allocation import keep_freed_memory
 from ..nn.zoo import Model, one_replica
 from .memory import peak_bytes, reset_peak
@@ -119,10 +119,8 @@ def table_abundance(
     "IA(E_i^(m)) of the running replicas' tables."
     per_field = []
     for stack in model.field_tables(): # (R, M, D_i, K)
-        usable = stack.isfinite().flatten(1).all(1) & (stack != 0).flatten(2).any(2).all(1)
-        usable &= torch.tensor([r in running for r in range(len(stack))], device=stack.device)
         ia = torch.full(stack.shape[:2], torch.nan, dtype=torch.float64, device=stack.device)
-        if usable.any(): ia[usable] = information_abundance(stack[usable]).double()
+        ia[running] = abundance_or_nan(stack[running])
         per_field.append(ia)
     return torch.stack(per_field, -1).cpu().numpy()
 
@@ -200,7 +198,32 @@ def fit(
     regularizer: Callable | None = None, # model -> (R,) penalty added to the losses
     show: bool = True,                   # progress bars
 ) -> FitResult:
-    "Train R replicas by the paper's recipe, and test each one's best epoch once."
+    """Train R replicas by the paper's recipe, and test each one's best epoch once.
+
+    Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left with the weights of
+    its best epoch; only those are tested. A replica whose loss is no longer a number fails, with a note, and takes none of
+    the others along. A run repeats bit for bit on one machine with one number of threads. Full runs of notebook 06 on
+    hflights stopped after 5 to 8 epochs. For more than one cell, and to keep what came of it, use `sweep`.
+
+    Raises `InputError` for rows whose ids are beyond their fields, for labels other than 0 and 1, for a split that has but one
+    of the two, and for a precision that the device does not have.
+
+    Example:
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> from collapse_nb.train.fit import Recipe, fit
+    >>> x = torch.arange(400).reshape(-1, 2) % torch.tensor([7, 3])
+    >>> split = SimpleNamespace(x=x, y=x.sum(1) % 2)
+    >>> data = SimpleNamespace(train=split, valid=split, test=split)
+    >>> model = build(ModelSpec("DNN", hidden=8), FieldSchema(["site", "device"], [7, 3]), replicas=2)
+    >>> fit(model, data, Recipe(batch_size=50, max_epochs=2), "cpu", show=False).frame[["seed", "status"]].to_dict("list")
+    {'seed': [0, 1], 'status': ['done', 'done']}
+
+    References: App. Experiment Settings of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     recipe, target = recipe or Recipe(), find_device(device)
     check_precision(recipe.precision, target)
     model.to(target)

@@ -18,7 +18,11 @@ def auc(
     scores: Tensor | np.ndarray, # (n,) or (R, n): any monotone score, logits will do
     labels: Tensor | np.ndarray, # (n,), each 0 or 1
 ) -> float | Tensor:             # a number for (n,), a float64 tensor (R,) for (R, n)
-    "Exact area under the ROC curve, ties at mid-rank, one per row of scores."
+    """Exact area under the ROC curve, ties at mid-rank, one per row of scores.
+
+    >>> auc(np.array([.1, .4, .4, .8]), np.array([0, 0, 1, 1])) # of four pairs three are in order, and one is a tie
+    0.875
+    """
     scores, labels = torch.as_tensor(scores), torch.as_tensor(labels)
     check(scores, labels)
     positive = labels.to(scores.device) == 1
@@ -45,6 +49,10 @@ def logloss_nats(
     logits: Tensor, # (R, n)
     labels: Tensor, # (n,), each 0 or 1
 ) -> Tensor:        # (R,), float64
-    "Mean negative log-likelihood of the labels, in nats."
+    """Mean negative log-likelihood of the labels, in nats.
+
+    >>> round(logloss_nats(torch.zeros(1, 2), torch.tensor([0, 1])).item(), 4) # ln 2: nothing is known
+    0.6931
+    """
     logits = logits.double()
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits).expand_as(logits), reduction="none").mean(-1)

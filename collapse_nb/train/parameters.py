@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Names', 'Scales', 'assigned', 'listed', 'Study', 'Scaling', 'read_parameters', 'is_smoke', 'folder', 'made_folder',
-           'begin', 'shown']
+           'begin']
 
 # %% ../../nbs/train/parameters.ipynb #00000002
 import ast
@@ -14,17 +14,15 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated, Literal
 
-import pandas as pd
 from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
 
 from ..data.dataset import Encoded
 from ..data.source import expanded, home
 from ..nn.zoo import MULTI, ModelSpec
 from ..records import InputError, Record, unknown
-from ..results import read_table
 from .recipe import Recipe
 from .rows import find_device
-from .runs import Group
+from .runs import Group, writable_folder
 
 # %% ../../nbs/train/parameters.ipynb #00000005
 def assigned(
@@ -38,13 +36,14 @@ def assigned(
 
 # %% ../../nbs/train/parameters.ipynb #00000007
 def listed(
-    value: object,        # what was given
+    value: object,        # a parameter's value
     info: ValidationInfo, # from pydantic, with the parameter's name
 ) -> object:              # the value, when it is a list of one or more
     "Lists come from papermill's -y; its -p makes texts of them."
-    name, said = info.field_name, f"{info.field_name} = {value!r} was given where a list is needed: "
-    if isinstance(value, str): raise ValueError(f"{said}write -y '{{{name}: [a, b]}}', papermill's -p makes texts of lists.")
-    if not isinstance(value, list | tuple): raise ValueError(f"{said}give [{value!r}].")
+    name, problem = info.field_name, f"{info.field_name} = {value!r} was given where a list is needed: "
+    if isinstance(value, str):
+        raise ValueError(f"{problem}write -y '{{{name}: [a, b]}}', papermill's -p makes texts of lists.")
+    if not isinstance(value, list | tuple): raise ValueError(f"{problem}give [{value!r}].")
     if not value: raise ValueError(f"{name} is an empty list: name at least one.")
     return value
 
@@ -54,14 +53,14 @@ Scales = Annotated[tuple[Annotated[StrictInt, Field(ge=1)], ...], BeforeValidato
 # %% ../../nbs/train/parameters.ipynb #00000008
 class Study(Record):
     "Parameters that every study on a dataset takes."
-    dataset: str = "synthetic"                        # a card's name or path
-    source: str = ""                                  # raw file or encoded folder; empty for embedded data
-    seeds: StrictInt = Field(2, ge=1)                 # how many, from 0 on
-    rows: StrictInt = Field(0, ge=0)                  # training rows; 0 for all
-    max_epochs: StrictInt = Field(0, ge=0)            # 0 for the recipe's
-    device: str = "auto"                              # auto, cpu, cuda, cuda:N
-    store: str = ""                                   # folder of finished runs; empty for the repository's
-    out_dir: str = ""                                 # folder for tables and figures; empty for the repository's
+    dataset: str = "synthetic"             # a dataset card: its name or the path of a .toml file
+    source: str = ""                       # the raw file or an encoded folder, empty for embedded data
+    seeds: StrictInt = Field(2, ge=1)      # runs of each model, seeds 0, 1, …
+    rows: StrictInt = Field(0, ge=0)       # training rows, 0 for all
+    max_epochs: StrictInt = Field(0, ge=0) # 0 for the 100 of the recipe with early stopping
+    device: str = "auto"                   # auto, cpu, cuda, cuda with a number
+    store: str = ""                        # folder of finished runs, empty for one in the repository
+    out_dir: str = ""                      # folder for tables and figures, empty for one in the repository
 
     def model_post_init(self, _) -> None: find_device(self.device)
 
@@ -73,21 +72,22 @@ class Study(Record):
     ) -> Group:               # with all of the study's seeds
         "The group of one model on the study's data."
         epochs = {"max_epochs": self.max_epochs} if self.max_epochs else {}
-        return Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, treatment=treatment, recipe=Recipe(**epochs, **recipe),
-                     seeds=range(self.seeds), origin=(self.dataset, self.source, self.rows))
+        return Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, treatment=treatment,
+                     recipe=Recipe(**epochs, **recipe), seeds=range(self.seeds),
+                     origin=(self.dataset, self.source, self.rows))
 
 # %% ../../nbs/train/parameters.ipynb #00000009
 class Scaling(Study):
     "Parameters of the scaling study, notebook 06; with every one at its default it is a smoke run."
-    models: Names = ("DNN",)                          # of the six of Table 1
-    designs: Names = ("SE", "ME")                     # single- and multi-embedding
-    scales: Scales = (1, 2)                           # model sizes
-    variant: Literal["paper", "released"] = "paper"   # of the models
+    models: Names = ("DNN",)                        # of DNN IPNN NFwFM xDeepFM DCNv2 FinalMLP
+    designs: Names = ("SE", "ME")                   # single-embedding, multi-embedding
+    scales: Scales = (1, 2)                         # model sizes, 1 is the base
+    variant: Literal["paper", "released"] = "paper" # paper or released
 
     def model_post_init(self, context) -> None:
         super().model_post_init(context)
-        for given, what, known in (self.models, "model", MULTI), (self.designs, "design", ("SE", "ME")):
-            if wrong := [g for g in given if g not in known]: raise unknown(what, wrong[0], known)
+        for names, what, options in (self.models, "model", MULTI), (self.designs, "design", ("SE", "ME")):
+            if wrong := [n for n in names if n not in options]: raise unknown(what, wrong[0], options)
 
 # %% ../../nbs/train/parameters.ipynb #0000000a
 def read_parameters(
@@ -95,10 +95,11 @@ def read_parameters(
     namespace: Mapping[str, object], # the notebook's globals()
 ) -> Record:                         # validated
     "A notebook's parameters; a name that is no parameter is refused."
-    known = set(record.model_fields)
+    parameters = set(record.model_fields)
     for cell in namespace.get("In", ()):
         names = assigned(cell)
-        if (cell.startswith("# Parameters") or names & known) and (stray := sorted(names - known)):
+        sets_parameters = cell.startswith("# Parameters") or names & parameters
+        if sets_parameters and (stray := sorted(names - parameters)):
             raise unknown("parameter", stray[0], record.model_fields)
     return record(**{n: namespace[n] for n in record.model_fields})
 
@@ -113,25 +114,21 @@ def is_smoke(
 
 # %% ../../nbs/train/parameters.ipynb #0000000c
 def folder(
-    given: str, # a notebook's `store` or `out_dir`
-    name: str,  # what to call it in the repository's `runs` when nothing was given
+    path: str, # a notebook's `store` or `out_dir`; empty for the repository's
+    name: str, # what to call it in the repository's `runs`
 ) -> Path:
     "Where results go."
-    place = expanded(given) if given else home() / "runs" / name
+    place = expanded(path) if path else home() / "runs" / name
     if file := next((p for p in (place, *place.parents) if os.path.isfile(p)), None):
-        raise InputError(f"{given or name!r} was given as out_dir or store, and {file} is a file: name a folder.")
+        raise InputError(f"{path or name!r} was given as out_dir or store, and {file} is a file: name a folder.")
     return place
 
 def made_folder(
-    given: str, # a notebook's `out_dir`
-    name: str,  # as above
-) -> Path:      # which is there, and can be written
+    path: str, # a notebook's `out_dir`
+    name: str, # as above
+) -> Path:     # which is there, and can be written
     "Where results go, made before anything is computed."
-    out = folder(given, name)
-    try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as err: raise InputError(f"out_dir {out} cannot be made ({err.strerror}): name a folder that can be written.") from None
-    if not os.access(out, os.W_OK): raise InputError(f"out_dir {out} cannot be written: name another folder.")
-    return out
+    return writable_folder(folder(path, name), "out_dir")
 
 # %% ../../nbs/train/parameters.ipynb #0000000e
 def begin(
@@ -146,19 +143,3 @@ def begin(
         place = mkdtemp()
         p = p.model_copy(update={**smoke, "store": f"{place}/store", "out_dir": place})
     return p, smoked, made_folder(p.out_dir, name)
-
-# %% ../../nbs/train/parameters.ipynb #00000017
-def shown(
-    rows: pd.DataFrame, # what this run measured
-    smoke: bool,        # whether it was a smoke run
-    stem: str,          # what the rows were saved as, without the dataset
-    dataset: str,       # this run's dataset
-    instead: str | tuple = ("hflights", "synthetic"), # whose full run is shown after a smoke run: the first stored
-) -> tuple[pd.DataFrame, str]: # rows to draw, and a sentence that says whose they are
-    "A study's own rows, or those of a stored full run."
-    if not smoke: return rows, f"This run, on {dataset}."
-    for name in (instead,) if isinstance(instead, str) else instead:
-        try: stored = read_table(f"{stem}-{name}" if name else stem, home() / "data" / "results")
-        except InputError: continue
-        return stored, f"The full run{' on ' * bool(name)}{name}, out of data/results."
-    return rows, f"**Smoke size**, on {dataset}: no full run is stored yet; `make results` makes it."

@@ -31,6 +31,17 @@ def escaped(text: str) -> str:
     return "".join(p if i % 2 else re.sub(r"([\\*_<>|$\[\]{}~#^@])", r"\\\1", p) for i, p in enumerate(parts))
 
 
+LINK = re.compile(r"(\[[^\]]+\]\(https://[^)\s]+\))")
+
+def described(node: ast.AST) -> str:
+    "A docstring as Markdown: examples as code, links as links, the rest literally."
+    parts = []
+    for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
+        if paragraph.startswith(">>> "): parts.append(f"```pycon\n{paragraph}\n```")
+        else: parts.append("".join(text if i % 2 else escaped(text) for i, text in enumerate(LINK.split(paragraph))))
+    return "\n\n".join(parts)
+
+
 def arguments(node: ast.FunctionDef) -> list[ast.arg]:
     "Every argument of a function but self and cls, in order."
     a = node.args
@@ -93,7 +104,7 @@ def function(node: ast.FunctionDef, notes: dict[int, str], source: str = "", met
     "A function's or method's entry."
     kinds = {ast.unparse(d) for d in node.decorator_list}
     kind = "property" if kinds & {"property", "cached_property"} else "method" if method else "function"
-    body = [escaped(ast.get_docstring(node) or ""), "", *params(parameters(node, notes))]
+    body = [described(node), "", *params(parameters(node, notes))]
     if said := returned(node, notes): body.append(f":returns: {escaped(said)}")
     options = tuple(o for o in ("classmethod", "staticmethod") if o in kinds)
     if kind == "property":
@@ -115,7 +126,7 @@ def klass(node: ast.ClassDef, notes: dict[int, str], source: str) -> str:
     "A class with its public methods."
     head, found = record(node, notes)
     bases = ", ".join(f"`{ast.unparse(b)}`" for b in node.bases)
-    body = [escaped(ast.get_docstring(node) or ""), "", *([f"Base: {bases}", ""] if bases else []), *params(found), "", source, ""]
+    body = [described(node), "", *([f"Base: {bases}", ""] if bases else []), *params(found), "", source, ""]
     methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and (not n.name.startswith("_") or n.name in PUBLIC)]
     return entry("class", node.name + head, body + [f"{function(n, notes, method=True)}\n" for n in methods])
 

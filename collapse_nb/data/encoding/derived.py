@@ -99,12 +99,13 @@ def _bits(values: pa.Array) -> np.ndarray:
 class Deriver:
     "The derived columns of one column, block by block."
     def __init__(self,
-        parts: list[Derived], # of that column
+        parts: list[Derived],      # of that column
+        numbers: dict[str, Texts], # of each derived column; new texts are added
     ):
-        self.parts, self.known = parts, Distinct()
-        self.texts = [Texts() for _ in parts]                        # of each part
-        self.codes = [np.empty(0, np.int32) for _ in parts]          # of each part: the number of its text, by the number of the value
-        self.missing = self._computed(None)
+        self.parts, self.values = parts, Distinct()
+        self.texts = [numbers[p.name] for p in parts]
+        self.codes = [np.empty(0, np.int32) for _ in parts] # of each part: the number of its text, by the number of the value
+        self.missing: list[np.ndarray] = []                 # of each part: that of the missing value, once there is one
 
     def _computed(self, values: pa.Array | None) -> list[np.ndarray]:
         "The texts' numbers of values, or of the missing one."
@@ -120,23 +121,23 @@ class Deriver:
     def __call__(self,
         values: pa.Array, # (D,) distinct values of a block
         codes: np.ndarray, # (b,) their numbers; D for the missing one
-    ) -> dict[str, tuple[np.ndarray, pl.Series]]: # name -> (b,) numbers of texts, and these
+    ) -> dict[str, tuple[np.ndarray, Texts]]: # name -> (b,) numbers of texts, and these
         "The derived columns of a block."
         if pa.types.is_integer(values.type) and len(values):
             ends = pc.min_max(values)
             if max(-ends["min"].as_py(), ends["max"].as_py()) >= 10**18: raise Underivable # such are texts, see `types`
         if pa.types.is_timestamp(values.type) and values.type.tz:
             values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
-        before = self.known.size
-        numbers = self.known.codes(_bits(values))
-        if self.known.size > before:
+        before = self.values.size
+        numbers = self.values.codes(_bits(values))
+        if self.values.size > before:
             fresh = self._computed(values.filter(pa.array(numbers >= before)))
             self.codes = [np.concatenate([old, new]) for old, new in zip(self.codes, fresh, strict=True)]
-        columns = {}
-        for part, texts, of_value, missing in zip(self.parts, self.texts, self.codes, self.missing, strict=True):
-            there, of_block = np.unique(np.append(of_value[numbers], missing), return_inverse=True)
-            columns[part.name] = of_block.astype(np.int32)[codes], texts.texts(there)
-        return columns
+        of_block = [of_value[numbers] for of_value in self.codes]
+        if (codes == len(values)).any():
+            self.missing = self.missing or self._computed(None)
+            of_block = [np.append(*pair) for pair in zip(of_block, self.missing, strict=True)]
+        return {p.name: (at.take(codes), texts) for p, at, texts in zip(self.parts, of_block, self.texts, strict=True)}
 
 # %% ../../../nbs/data/encoding/derived.ipynb #0000000a
 def base_types(

@@ -9,6 +9,7 @@ __all__ = ['Distinct', 'short_keys', 'Texts', 'text_codes', 'known_codes', 'seri
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .compiled import compiled
 
@@ -190,7 +191,8 @@ def known_codes(
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000017
 def _cells(values: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "The bytes of texts, where each begins and the last ends, and the keys of their first eight bytes."
-    array = values.fill_null("").rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_string())
+    array = values.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_string())
+    if array.null_count: array = pc.fill_null(array, "")
     _, offsets, data = array.buffers()
     edges = np.frombuffer(offsets, np.int64)[array.offset:array.offset + len(array) + 1]
     text = np.frombuffer(data, np.uint8, int(edges[-1])) if data else np.empty(0, np.uint8)

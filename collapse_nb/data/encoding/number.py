@@ -17,7 +17,6 @@ import numpy as np
 import polars as pl
 
 from ..cards import Card
-from .derived import Underivable
 from .distinct import Texts
 from .pieces import SEPARATORS, Piece, Table, pieces
 from .staged import Staged, pool
@@ -188,18 +187,11 @@ def number(
     folder: Path,    # for what stays
     policy: Policy,  # what is done about bad rows
 ) -> Numbered:
-    "The rows of a table as numbers."
-    values = table.wanted()
-    try: return _number(table, table.derive(values), folder, policy)
-    except Underivable:
-        table.derived = []
-        (table.work / "staged").unlink(missing_ok=True)
-        return _number(table, values, folder, policy)
-
-def _number(table: Table, values: Wanted, folder: Path, policy: Policy) -> Numbered:
+    "The rows of a table as numbers. Raises `Underivable` where part of an expression cannot be computed as it is read."
+    values = table.derive(table.wanted())
     with pool() as threads:
         work = Numberer(table, values, Refusals(policy, folder), Staged(table.work / "staged"), threads)
-        for piece in pieces(table, values.columns, threads): work.take(piece)
+        for piece in pieces(table, work.numbers.texts, threads): work.take(piece)
         if work.under_way: work.under_way.result()
     check_share(work.refusals, work.rows + work.refusals.count)
     read = {"rows": work.rows + work.refusals.count, "refused": work.refusals.count}

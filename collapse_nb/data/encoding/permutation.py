@@ -25,8 +25,8 @@ def places(
 ) -> tuple[np.ndarray, str]: # (n,) the place of each row in the stored order; the permutation's SHA-256
     "Where each row of the source is stored."
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).numpy()
-    place = np.empty_like(order)
-    place[order] = np.arange(rows)
+    place = np.empty(rows, kind := np.uint32 if rows <= 1 << 32 else np.int64)
+    place[order] = np.arange(rows, dtype=kind)
     return place, hashlib.sha256(order.astype("<i8", copy=False).data).hexdigest()
 
 # %% ../../../nbs/data/encoding/permutation.ipynb #00000008
@@ -38,33 +38,39 @@ def packed_type(
     return np.dtype([("place", np.uint32), ("y", np.uint8), *ids])
 
 @compiled
-def _unpack(rows: np.ndarray, offsets: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    "Take packed rows, (b, bytes) uint8, apart; a field's bytes go from its offset to the next, the lowest first."
-    for row in rows:
-        place = row[0] | row[1] << 8 | row[2] << 16 | row[3] << 24
-        y[place] = row[4]
-        for i in range(len(offsets) - 1):
-            number = 0
-            for k in range(offsets[i + 1] - offsets[i]): number |= np.int64(row[offsets[i] + k]) << (8 * k)
+def _unpack(rows: np.ndarray, offsets: np.ndarray, widths: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    "Take packed rows, (b, bytes) uint8, apart: a field has 1, 2 or 4 bytes from its offset on, the lowest first."
+    for r in range(len(rows)): # unsigned numbers throughout, for an index that may be negative costs a comparison
+        place = np.uint32(rows[r, 0]) | np.uint32(rows[r, 1]) << 8 | np.uint32(rows[r, 2]) << 16 | np.uint32(rows[r, 3]) << 24
+        y[place] = rows[r, 4]
+        for i in range(len(offsets)):
+            at = offsets[i]
+            number = np.uint32(rows[r, at])
+            if widths[i] > 1: number |= np.uint32(rows[r, at + 1]) << 8
+            if widths[i] > 2: number |= np.uint32(rows[r, at + 2]) << 16 | np.uint32(rows[r, at + 3]) << 24
             x[place, i] = number
 
 def unpacked(
     rows: np.ndarray, # (b,) packed, of all places from 0 to b - 1
 ) -> tuple[np.ndarray, np.ndarray]: # (b, N) int32 and (b,) uint8, in the order of their places
     "Ids and labels."
-    offsets = np.array([rows.dtype.fields[n][1] for n in rows.dtype.names[2:]] + [rows.dtype.itemsize])
-    x, y = np.empty((len(rows), len(offsets) - 1), np.int32), np.empty(len(rows), np.uint8)
-    _unpack(rows.view(np.uint8).reshape(len(rows), -1), offsets, x, y)
+    fields = [rows.dtype.fields[n] for n in rows.dtype.names[2:]]
+    widths, offsets = np.array([kind.itemsize for kind, _ in fields], np.uint8), np.array([at for _, at in fields], np.uint32)
+    x, y = np.empty((len(rows), len(offsets)), np.int32), np.empty(len(rows), np.uint8)
+    _unpack(rows.view(np.uint8).reshape(len(rows), -1), offsets, widths, x, y)
     return x, y
 
 # %% ../../../nbs/data/encoding/permutation.ipynb #0000000b
-def _distribute(rows: np.ndarray, place: np.ndarray, bucket_rows: int, files: list) -> None:
-    "Append rows to their buckets."
-    bucket, rows["place"] = np.divmod(place, bucket_rows)
-    rows = rows.take(np.argsort(bucket.astype(np.uint16), kind="stable")) # radix sort; take copies packed rows whole
-    edges = np.append(0, np.cumsum(np.bincount(bucket, minlength=len(files))))
-    for file, start, end in zip(files, edges, edges[1:], strict=False):
-        if end > start: file.write(rows[start:end].data)
+def _by_bucket(rows: np.ndarray, place: np.ndarray, bucket_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    "Rows in the order of their buckets, and how many each has."
+    bucket, rows["place"] = np.divmod(place, place.dtype.type(bucket_rows))
+    return rows.take(np.argsort(bucket.astype(np.uint16), kind="stable")), np.bincount(bucket) # radix sort; take copies packed rows whole
+
+def _with_places(blocks: Iterable[np.ndarray], place: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    done = 0
+    for rows in blocks:
+        yield rows, place[done:done + len(rows)]
+        done += len(rows)
 
 # %% ../../../nbs/data/encoding/permutation.ipynb #0000000c
 def _bucket(path: Path, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -80,11 +86,12 @@ def permuted(
     bucket_rows: int = BLOCK_ROWS, # rows held at a time, at least
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # ids (b, N) and labels (b,), in the order of their places
     "Rows in the order of their places, through files."
-    bucket_rows, done = max(bucket_rows, -(-len(place) // 256)), 0 # so many files are open at once
+    bucket_rows = max(bucket_rows, -(-len(place) // 256)) # so many files are open at once
     paths = [folder / f"bucket{b}" for b in range(-(-len(place) // bucket_rows))]
-    with ExitStack() as stack:
+    with ExitStack() as stack, pool() as threads:
         files = [stack.enter_context(open(path, "wb", buffering=1 << 16)) for path in paths]
-        for rows in blocks:
-            _distribute(rows, place[done:done + len(rows)], bucket_rows, files)
-            done, kind = done + len(rows), rows.dtype
+        for rows, sizes in ahead(threads, lambda pair: _by_bucket(*pair, bucket_rows), _with_places(blocks, place)):
+            edges, kind = np.append(0, np.cumsum(sizes)), rows.dtype
+            for file, start, end in zip(files, edges, edges[1:], strict=False):
+                if end > start: file.write(rows[start:end].data)
     with pool() as threads: yield from ahead(threads, lambda path: _bucket(path, kind), paths)

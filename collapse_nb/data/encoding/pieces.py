@@ -45,7 +45,12 @@ class Piece:
         if self.cells:
             j = self.block.names.index(column)
             return text_codes(texts, self.cells.text, self.cells.starts[j], self.cells.ends[j], self.cells.keys[j])
-        codes, words = self.block.columns[column]
+        if column in self.block.derived:
+            codes, own = self.block.derived[column]
+            if own is texts: return codes
+            there, codes = np.unique(codes, return_inverse=True)
+            words = own.texts(there)
+        else: codes, words = self.block.columns[column]
         return series_codes(texts, words)[codes]
 
     def codes(self,
@@ -127,19 +132,19 @@ def _text_pieces(table: Table) -> Iterator[tuple[Part, Block]]:
         for block in text_blocks(part.path, SEPARATORS[table.card.format], table.card.columns, table.card.quotes is not False):
             yield part, block
 
-def _parquet_pieces(table: Table, columns: list[str]) -> Iterator[Piece]:
+def _parquet_pieces(table: Table, columns: dict[str, Texts]) -> Iterator[Piece]:
     derived = {p.name for p in table.derived}
-    further = {c: Deriver([p for p in table.derived if p.column == c]) for c in {p.column for p in table.derived}}
+    further = {c: Deriver([p for p in table.derived if p.column == c], columns) for c in {p.column for p in table.derived}}
     for part in table.parts:
         first, own = 0, [c for c in columns if c not in part.fixed and c not in derived]
         for block in parquet_rows(table.plain(part), own, further):
             yield Piece(part, block, first=first)
             first += block.rows
-    if not all(deriver.known.size for deriver in further.values()): raise Underivable # such a column is as it would be in a text
+    if not all(deriver.values.size for deriver in further.values()): raise Underivable # such a column is as it would be in a text
 
 def pieces(
     table: Table,        # to read
-    columns: list[str],  # that are wanted
+    columns: dict[str, Texts], # distinct texts of each column that is wanted; what is derived is added here
     threads: Executor,   # who works
 ) -> Iterator[Piece]:    # in order, the next ones under way
     "The rows of a table, in blocks."

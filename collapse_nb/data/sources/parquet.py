@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from ..encoding.distinct import Texts
 from ..encoding.expressions import computed
 from ..encoding.staged import pool
 from ...records import InputError
@@ -99,6 +100,7 @@ class ParquetRows(NamedTuple):
     "A block of rows."
     rows: int                                        # b
     columns: dict[str, tuple[np.ndarray, pl.Series]] # name -> (b,) numbers and the texts that they stand for
+    derived: dict[str, tuple[np.ndarray, Texts]]     # name -> (b,) numbers of texts, and these, which later blocks add to
 
 def _coded(array: pa.Array, path: Path, column: str) -> tuple[np.ndarray, pa.Array]:
     "A column of a block: numbers of its distinct values, and these; the number behind the last is the missing one's."
@@ -118,7 +120,7 @@ def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     if n: yield pa.Table.from_batches(waiting).unify_dictionaries().combine_chunks()
 
 # column -> from its distinct values and their numbers to further columns
-Derive = Mapping[str, Callable[[pa.Array, np.ndarray], dict[str, tuple[np.ndarray, pl.Series]]]]
+Derive = Mapping[str, Callable[[pa.Array, np.ndarray], dict[str, tuple[np.ndarray, Texts]]]]
 
 def parquet_rows(
     path: Path,         # a plain Parquet file
@@ -129,15 +131,15 @@ def parquet_rows(
     kinds, read = dict(parquet_types(path)), list(dict.fromkeys([*columns, *derive]))
     rows = min(max(CELLS // max(len(read), 1), BLOCK_ROWS), 4 * BLOCK_ROWS)
 
-    def one(column: str, array: pa.ChunkedArray) -> dict[str, tuple[np.ndarray, pl.Series]]:
+    def one(column: str, array: pa.ChunkedArray) -> ParquetRows:
         codes, values = _coded(array.chunk(0), path, column)
         own = {column: (codes, _texts(values, path, column).append(pl.Series([None], dtype=pl.String)))} if column in columns else {}
-        return own | derive[column](values, codes) if column in derive else own
+        return ParquetRows(len(codes), own, derive[column](values, codes) if column in derive else {})
 
     texts = tuple(c for c in read if _is_text(kinds[c]))
     with (open_parquet(path, texts) as file, pool() as threads,
           tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1, leave=False) as bar):
         for block in _larger(file.iter_batches(rows, columns=read), rows):
-            each = threads.map(one, read, (block[c] for c in read))
-            yield ParquetRows(len(block), dict(chain.from_iterable(found.items() for found in each)))
+            each = list(threads.map(one, read, (block[c] for c in read)))
+            yield ParquetRows(len(block), *(dict(chain.from_iterable(c[k].items() for c in each)) for k in (1, 2)))
             bar.update(len(block))
