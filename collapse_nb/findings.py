@@ -60,7 +60,7 @@ def _values(values) -> np.ndarray:
 def difference_interval(
     ours,        # (n,) one value per seed
     base,        # (m,) the same of the runs it is compared with
-) -> Measured:   # mean of ours − mean of base, and the ends of Welch's interval; NaN ends with one value on a side
+) -> Measured:   # difference of means and the ends of Welch's interval; NaN ends with one value on a side
     """Difference of means over unpaired seeds with Welch's t interval.
 
     >>> round(difference_interval([0.31, 0.35], [0.30, 0.32])[0], 3)
@@ -95,13 +95,14 @@ COLUMNS = ["claim", "where", "value", "low", "high", "p", "paper", "verdict"]
 
 def finding(
     claim: str,                    # what the paper, or common sense, says: a sentence
-    where: str,                    # where it says so, such as "§3, Fig. 2"; "control, Fig. 2" for claims of ours
+    where: str,                    # the place, such as "§3, Fig. 2"; "control, Fig. 2" for claims of ours
     measured: tuple | None = None, # value, low, high: a `Measured`, or plain numbers; None when nobody ran it
     paper: str = "",               # the paper's number, as printed; empty when it prints none
     sign: int = 1,                 # claimed direction: 1 for a value above the limit, −1 for one below
     limit: float = 0.,             # what the value is compared with
-    p: float | None = None,        # of the value being the limit; None for that of a `Measured`, as for the effect
-    effect: float = 0.,            # the smallest distance beyond the limit that would matter, without its sign
+    p: float
+    | None = None,        # of the value being the limit; None for that of a `Measured`, as for the effect
+    effect: float = 0.,            # the smallest distance beyond the limit that would matter; no sign
 ) -> dict:                         # a row of a findings table; its claim names an effect
     """One claim and the verdict of one interval on it.
 
@@ -123,7 +124,7 @@ def finding(
 def findings(
     rows: list[dict],     # from `finding`, the primary claim first
     primary: bool = True, # whether the first row is one, fixed before looking; otherwise all are adjusted
-) -> pd.DataFrame:        # claim, where, value, low, high, p (Holm's, but for the primary claim), paper, verdict
+) -> pd.DataFrame:        # `COLUMNS`; p is Holm's, but for the primary claim
     """The table of findings that closes a notebook: a verdict stands where its adjusted p is below .05.
 
     >>> findings([finding("IA grows", "§3", Measured(0.3, 0.05, 4))])["verdict"].tolist()

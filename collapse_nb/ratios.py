@@ -44,7 +44,7 @@ def median_ratio(
     a, b = np.asarray(theirs, float), np.asarray(ours, float)
     one_each = a.shape == b.shape and a.ndim == 1 and len(a) > 0
     if not one_each or not np.isfinite([a, b]).all() or min(a.min(), b.min()) <= 0 or cells < 1:
-        raise InputError(f"times {a.shape} and {b.shape} were given for {cells} comparisons: give a finite one above 0 "
-                         "of each program for every repeat, and at least one comparison.")
+        raise InputError(f"times {a.shape} and {b.shape} were given for {cells} comparisons: give a finite "
+                         "one above 0 of each program for every repeat, and at least one comparison.")
     ends = quantile_test(a / b, p=.5).confidence_interval(1 - .05 / cells)
     return Ratio(float(np.median(a / b)), *map(float, ends))

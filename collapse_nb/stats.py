@@ -24,7 +24,8 @@ def _checked(
     "Refuses a frame that cannot be summarised."
     needed = ("dataset", *CELL, "variant", "seed", "status", "test_auc")
     if missing := [column for column in needed if column not in frame]:
-        raise InputError(f"a frame without the columns {missing} was given: give one row per run, as RunStore.frame() does.")
+        raise InputError(f"a frame without the columns {missing} was given: give one row per run, as "
+                         "RunStore.frame() does.")
     for column in ("dataset", "variant"):
         if len(names := sorted(set(frame[column]))) > 1:
             raise InputError(f"runs of several {column}s {names} were given: choose the rows of one of them.")
@@ -68,13 +69,14 @@ def _in_order(
 
 def cells(
     frame: pd.DataFrame, # one row per run of one dataset and variant
-) -> pd.DataFrame:       # model, design, scale, mean, sd, n, failed, low, high, gain, gain_low, gain_high: a row per cell
+) -> pd.DataFrame:       # model, design, scale, mean, sd, n, failed, low, high, gain and its ends
     """Test AUC of each cell and its gain over the model's base, with 95 % t intervals from the pooled sd
     (§5, Table 1; §1, Fig. 1a).
 
     >>> runs = pd.DataFrame([("DNN", "SE", 1, 0, 0.80), ("DNN", "SE", 1, 1, 0.82), ("DNN", "SE", 4, 0, 0.83)],
     ...                     columns=["model", "design", "scale", "seed", "test_auc"])
-    >>> cells(runs.assign(dataset="a", variant="paper", status="done"))[["scale", "mean", "n"]].round(3).values.tolist()
+    >>> table = cells(runs.assign(dataset="a", variant="paper", status="done"))
+    >>> table[["scale", "mean", "n"]].round(3).values.tolist()
     [[1.0, 0.81, 2.0], [4.0, 0.83, 1.0]]
     """
     auc = _checked(frame)["test_auc"].where(frame["status"] == "done")
@@ -86,14 +88,15 @@ def cells(
     base = table[(table["scale"] == 1) & (table["design"] == "SE")].set_index("model")
     base = base.reindex(table["model"]).reset_index() # a row per cell: its model's base
     gain = table["mean"] - base["mean"]
-    gain_se = sd * (np.sqrt(1 / table["n"] + 1 / base["n"]) * (table["scale"] > 1)) # the base gains exactly nothing
+    # the base gains exactly nothing
+    gain_se = sd * (np.sqrt(1 / table["n"] + 1 / base["n"]) * (table["scale"] > 1))
     gain_low, gain_high = interval(gain, gain_se, df)
     return table.assign(low=low, high=high, gain=gain, gain_low=gain_low, gain_high=gain_high)
 
 # %% ../nbs/stats.ipynb #00000012
 def pooled_sd(
     frame: pd.DataFrame,  # one row per run of one dataset and variant
-) -> tuple[float, int]:   # sd of test AUC from seed to seed (NaN with one seed per cell), its degrees of freedom
+) -> tuple[float, int]:   # sd of test AUC over seeds, NaN with one seed per cell; its degrees of freedom
     "Standard deviation pooled over the dataset's cells: sqrt(sum((n - 1) s^2) / sum(n - 1))."
     return _pool(cells(frame))
 
@@ -116,7 +119,8 @@ def verdict(
 # %% ../nbs/stats.ipynb #0000001a
 def _plan(
     table: pd.DataFrame,             # cells, with columns model, design, scale, n
-) -> tuple[pd.DataFrame, np.ndarray]: # kind, model, scale, left_out of each contrast; its weights (contrasts, cells)
+) -> tuple[pd.DataFrame,
+           np.ndarray]: # kind, model, scale, left_out of each contrast; its weights (contrasts, cells)
     "The contrasts of some cells, the primary one first. Weights are NaN where a cell has no runs."
     columns = ["kind", "model", "scale", "left_out"]
     column = {key: place for place, key in enumerate(zip(*(table[c] for c in CELL), strict=True))}
@@ -127,9 +131,10 @@ def _plan(
     for row, (model, scale) in enumerate(pairs):
         single, multi = column[model, "SE", scale], column[model, "ME", scale]
         weights[row, [single, multi]] = (-1, 1) if runs[single] and runs[multi] else np.nan
-    # the primary contrast is the mean of the pairs at the largest size, of models that have runs of both designs
+    # the primary contrast is the mean of the pairs at the largest size that have runs of both designs
     largest = max(scale for _, scale in pairs)
-    used = [row for row, (_, scale) in enumerate(pairs) if scale == largest and not np.isnan(weights[row]).any()]
+    used = [row for row, (_, scale) in enumerate(pairs) if scale == largest
+            and not np.isnan(weights[row]).any()]
     primary = weights[used].mean(0) if used else np.full(len(table), np.nan)
     models = {pairs[row][0] for row in used}
     left_out = ", ".join(model for model in table["model"].unique() if model not in models)
@@ -155,8 +160,8 @@ def holm(
 # %% ../nbs/stats.ipynb #0000001f
 def contrasts(
     frame: pd.DataFrame, # one row per run of one dataset and variant
-) -> pd.DataFrame:       # kind, model, scale, left_out, difference, low, high, p, p_holm, verdict; the primary one first
-    "ME − SE in test AUC with 95 % t intervals from the pooled sd, and the verdict on “ME is better” (§5, Table 1)."
+) -> pd.DataFrame:       # kind, model, scale, left_out, difference, low, high, p, p_holm, verdict
+    "ME − SE in test AUC with 95 % t intervals from the pooled sd and the verdict on “ME is better” (§5)."
     table = cells(frame)
     (sd, df), (head, weights) = _pool(table), _plan(table)
     difference = weights @ table["mean"].fillna(0).to_numpy()
@@ -186,7 +191,7 @@ def _draws(
     labels: np.ndarray,             # (n,) bool
     resamples: int,                 # B
     generator: np.random.Generator, # where the draws come from
-) -> np.ndarray:                    # (B, n): (w - 1) / size of the row's class, w = how often the row was drawn
+) -> np.ndarray:                    # (B, n): (w - 1) / size of the row's class, a row drawn w times
     "Rows drawn with replacement, each class for itself."
     weights = np.empty((resamples, len(labels)))
     for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)):
@@ -203,11 +208,11 @@ def _resampled(
     noise: np.ndarray,              # (B, runs) what resampling the rows adds to it
     cell: np.ndarray,               # (runs,) which cell each run belongs to, 0 … cells - 1
     generator: np.random.Generator, # where the draws come from
-) -> np.ndarray:                    # (B, cells) mean AUC of each cell, rows and seeds resampled; NaN without a second seed
-    """Two-level bootstrap: rows, then seeds, whose deviations from their cell's mean are pooled over all cells.
+) -> np.ndarray:                    # (B, cells) mean AUC of each cell, resampled; NaN without a second seed
+    """Two-level bootstrap: rows, then seeds, their deviations from a cell's mean pooled over all cells.
 
-    Three corrections keep the pool's spread right: the finite-sample stretch, the subtraction of the variance that the
-    resampled rows have already brought (Owen, 2007), and t in place of the normal.
+    Three corrections keep the pool's spread right: the finite-sample stretch, the subtraction of the variance
+    that the resampled rows have already brought (Owen, 2007), and t in place of the normal.
     """
     belongs = (cell[:, None] == np.arange(cell.max() + 1)).astype(float) # (runs, cells), 0 or 1
     seeds = belongs.sum(0)
@@ -250,7 +255,7 @@ def _stacked(
 
 # %% ../nbs/stats.ipynb #00000038
 def bootstrap(
-    logits: dict[tuple, np.ndarray], # (model, design, scale) -> (seeds, n) test logits of the runs that finished
+    logits: dict[tuple, np.ndarray], # (model, design, scale) -> (seeds, n) test logits of finished runs
     labels: np.ndarray,              # (n,) labels of the shared test rows, 0 or 1
     resamples: int = 1000,           # B, how many times rows and seeds are drawn
     seed: int = 0,                   # of the draws
@@ -274,11 +279,14 @@ MARGIN = .0005 # AUC: differences smaller than this are of no account
 def against_published(
     frame: pd.DataFrame,     # one row per run of one dataset and variant; may have no rows
     published: pd.DataFrame, # the published cells of that dataset, from `results.published`
-) -> pd.DataFrame:           # a row per cell, ours or theirs: mean, n, failed, …_published, difference, low, high, verdict
-    """Our cell minus the published one in test AUC, with its 95 % interval and a verdict against the margin of .0005
-    (App. Tables 3, 4)."""
+) -> pd.DataFrame:           # a row per cell: mean, n, failed, …_published, difference, low, high, verdict
+    """Our cell minus the published one in test AUC, with its 95 % interval (App. Tables 3, 4).
+
+    The verdict compares it with `MARGIN`: equivalent within, differs outside, or we cannot tell.
+    """
     if len(names := set(frame["dataset"]) | set(published["dataset"])) > 1:
-        raise InputError(f"cells of several datasets {sorted(names)} were given: compare one dataset at a time.")
+        raise InputError(f"cells of several datasets {sorted(names)} were given: compare one dataset at a "
+                         "time.")
     ours = cells(frame).drop(columns=["low", "high", "gain", "gain_low", "gain_high"])
     (sd, df), (sd_theirs, df_theirs) = _pool(ours), _pool(published)
     theirs = published[[*CELL, "mean", "sd", "n"]]
@@ -286,13 +294,15 @@ def against_published(
     # Welch: each side keeps its own pooled sd; a and b are the variances of the two means
     a, b = sd**2 / both["n"], sd_theirs**2 / both["n_published"]
     se = np.sqrt(a + b)
-    freedom = (a + b) ** 2 / (a**2 / (df or np.nan) + b**2 / (df_theirs or np.nan)) # Welch and Satterthwaite's
+    # Welch and Satterthwaite's
+    freedom = (a + b) ** 2 / (a**2 / (df or np.nan) + b**2 / (df_theirs or np.nan))
     difference = both["mean"] - both["mean_published"]
     low, high = interval(difference, se, freedom)
     # two one-sided tests at 5 % succeed where the 90 % interval lies within the margin
     inner_low, inner_high = interval(difference, se, freedom, .90)
     cases = {"not run here": both["n"].isna(), "not published": both["n_published"].isna(),
-             "equivalent": (inner_low > -MARGIN) & (inner_high < MARGIN), "differs": (low > MARGIN) | (high < -MARGIN)}
+             "equivalent": (inner_low > -MARGIN) & (inner_high < MARGIN), "differs": (low > MARGIN)
+             | (high < -MARGIN)}
     verdicts = np.select(list(cases.values()), list(cases), "cannot tell")
     both = both.drop(columns=["sd", "n_published"])
     return both.assign(difference=difference, low=low, high=high, verdict=verdicts)

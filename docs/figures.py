@@ -51,7 +51,7 @@ def datasets(stem: str, stems: set[str]) -> set[str]:
 
 
 def sources(stems: tuple[str, ...], of_all: set[str]) -> list[str]:
-    "The datasets that have a table for every stem, as the suffixes of file names; an empty one for results without a dataset."
+    "The datasets that have a table for every stem, as suffixes of file names; an empty one without a dataset."
     if all((RESULTS / f"{s}.csv").is_file() for s in stems): return [""]
     return sorted(set.intersection(*(datasets(s, of_all) for s in stems)))
 
@@ -66,7 +66,9 @@ def main(wanted: list[str]) -> None:
         for suffix in suffixes:
             chart = draw(*(read_table(s + suffix, RESULTS) for s in stems))
             print(charts.save(chart, name + suffix, FIGURES).relative_to(ROOT))
-        if not suffixes: print(f"{name}: not drawn, data/results has no {' and '.join(stems)} of one dataset; make results makes them")
+        if not suffixes:
+            print(f"{name}: not drawn, data/results has no {' and '.join(stems)} of one dataset; "
+                  "make results makes them")
 
 
 if __name__ == "__main__":

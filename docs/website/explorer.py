@@ -11,7 +11,8 @@ from collapse_nb.findings import mean_interval
 from website.gallery import ROOT
 
 ROWS = ROOT / "data" / "results"
-RUNS = {"test_auc": "test AUC", "valid_auc": "validation AUC", "test_logloss_nats": "test logloss"} # columns of a runs table
+# columns of a runs table
+RUNS = {"test_auc": "test AUC", "valid_auc": "validation AUC", "test_logloss_nats": "test logloss"}
 CELL = ["model", "design", "scale"]
 
 
@@ -40,20 +41,24 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_seed(dataset: str) -> pd.DataFrame | None:
-    "Information abundance of each field in each run: single-embedding of all sizes, and multi-embedding's sets side by side."
+    "Information abundance of each field in each run: SE of all sizes, and ME's sets side by side."
     wide, sets = read(f"abundance-{dataset}"), read(f"sets-abundance-{dataset}")
-    parts = [] if wide is None else [wide.assign(design=wide["table"].map({"learned": "SE", "random": "random"}))]
-    if sets is not None: parts.append(sets[(sets["set"] == "all") & (sets["design"] == "ME")].assign(model="DCNv2"))
+    designs = {"learned": "SE", "random": "random"}
+    parts = [] if wide is None else [wide.assign(design=wide["table"].map(designs))]
+    if sets is not None:
+        parts.append(sets[(sets["set"] == "all") & (sets["design"] == "ME")].assign(model="DCNv2"))
     if not parts: return None
     return pd.concat(parts)[[*CELL, "seed", "field", "cardinality", "ia"]].reset_index(drop=True)
 
 def abundance(rows: pd.DataFrame) -> pd.DataFrame:
     "A row per cell and field, with the 95 % interval over seeds."
     cells = []
-    for (model, design, scale, field, size), part in rows.groupby([*CELL, "field", "cardinality"], sort=False):
+    groups = rows.groupby([*CELL, "field", "cardinality"], sort=False)
+    for (model, design, scale, field, size), part in groups:
         mean, low, high = mean_interval(part["ia"])
-        cells.append({"model": model, "design": design, "scale": int(scale), "field": field, "cardinality": int(size),
-                      "mean": float(mean), "low": float(low), "high": float(high), "n": len(part)})
+        cells.append({"model": model, "design": design, "scale": int(scale), "field": field,
+                      "cardinality": int(size), "mean": float(mean), "low": float(low), "high": float(high),
+                      "n": len(part)})
     return pd.DataFrame(cells)
 
 def mean_abundance(rows: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +74,8 @@ def published(dataset: str) -> pd.DataFrame:
     low, high = stats.interval(theirs["mean"], theirs["sd"] / theirs["n"] ** .5, theirs["n"] - 1)
     whole = theirs[[*CELL, "mean", "sd", "n"]].assign(low=low, high=high, metric="test_auc")
     base = whole["model"].map(whole[whole["scale"] == 1].set_index("model")["mean"]).astype(float)
-    return pd.concat([whole, whole.assign(mean=whole["mean"] - base, low=float("nan"), high=float("nan"), metric="gain")])
+    return pd.concat([whole, whole.assign(mean=whole["mean"] - base, low=float("nan"), high=float("nan"),
+                                          metric="gain")])
 
 
 def dataset(name: str) -> dict:
@@ -85,7 +91,8 @@ def dataset(name: str) -> dict:
 
 def write(file: Path) -> None:
     "Writes the data as a script, which a page opened from a file may load too."
-    names = sorted({f.stem.removeprefix("runs-") for f in ROWS.glob("runs-*.csv")}, key=lambda n: (n == "synthetic", n))
+    names = sorted({f.stem.removeprefix("runs-") for f in ROWS.glob("runs-*.csv")},
+                   key=lambda n: (n == "synthetic", n))
     data = {name: dataset(name) for name in dict.fromkeys([*names, "criteo", "avazu"])}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     file.write_text(f"window.explorerData={text}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"Pages of results: what became of every claim, each dataset's findings, tables and figures, and the dataset cards."
+"Pages of results: what became of every claim, each dataset's findings, tables and figures, and the cards."
 import re
 import shutil
 import tomllib
@@ -16,13 +16,15 @@ from website.notebooks import docname, fenced, listed, raw, table, title
 ROWS = ROOT / "data" / "results"
 VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
 # where figures are at home, by the longest beginning of their name
-HOMES = {stem: number for number, stem in ITEMS.values() if stem} | {"difference": "06", "fig7-architecture": "05",
-                                                                        "fig-hidden": "05", "encoding": "09"}
-TOY = "The toy of notebook 02, three small tables and random labels, a drawing, and how fast raw text is encoded"
+HOMES = {stem: number for number, stem in ITEMS.values() if stem}
+HOMES |= {"difference": "06", "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09"}
+TOY = ("The toy of notebook 02, three small tables and random labels, a drawing, "
+       "and how fast raw text is encoded")
 ORDER = ("06", "00", "01", "02", "03", "04", "05", "09")
 
 
-def numbered(number: str) -> Path | None: return next((f for f in listed() if f.name.startswith(f"{number}_")), None)
+def numbered(number: str) -> Path | None:
+    return next((f for f in listed() if f.name.startswith(f"{number}_")), None)
 
 def stem(number: str, dataset: str) -> str:
     "The name of a notebook's table of findings; the toy's has no dataset."
@@ -33,7 +35,7 @@ def findings(number: str, dataset: str) -> pd.DataFrame | None:
     return pd.read_csv(file) if file.is_file() else None
 
 def datasets() -> list[str]:
-    "Every dataset that has findings; the empty name is the toy's, which has no dataset. Real data come first."
+    "Every dataset that has findings; the empty name is the toy's, which has none. Real data come first."
     names = {re.sub(r"^findings-\d\d-?", "", f.stem) for f in ROWS.glob("findings-[0-9][0-9]*.csv")}
     return sorted(names, key=lambda name: (not name, name == "synthetic", name))
 
@@ -83,7 +85,8 @@ def claims_table(claims: pd.DataFrame) -> tables.Shown:
     "The findings of a notebook; what was counted has no interval to show."
     if claims["value"].notna().all() and (claims["low"] == claims["high"]).all():
         plain = claims[["claim", "where", "value", "paper", "verdict"]].rename(columns={"value": "ours"})
-        return tables.Shown(plain.assign(ours=plain["ours"].map("{:,.10g}".format)), "Counted, so without intervals.")
+        return tables.Shown(plain.assign(ours=plain["ours"].map("{:,.10g}".format)),
+                            "Counted, so without intervals.")
     return tables.findings_table(claims)
 
 def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
@@ -93,7 +96,8 @@ def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
     parts = [f"## {number} {title(notebook)}", f"From [the notebook](/{docname(notebook)}.md)."]
     if claims is not None:
         listing = claims_table(claims)
-        parts += ["### Claims", scrolling(listing.frame, f"Claims of notebook {number}"), f"*{listing.caption}*",
+        parts += ["### Claims", scrolling(listing.frame, f"Claims of notebook {number}"),
+                  f"*{listing.caption}*",
                   rows(stem(number, dataset))]
     if number == "06": parts += scaling(dataset)
     if number == "00" and (file := ROWS / f"table2-{dataset}.csv").is_file():
@@ -109,21 +113,25 @@ def dataset_page(dataset: str, gallery: Gallery) -> str:
     card = ROOT / "data" / f"{dataset}.toml"
     about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else TOY
     name = f"# Results on {dataset}" if dataset else "# Results without a dataset"
-    head = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the claimed direction, "
-            "*does not hold* when it lies on the other side, or short of what the claim says would matter, "
-            "*cannot tell* otherwise.")
-    return "\n\n".join([name, head, *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
+    head = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the "
+            "claimed direction, *does not hold* when it lies on the other side, or short of what the claim "
+            "says would matter, *cannot tell* otherwise.")
+    return "\n\n".join([name, head,
+                        *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
 
 
 def published_page() -> str:
     "The paper's own cells, ours beside them where somebody ran them."
-    parts = ["# The published cells", "Tables 3 and 4 of the paper's appendix (its Table 1 with more digits): "
+    parts = ["# The published cells",
+             "Tables 3 and 4 of the paper's appendix (its Table 1 with more digits): "
              "test AUC of six models on Criteo and Avazu. Ours stands beside each one where it was run."]
     for dataset, number in (("criteo", 3), ("avazu", 4)):
         file = ROWS / f"runs-{dataset}.csv"
-        runs = pd.read_csv(file if file.is_file() else next(ROWS.glob("runs-*.csv")), nrows=None if file.is_file() else 0)
+        runs = pd.read_csv(file if file.is_file() else next(ROWS.glob("runs-*.csv")),
+                           nrows=None if file.is_file() else 0)
         beside = tables.published_table(stats.against_published(runs, published(dataset)))
-        parts += [f"## {dataset.capitalize()} (Table {number})", scrolling(readable(beside.frame), f"Table {number}"),
+        parts += [f"## {dataset.capitalize()} (Table {number})",
+                  scrolling(readable(beside.frame), f"Table {number}"),
                   f"*{beside.caption}*"]
     return "\n\n".join(parts) + "\n"
 
@@ -137,45 +145,57 @@ def index_page() -> str:
             for row in claims.itertuples() if claims is not None else ():
                 verdicts.setdefault((number, row.claim, row.where), {})[called(dataset)] = row.verdict
     names = [called(d) for d in datasets()]
-    out = ["# Results", f"{len(verdicts)} claims, the paper's and ours (*control*), tested on the runs of `data/results`: "
-           "the verdict on each dataset. A dash means that the claim was not asked of that dataset; sizes and datasets "
-           "that no row names were not run.", scrolling(counts(verdicts, names), "Verdicts, counted"),
+    out = ["# Results",
+           f"{len(verdicts)} claims, the paper's and ours (*control*), tested on the runs of `data/results`: "
+           "the verdict on each dataset. A dash means that the claim was not asked of that dataset; sizes "
+           "and datasets that no row names were not run.",
+           scrolling(counts(verdicts, names), "Verdicts, counted"),
            "To compare models and sizes yourself, open the [explorer](/explorer.md)."]
     for number in ORDER:
         own = {key: by_dataset for key, by_dataset in verdicts.items() if key[0] == number}
         used = [name for name in names if any(name in by_dataset for by_dataset in own.values())]
-        frame = pd.DataFrame([{"claim": claim, "where": where, **{name: by_dataset.get(name, "–") for name in used}}
+        frame = pd.DataFrame([{"claim": claim, "where": where,
+                               **{name: by_dataset.get(name, "–") for name in used}}
                               for (_, claim, where), by_dataset in own.items()])
-        if own: out += [f"## {number} {title(numbered(number))}", scrolling(frame, f"Claims of notebook {number}")]
+        if own:
+            out += [f"## {number} {title(numbered(number))}",
+                    scrolling(frame, f"Claims of notebook {number}")]
     toc = "\n".join([*(called(d) for d in datasets()), "published"])
     return "\n\n".join([*out, "```{toctree}\n:hidden:\n\n" + toc + "\n```"]) + "\n"
 
 def counts(verdicts: dict, names: list[str]) -> pd.DataFrame:
     "How often each verdict was given."
     def count(name: str, verdict: str) -> int: return sum(v.get(name) == verdict for v in verdicts.values())
-    return pd.DataFrame([{"dataset": name, **{verdict: count(name, verdict) for verdict in VERDICTS}} for name in names])
+    return pd.DataFrame([{"dataset": name, **{verdict: count(name, verdict) for verdict in VERDICTS}}
+                         for name in names])
 
 
 def card_section(file: Path) -> str:
     "A dataset card: what it says, and what the paper published of it."
     text = file.read_text(encoding="utf-8")
     card = tomllib.loads(text)
-    fields = [f if isinstance(f, str) else next(iter(f)) for f in card.get("fields", [])] # names, as a list or a table has them
+    # names, as a list or a table has them
+    fields = [f if isinstance(f, str) else next(iter(f)) for f in card.get("fields", [])]
     source = re.sub(r"(https?://\S+)", r"<\1>", card["source"])
-    facts = {"source": source, "licence": card["licence"], "label": f"`{card['label']}`" if "label" in card else "generated",
+    facts = {"source": source, "licence": card["licence"], "label": f"`{card['label']}`"
+             if "label" in card else "generated",
              "fields": f"{len(fields)}: {', '.join(f'`{f}`' for f in fields)}" if fields else "generated"}
-    facts |= {name: f"`{card[name]}`" for name in ("where", "min_count", "vocabulary", "split") if name in card}
+    facts |= {name: f"`{card[name]}`" for name in ("where", "min_count", "vocabulary", "split")
+              if name in card}
     if sizes := card.get("published", {}).get("cardinalities"):
         ids = f"{sum(sizes):,} ids in {len(sizes)} fields, from {min(sizes)} to {max(sizes):,}"
         facts["published"] = f"{card['published']['rows']:,} rows, {ids}"
     listing = "\n".join(f"| {name} | {text.replace('|', chr(92) + '|')} |" for name, text in facts.items())
     return (f"## {file.stem}\n\n{card['title']}\n\n| | |\n|---|---|\n{listing}\n\n"
-            f"{raw(f'<details><summary>{file.name}</summary>')}\n\n{fenced(text.strip(), 'toml')}\n\n{raw('</details>')}")
+            f"{raw(f'<details><summary>{file.name}</summary>')}\n\n{fenced(text.strip(), 'toml')}\n\n"
+            f"{raw('</details>')}")
 
 def cards_page() -> str:
     "The dataset cards."
-    head = ("# Dataset cards\n\nA card says where a table comes from, which column is the click, and which columns are fields. These come "
-            "with the library: `load_card(\"criteo\")`. A card of your own is a few lines ([how](/guide.md#your-own-table)).")
+    head = ("# Dataset cards\n\nA card says where a table comes from, which column is the click, and which "
+            "columns are fields. These come "
+            "with the library: `load_card(\"criteo\")`. A card of your own is a few lines "
+            "([how](/guide.md#your-own-table)).")
     return "\n\n".join([head, *(card_section(f) for f in sorted((ROOT / "data").glob("*.toml")))]) + "\n"
 
 
