@@ -11,7 +11,7 @@ from contextlib import suppress
 
 # %% ../nbs/allocation.ipynb #00000005
 def keep_freed_memory() -> None:
-    "Have the C library reuse large pieces of memory instead of returning them to the system; only glibc is told."
+    "Have the C library, if it is glibc, reuse large pieces of memory and not return them to the system."
     with suppress(AttributeError, OSError, TypeError):
         set_option = ctypes.CDLL(None).mallopt
         set_option(-4, 0)          # M_MMAP_MAX: no piece is mapped on its own

@@ -36,19 +36,21 @@ def restrict_divergence(
 ) -> Callable:           # the regulariser: model -> (R,)
     "A treatment: the norms of the sets' interactions are held together (§5.3, Fig. 8d)."
     if model.spec.model != "DCNv2" or model.spec.num_sets < 2:
-        raise InputError(f"{model.spec.model} with {model.spec.num_sets} set was given: norms are compared between sets, "
-                         "so give a DCNv2 of ME, scale 2 or more.")
-    if not 0 < weight < float("inf"): raise InputError(f"a penalty of weight {weight} was given: give a finite one above 0.")
+        raise InputError(f"{model.spec.model} with {model.spec.num_sets} set was given: norms are compared "
+                         "between sets, so give a DCNv2 of ME, scale 2 or more.")
+    if not 0 < weight < float("inf"): raise InputError(f"a penalty of weight {weight} was given: give a "
+                                                       "finite one above 0.")
     return lambda model: weight * divergence(model)
 
 # %% ../nbs/controls.ipynb #0000000c
 def norm_readings(
     model: Model, # a DCNv2 of R replicas and M sets
 ) -> dict[str, Tensor]: # divergence; relative, without unit; norm; each (R,)
-    "`divergence`, the mean over pairs and layers of Var_m / mean_m^2, and that of ||W^(m)_{i->j}||_F (§5.3, Fig. 8d)."
+    "`divergence`; means over pairs and layers of Var_m / mean_m^2 and ||W^(m)_{i->j}||_F (§5.3, Fig. 8d)."
     with torch.no_grad(): squares = _squares(model)
     variance = squares.var(2, correction=0)
-    return {"divergence": variance.mean((1, 2, 3)), "relative": (variance / squares.mean(2).square()).mean((1, 2, 3)),
+    relative = variance / squares.mean(2).square()
+    return {"divergence": variance.mean((1, 2, 3)), "relative": relative.mean((1, 2, 3)),
             "norm": squares.sqrt().mean((1, 2, 3, 4))}
 
 # %% ../nbs/controls.ipynb #0000000f
@@ -67,7 +69,8 @@ def share_interaction(
 ) -> None:
     "A treatment: one interaction and projection for all sets (§5.1, with I^(m) = I)."
     if model.spec.num_sets < 2:
-        raise InputError(f"a model of {model.spec.num_sets} set was given: sharing needs sets, so give a model of ME, scale 2 or more.")
+        raise InputError(f"a model of {model.spec.num_sets} set was given: sharing needs sets, so give a "
+                         "model of ME, scale 2 or more.")
     for owner in [*model.interaction.modules(), *model.projection.modules()]:
         for name, _ in list(owner.named_parameters(recurse=False)):
             parametrize.register_parametrization(owner, name, Repeated(model.spec.num_sets))
@@ -75,20 +78,22 @@ def share_interaction(
 
 # %% ../nbs/controls.ipynb #00000014
 class BlockCross(nn.Module):
-    "Cross layers of one wide set whose W is block-diagonal over M slices of every embedding (App. Non-Linearity, DCNv2)."
+    "Cross layers of one wide set, W block-diagonal over M slices of each embedding (App. Non-Linearity)."
     def __init__(self,
-        wide: CrossNetwork, # of R groups, width M·K; the blocks start from its own
+        wide: CrossNetwork, # of R copies, width M·K; the blocks start from its own
         num_fields: int,    # N
         num_sets: int,      # M
     ):
         super().__init__()
-        groups, features = wide.layers[0].bias.shape
+        copies, features = wide.layers[0].bias.shape
         self.num_fields, self.num_sets, self.out_dim = num_fields, num_sets, wide.out_dim
-        blocks = CrossNetwork(groups * num_sets, num_fields, features // (num_fields * num_sets), len(wide.layers))
+        blocks = CrossNetwork(copies * num_sets, num_fields,
+                              features // (num_fields * num_sets), len(wide.layers))
         self.blocks = blocks.to(wide.layers[0].weight)
         with torch.no_grad():
             for block, layer in zip(self.blocks.layers, wide.layers, strict=True):
-                block.weight.copy_(diagonal_blocks(layer.weight, num_fields, num_sets).flatten(0, 1) * num_sets**.5)
+                slices = diagonal_blocks(layer.weight, num_fields, num_sets).flatten(0, 1)
+                block.weight.copy_(slices * num_sets**.5)
                 block.bias.zero_()
 
     def forward(self,
@@ -105,7 +110,8 @@ def block_diagonal_cross(
 ) -> None:
     "A treatment: SE whose cross layers do not mix M slices of the embeddings (App. Non-Linearity, DCNv2)."
     if (model.spec.model, model.spec.design) != ("DCNv2", "SE") or model.spec.scale < 2:
-        raise InputError(f"{model.spec.model} {model.spec.design} {model.spec.scale}x was given: give a DCNv2 of SE, scale 2 or more.")
+        raise InputError(f"{model.spec.model} {model.spec.design} {model.spec.scale}x was given: give a "
+                         "DCNv2 of SE, scale 2 or more.")
     cross_layers(model) # not when it is one already
     model.interaction = BlockCross(model.interaction, model.schema.num_fields, model.spec.scale)
 
@@ -120,7 +126,8 @@ def disjoint(
     [(0, 2, 4), (1, 3, 5)]
     """
     seeds = list(seeds)
-    if size < 2: raise InputError(f"teams of {size} were asked for: sets are compared, so ask for at least two in a team.")
+    if size < 2: raise InputError(f"teams of {size} were asked for: sets are compared, so ask for at least "
+                                  "two in a team.")
     teams = len(seeds) // size
     return [tuple(seeds[k:teams * size:teams]) for k in range(teams)]
 
@@ -135,7 +142,8 @@ def within(
     >>> [within(low, high, 1.) for low, high in ((-.5, .5), (2., 3.), (-.5, 3.))]
     ['holds', 'does not hold', 'cannot tell']
     """
-    if verdict(low + margin, high + margin) == verdict(low - margin, high - margin, -1) == "holds": return "holds"
+    if verdict(low + margin, high + margin) == verdict(low - margin, high - margin, -1) == "holds":
+        return "holds"
     outside = "holds" in (verdict(low - margin, high - margin), verdict(low + margin, high + margin, -1))
     return "does not hold" if outside else "cannot tell"
 
@@ -157,7 +165,8 @@ def stored_models(
         tried |= set(stored.seeds)
     if lost := [s for s in group.seeds if s not in tried]:
         treated = f", {group.treatment}," if group.treatment else ""
-        raise InputError(f"the store {store.path} has no run of {spec.model} {spec.design} {spec.scale}x{treated} on "
-                         f"{group.dataset} with seeds {lost}: make it with `papermill nbs/05_multi_embedding.ipynb runs/05.ipynb "
-                         f"-p dataset {group.dataset} -p store {store.path}` and the study's other parameters.")
+        raise InputError(f"the store {store.path} has no run of {spec.model} {spec.design} "
+                         f"{spec.scale}x{treated} on {group.dataset} with seeds {lost}: make it with "
+                         f"`papermill nbs/05_multi_embedding.ipynb runs/05.ipynb -p dataset {group.dataset} "
+                         f"-p store {store.path}` and the study's other parameters.")
     return {seed: models[seed] for seed in group.seeds if seed in models}

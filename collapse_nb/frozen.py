@@ -31,11 +31,14 @@ def even_table(
     (2.0, 3)
     """
     if not 1 <= rank <= min(rows, dim):
-        raise InputError(f"rank {rank} was asked for in a table of {rows} x {dim}: choose one from 1 to {min(rows, dim)}.")
+        raise InputError(f"rank {rank} was asked for in a table of {rows} x {dim}: choose one from 1 to "
+                         f"{min(rows, dim)}.")
     if not 0 < norm < float("inf"):
-        raise InputError(f"a Frobenius norm of {norm} was given: give a positive one, such as that of a learned table.")
+        raise InputError(f"a Frobenius norm of {norm} was given: give a positive one, such as that of a "
+                         "learned table.")
     full = min(rows, dim)
-    left, right = (torch.linalg.qr(torch.randn(n, full, generator=generator, dtype=torch.float64)).Q[:, :rank] for n in (rows, dim))
+    random = lambda n: torch.randn(n, full, generator=generator, dtype=torch.float64)
+    left, right = (torch.linalg.qr(random(n)).Q[:, :rank] for n in (rows, dim))
     return (norm / rank**.5 * left @ right.mT).float()
 
 # %% ../nbs/frozen.ipynb #0000000a
@@ -46,7 +49,8 @@ def _in_place_of(
     "A fixed table in the layout of the rows it replaces."
     rows = fixed.transpose(0, 1).flatten(1).to(learned)
     if rows.shape != learned.shape:
-        raise InputError(f"a fixed table {tuple(fixed.shape)} was given for rows {tuple(learned.shape)}: give one table per group.")
+        raise InputError(f"a fixed table {tuple(fixed.shape)} was given for rows {tuple(learned.shape)}: "
+                         "give one table per copy.")
     return rows
 
 # %% ../nbs/frozen.ipynb #0000001a
@@ -55,21 +59,23 @@ def _apart(
     field: int,          # j, the place of one
 ) -> tuple[Lookup, Lookup, list[int]]: # of the other fields, of field j, and where its columns begin and end
     "Two look-ups in place of one."
-    pick = lambda fields: FieldSchema(*([values[i] for i in fields] for values in (schema.names, schema.cardinalities, schema.widths)))
+    pick = lambda fields: FieldSchema(*([values[i] for i in fields]
+                                        for values in (schema.names, schema.cardinalities, schema.widths)))
     others, start = pick([i for i in range(schema.num_fields) if i != field]), schema.columns[field]
     return Lookup(others), Lookup(pick([field])), [start, start + schema.widths[field]]
 
 # %% ../nbs/frozen.ipynb #0000000c
 class FrozenField(EmbeddingSets):
-    "Tables of which one is fixed: `weight` has the other fields' rows, the buffer `fixed` is (D_j, G * blocks * K)."
+    "Tables of which one is fixed: `weight` has the other fields' rows, `fixed` is (D_j, G * blocks * K)."
     def __init__(self,
         learned: EmbeddingSets, # whose other fields go on from where they are
         field: int,             # j, the field whose table is fixed
         fixed: Tensor,          # (G, D_j, blocks * K)
     ):
         nn.Module.__init__(self)
-        self.schema, self.groups, self.dim, self.blocks, self.field = learned.schema, learned.groups, learned.dim, learned.blocks, field
-        self.sizes, parts = list(learned.schema.cardinalities), list(learned.weight.detach().split(learned.schema.cardinalities))
+        self.schema, self.copies, self.field = learned.schema, learned.copies, field
+        self.dim, self.blocks, self.sizes = learned.dim, learned.blocks, list(learned.schema.cardinalities)
+        parts = list(learned.weight.detach().split(self.sizes))
         self.register_buffer("fixed", _in_place_of(parts.pop(field), fixed))
         self.weight, _ = nn.Parameter(torch.cat(parts)), self.sizes.pop(field)
         self.lookup, self.own, self.ends = _apart(learned.schema, field)
@@ -81,12 +87,12 @@ class FrozenField(EmbeddingSets):
         before, own, after = x.tensor_split(self.ends, dim=1)
         e = self.lookup(torch.cat([before, after], 1), self.weight, self.sparse)
         e = torch.cat([e[:, :self.field], self.own(own, self.fixed), e[:, self.field:]], 1)
-        return e.unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
+        return e.unflatten(-1, (self.copies, -1)).permute(2, 0, 1, 3)
 
     def tables(self) -> list[Tensor]: # per field a (G, D_i, blocks * K) view, the fixed one among them
         parts = list(self.weight.split(self.sizes))
         parts.insert(self.field, self.fixed)
-        return [t.unflatten(1, (self.groups, -1)).transpose(0, 1) for t in parts]
+        return [t.unflatten(1, (self.copies, -1)).transpose(0, 1) for t in parts]
 
 # %% ../nbs/frozen.ipynb #00000011
 def freeze(
@@ -98,8 +104,9 @@ def freeze(
     def treat(model: Model) -> None:
         learned, fields = model.embedding, model.schema.num_fields
         if field not in range(fields) or fields < 2 or isinstance(learned, FrozenField):
-            raise InputError(f"field {field!r} was to be fixed in a model of {fields} fields with a {type(learned).__name__}: give the "
-                             "place of one field, from 0 on, in a model of two or more that has none fixed yet.")
+            raise InputError(f"field {field!r} was to be fixed in a model of {fields} fields with a "
+                             f"{type(learned).__name__}: give the place of one field, from 0 on, in a model "
+                             "of two or more that has none fixed yet.")
         rows, dim = model.schema.cardinalities[field], learned.blocks * learned.dim
         drawn = []
         for seed in model.seeds:
@@ -120,6 +127,6 @@ def frozen_choice(
     sizes = schema.cardinalities
     field = schema.names.index(name) if name else max(range(len(sizes)), key=sizes.__getitem__)
     if sizes[field] < (dim if name else 4 * dim):
-        raise InputError(f"field {schema.names[field]} has {sizes[field]} ids, too few to fix its table at ranks up to {dim}: "
-                         "name a larger field, or choose a smaller embedding dimension.")
+        raise InputError(f"field {schema.names[field]} has {sizes[field]} ids, too few to fix its table at "
+                         f"ranks up to {dim}: name a larger field, or choose a smaller embedding dimension.")
     return field

@@ -18,7 +18,7 @@ def shown(
     smoke: bool,        # whether it was a smoke run
     stem: str,          # what the rows were saved as, without the dataset
     dataset: str,       # this run's dataset
-    instead: str | tuple = ("hflights", "synthetic"), # whose full run is shown after a smoke run: the first stored
+    instead: str | tuple = ("hflights", "synthetic"), # datasets; after a smoke run the first stored is shown
 ) -> tuple[pd.DataFrame, str]: # rows to draw, and a sentence that says which run they are of
     "A study's own rows, or those of a stored full run."
     if not smoke: return rows, f"This run, on {dataset}."

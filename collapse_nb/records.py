@@ -36,23 +36,62 @@ def unknown(
     return InputError(f"unknown {what} {name!r}: {hint}Choose one of {', '.join(options)}.")
 
 # %% ../nbs/records.ipynb #0000000a
+# pydantic's type of an error -> what is expected
+_EXPECTED = dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number")
+_EXPECTED |= dict.fromkeys(("float_type", "float_parsing"), "a number") | {"finite_number": "a finite number"}
+_EXPECTED |= dict.fromkeys(("bool_type", "bool_parsing"), "true or false") | {"string_type": "a text"}
+_EXPECTED |= dict.fromkeys(("tuple_type", "list_type"), "a list") | {"none_required": "nothing"}
+_EXPECTED |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a table")
+_EXPECTED |= {"greater_than": "more than {gt}", "greater_than_equal": "at least {ge}",
+              "less_than": "less than {lt}", "less_than_equal": "at most {le}",
+              "too_short": "{min_length} values or more", "too_long": "{max_length} values",
+              "string_too_short": "a text of {min_length} characters or more",
+              "string_too_long": "a text of {max_length} characters at most",
+              "string_pattern_mismatch": "a text of the form {pattern}"}
+
+def _way(loc: tuple[str | int, ...]) -> str:
+    "The way to an entry, such as columns[2]."
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in loc).removeprefix(".")
+
+def _short(value: object) -> str:
+    "What was given, in a line."
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+def _expected(errors: list[dict]) -> str:
+    "What would be right, by all that was found wrong at one place."
+    def one(e: dict) -> str:
+        if e["type"] in ("tuple_type", "list_type") and isinstance(e["input"], str | int | float):
+            return f"a list, [{_short(e['input'])}]"
+        if e["type"] not in _EXPECTED: return f"what is right ({e['msg'].lower()})"
+        return _EXPECTED[e["type"]].format(**e.get("ctx", {}))
+    return " or ".join(dict.fromkeys(map(one, errors)))
+
 def sentence(
     err: ValidationError, # what pydantic found
-    what: str,            # name of the record, for the reader
+    what: str,            # name of the record, for the reader: one word, or several such as "the card 'mine'"
     fields: Iterable[str],# the names that are valid
 ) -> InputError:          # to be raised by the caller
     "One sentence for everything pydantic found wrong."
-    said = []
+    sentences, wrong, named = [], {}, " " in what # wrong: way -> what was given and the errors there
     for e in err.errors():
-        where, msg = ".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")
-        if e["type"] == "extra_forbidden": said.append(str(unknown(f"{what} field", where, fields)))
-        elif e["type"] == "missing": said.append(f"{what} needs {where}, which is missing.")
+        loc, msg = e["loc"], e["msg"].removeprefix("Value error, ")
+        if e["type"] == "extra_forbidden":
+            sentences.append(str(unknown(f"entry of {what}:" if named else f"{what} field", _way(loc), fields)))
+        elif e["type"] == "missing" and isinstance(loc[-1], int): # of a list that is too short
+            wrong[_way(loc[:-1])] = e["input"], [{"type": "too_long", "ctx": {"max_length": loc[-1] + 1}}]
+        elif e["type"] == "missing": sentences.append(f"{what} needs {_way(loc)}, which is missing.")
         elif e["type"] == "literal_error":
             options = e["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            said.append(str(unknown(where, e["input"], options)))
-        elif e["type"] == "value_error": said.append(msg)
-        else: said.append(f"{what} {where} = {e['input']!r}: {msg[0].lower()}{msg[1:]}.")
-    return InputError(" ".join(said))
+            sentences.append(str(unknown(f"{_way(loc)} of {what}:" if named else _way(loc), e["input"], options)))
+        elif e["type"] == "value_error": sentences.append(msg)
+        else: # of several types that are allowed, each has an error of its own, below the entry
+            several = loc[-1] in ("str", "int", "float", "bool") and len(loc) > 1
+            wrong.setdefault(_way(loc[:-1] if several else loc), (e["input"], []))[1].append(e)
+    has = f"{what} has" if named else what
+    for way, (given, errors) in wrong.items():
+        sentences.append(f"{has} {way} = {_short(given)}: give {_expected(errors)}.")
+    return InputError(" ".join(sentences))
 
 # %% ../nbs/records.ipynb #0000000b
 class Record(BaseModel):
@@ -60,4 +99,10 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     def __init__(self, **values):
         try: super().__init__(**values)
-        except ValidationError as err: raise sentence(err, type(self).__name__, type(self).model_fields) from None
+        except ValidationError as err:
+            raise sentence(err, self._called(values), type(self).model_fields) from None
+
+    @classmethod
+    def _called(cls, values: dict) -> str:
+        "What a sentence calls it, from what it was given."
+        return cls.__name__

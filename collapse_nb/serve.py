@@ -43,7 +43,8 @@ class Strange:
     def lines(self) -> list[str]:
         "The same in words."
         each = ", ".join(f"{name} {n:,}" for name, n in self.fields.items() if n) or "no field"
-        return [f"{self.rows:,} rows scored; {self.some:,} have a value that training gave no id to (by field: {each})"]
+        return [f"{self.rows:,} rows scored; {self.some:,} have a value that training gave no id to (by "
+                f"field: {each})"]
 
 class _Block:
     "Rows on their way through a model."
@@ -67,10 +68,13 @@ class Scorer:
         strange: Strange, # counted into
     ) -> Iterator[pl.DataFrame]: # row, score, and the logit of each seed
         "Scores, block by block."
-        with TemporaryDirectory() as work, tqdm(unit="row", unit_scale=True, desc="score", delay=1, leave=False) as bar:
+        bar = tqdm(unit="row", unit_scale=True, desc="score", delay=1, leave=False)
+        with TemporaryDirectory() as work, bar:
             for x, odd in encoded_rows(self.encoding, source, Path(work)):
-                with computing(self.group.recipe.precision, self.device): logits = predict(self.model, _Block(x, self.device)).float().cpu()
-                named = {f"logit_{seed}": row.numpy() for seed, row in zip(self.group.seeds, logits, strict=True)}
+                with computing(self.group.recipe.precision, self.device):
+                    logits = predict(self.model, _Block(x, self.device)).float().cpu()
+                named = {f"logit_{seed}": row.numpy()
+                         for seed, row in zip(self.group.seeds, logits, strict=True)}
                 places = np.arange(strange.rows, strange.rows + len(x))
                 yield pl.DataFrame({"row": places, "score": logits.sigmoid().mean(0).numpy(), **named})
                 for name, n in zip(self.encoding.schema.names, odd.sum(0).tolist(), strict=True):
@@ -87,7 +91,8 @@ def predict_file(
 ) -> Strange:             # what was strange
     "Score a table of new rows; memory does not follow its rows."
     out, scorer, strange = Path(out), Scorer(run, device), Strange(0, {}, 0)
-    if out.suffix not in (".parquet", ".csv"): raise InputError(f"{out} is neither .parquet nor .csv: name the file of scores so.")
+    if out.suffix not in (".parquet", ".csv"): raise InputError(f"{out} is neither .parquet nor .csv: name "
+                                                                "the file of scores so.")
     with fresh_file(out) as path:
         writer = None
         try:
@@ -119,7 +124,8 @@ def predict_frame(
                          "give each column one type.") from None
     with TemporaryDirectory() as work:
         pq.write_table(table, path := Path(work, "rows.parquet"))
-        return pd.concat([block.to_pandas() for block in scorer.blocks(path, strange)], ignore_index=True), strange
+        blocks = [block.to_pandas() for block in scorer.blocks(path, strange)]
+        return pd.concat(blocks, ignore_index=True), strange
 
 # %% ../nbs/serve.ipynb #0000000c
 OPSET, IR = 18, 8 # operators and file format
@@ -127,7 +133,7 @@ OPSET, IR = 18, 8 # operators and file format
 def rows_of_ids(
     graph: Graph,        # with an input "ids", (B, P)
     schema: FieldSchema, # N fields of cardinality D_i, in P columns
-) -> str:                # (B, P) rows of the fused table; sum D_i, one past the last, for an id that its field does not have
+) -> str:                # (B, P) rows of the fused table; sum D_i, one past the last, for a wrong id
     "ids + offsets, and no row at all for a wrong id; of several values, padding gets a share of nothing."
     fields = torch.tensor(schema.column_fields)
     cardinalities, offsets = torch.tensor(schema.cardinalities)[fields], torch.tensor(schema.offsets)[fields]
@@ -136,7 +142,8 @@ def rows_of_ids(
     if schema.pooled:
         later = torch.ones(schema.num_columns)
         later[list(schema.columns)] = 0 # a field's first column is never padding
-        padding = graph("And", graph("Equal", "ids", cardinalities), graph("Cast", later, to=graph.onnx.TensorProto.BOOL))
+        padding = graph("And", graph("Equal", "ids", cardinalities),
+                        graph("Cast", later, to=graph.onnx.TensorProto.BOOL))
         wrong, rows = graph("And", wrong, graph("Not", padding)), graph("Where", padding, offsets, rows)
         of_field = (fields[:, None] == torch.arange(schema.num_fields)).float()
         value = graph("Cast", graph("Not", padding), to=graph.onnx.TensorProto.FLOAT)
@@ -148,16 +155,20 @@ def _notes(model: Model, name: str) -> dict[str, str]:
     "What a file says of itself."
     schema = {key: json.dumps(getattr(model.schema, key)) for key in ("names", "cardinalities", "widths")}
     return {"dataset": name, **schema,
-            "spec": model.spec.model_dump_json(), "seeds": json.dumps([int(s) for s in model.seeds]), "version": __version__}
+            "spec": model.spec.model_dump_json(), "seeds": json.dumps([int(s) for s in model.seeds]),
+            "version": __version__}
 
 def _check(model: Model) -> None:
     "It must be a model, and every replica must score."
     if not isinstance(model, Model):
-        raise InputError(f"a {type(model).__name__} was given: give a model, from `build` or from RunStore(..., weights=True).model.")
+        raise InputError(f"a {type(model).__name__} was given: give a model, from `build` or from "
+                         "RunStore(..., weights=True).model.")
     for replica, seed in enumerate(model.seeds):
-        if not all(torch.stack([t.amin(), t.amax()]).isfinite().all() for t in model.replica_state(replica).values()): # NaN is both
-            raise InputError(f"the weights of seed {seed} are not finite, its training failed: export another replica alone, "
-                             "export_onnx(one_replica(model, 0), ...), or train again.")
+        if not all(torch.stack([t.amin(), t.amax()]).isfinite().all()
+                   for t in model.replica_state(replica).values()): # NaN is both
+            raise InputError(f"the weights of seed {seed} are not finite, its training failed: export "
+                             "another replica alone, export_onnx(one_replica(model, 0), ...), or train "
+                             "again.")
 
 # %% ../nbs/serve.ipynb #0000000f
 @torch.no_grad()
@@ -167,10 +178,12 @@ def _proto(model: Model, name: str):
     helper, kinds = graph.onnx.helper, graph.onnx.TensorProto
     logits = graph("Identity", write(graph, model, rows_of_ids(graph, model.schema)), out="logits")
     graph("ReduceMean", graph("Sigmoid", logits), torch.tensor([0]), keepdims=0, out="score")
-    values = [helper.make_tensor_value_info(*v) for v in (("ids", kinds.INT64, ["B", model.schema.num_columns]),
+    columns = model.schema.num_columns
+    values = [helper.make_tensor_value_info(*v) for v in (("ids", kinds.INT64, ["B", columns]),
               ("logits", kinds.FLOAT, [model.replicas, "B"]), ("score", kinds.FLOAT, ["B"]))]
     whole = helper.make_graph(graph.nodes, "collapse_nb", values[:1], values[1:], graph.constants)
-    proto = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="collapse_nb")
+    proto = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR,
+                              producer_name="collapse_nb")
     helper.set_model_props(proto, _notes(model, name))
     return proto
 
@@ -179,6 +192,8 @@ def export_onnx(
     path: str | Path, # file to write; it appears whole or not at all
     name: str = "",   # of the dataset, for the reader
 ) -> None:
-    "Write a model in evaluation mode: `ids` (B, N) int64 in, `logits` (R, B) and `score` (B,), the mean of sigmoid(logits), out."
+    """Write a model in evaluation mode.
+
+    It takes `ids` (B, P) int64 and gives `logits` (R, B) and `score` (B,), the mean of sigmoid(logits)."""
     the_package(), _check(model)
     with fresh_file(path) as file: file.write_bytes(_proto(model, name).SerializeToString())

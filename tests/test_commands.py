@@ -82,7 +82,7 @@ BAD_PARAMETERS = {
     "unknown parameter": (("-p", "scale", "2"), "unknown parameter 'scale': did you mean 'scales'?"),
     "unknown model": (("-y", "{models: [DCN2]}"), "unknown model 'DCN2': did you mean 'DCNv2'?"),
     "wrong type": (("-p", "seeds", "three"), "Scaling seeds = 'three'"),
-    "scale 0": (("-y", "{scales: [0]}"), "greater than or equal to 1"),
+    "scale 0": (("-y", "{scales: [0]}"), "give at least 1"),
     "too many rows": (("-p", "rows", "1000000000"), "training rows were asked for"),
     "unknown dataset": (("-p", "dataset", "hflight"), "did you mean 'hflights'?"),
 }
@@ -152,10 +152,14 @@ def test_interrupt_while_starting(own):
 
 
 def test_usage_errors_and_help(own):
-    for words, said in {("fit", "synthetic", "--scale", "two"): "valid integer", ("fitt",): "No such command 'fitt'",
+    for words, said in {("fit", "synthetic", "--scale", "two"): "was given --scale two: give a whole number",
+                        ("fitt",): "there is no command 'fitt': did you mean fit?",
+                        ("fit", "synthetic", "--scael", "2"): "fit has no option --scael: did you mean --scale?",
+                        ("encode",): "encode needs CARD, which is missing",
                         ("encode", "own.toml"): "Missing option"}.items():
         done = collapse(own, *words)
-        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        assert done.stderr.startswith("collapse: ") and done.stderr.count("\n") == 1, "one line"
     done = collapse(own, "--help")
     assert done.returncode == 0 and "encode" in done.stdout
 
@@ -163,7 +167,7 @@ def test_usage_errors_and_help(own):
 BAD_COMMANDS = {
     "unknown card": (("fit", "hflight"), "did you mean 'hflights'?"),
     "unknown model": (("fit", "synthetic", "--model", "DCN"), "unknown model 'DCN'"),
-    "scale 0": (("fit", "synthetic", "--scale", 0), "greater than or equal to 1"),
+    "scale 0": (("fit", "synthetic", "--scale", 0), "give at least 1"),
     "no such device": (("fit", "synthetic", "--device", "gpu"), "choose auto, cpu, cuda"),
     "store is a file": (("runs", "own.csv"), "is a file"),
     "no runs": (("runs", "nowhere"), "there are no runs"),

@@ -21,7 +21,8 @@ from collapse_nb.train.recipe import Recipe
 from collapse_nb.train.runs import RunStore
 from collapse_nb.train.sweep import sweep
 
-MODULES = sorted(m.name for m in pkgutil.walk_packages(collapse_nb.__path__, "collapse_nb.") if m.name != "collapse_nb._modidx")
+MODULES = sorted(m.name for m in pkgutil.walk_packages(collapse_nb.__path__, "collapse_nb.")
+                 if m.name != "collapse_nb._modidx")
 ENTRY_POINTS = [ModelSpec, build, fit, Recipe, sweep, RunStore, information_abundance, collapse_law]
 
 
@@ -46,7 +47,8 @@ def test_examples(name, tmp_path, monkeypatch):
 def test_entry_points_are_explained(symbol):
     "What, when, what goes wrong, an example that is found and run, and where to read on."
     doc = inspect.getdoc(symbol)
-    for part in ("Raises", "Example:\n\n>>> ", "References: ", "(https://arxiv.org/abs/2310.04400)"): assert part in doc
+    for part in ("Raises", "Example:\n\n>>> ", "References: ", "(https://arxiv.org/abs/2310.04400)"):
+        assert part in doc
     module = importlib.import_module(symbol.__module__)
     assert f"{symbol.__module__}.{symbol.__name__}" in [test.name for test in examples(module)]
 
@@ -67,21 +69,26 @@ def rho(state: str, statistic: str = "rank correlation") -> float:
 
 def dense_millions(design: str) -> float:
     cardinalities = [2] * len(load_card("criteo").published.cardinalities) # they do not enter
-    return build(ModelSpec("DCNv2", design, 10), FieldSchema(range(len(cardinalities)), cardinalities)).num_parameters()["dense"] / 1e6
+    model = build(ModelSpec("DCNv2", design, 10), FieldSchema(range(len(cardinalities)), cardinalities))
+    return model.num_parameters()["dense"] / 1e6
 
 def quoted() -> list[tuple[object, str]]:
     "What docstrings say of our own results, made again from the results."
     runs, table = results("runs"), results("table1")
     gain = f"{value('06', 'ME beats SE at 10x, mean over models'):.4f}"
     return [
-        (information_abundance, f"at K = 100 have {value('01', 'IA of DCNv2 10x is far lower'):.2f} of the abundance of random"),
-        (collapse_law, f"FFM has rho {rho('trained'):.2f}, and {rho('trained', 'at equal cardinality'):.2f} at equal log "
-                       f"cardinality; trained on shuffled labels it has {rho('shuffled'):.2f}"),
+        (information_abundance, f"at K = 100 have {value('01', 'IA of DCNv2 10x is far lower'):.2f} of the "
+                                "abundance of random"),
+        (collapse_law, f"FFM has rho {rho('trained'):.2f}, and {rho('trained', 'at equal cardinality'):.2f} "
+                       f"at equal log cardinality; trained on shuffled labels it has {rho('shuffled'):.2f}"),
         (ModelSpec, f"at 10x, ME beats SE by {gain} of test AUC, mean over models"),
-        (build, f"DCNv2 at 10x has {dense_millions('SE'):.1f} million other parameters under SE and {dense_millions('ME'):.1f} million"),
-        (Recipe, f"abundance that is {value('01', 'IA is higher under SparseAdam'):.2f} higher under SparseAdam"),
+        (build, f"DCNv2 at 10x has {dense_millions('SE'):.1f} million other parameters under SE and "
+                f"{dense_millions('ME'):.1f} million"),
+        (Recipe, f"abundance that is {value('01', 'IA is higher under SparseAdam'):.2f} higher under "
+                 "SparseAdam"),
         (fit, f"stopped after {runs.epochs.min()} to {runs.epochs.max()} epochs"),
-        (sweep, f"standard deviation of {table.sd.min():.4f} to {table.sd.max():.4f}, and ME beats SE by {gain} at 10x"),
+        (sweep, f"standard deviation of {table.sd.min():.4f} to {table.sd.max():.4f}, and ME beats SE by "
+                f"{gain} at 10x"),
         (RunStore, f"{runs.group.nunique()} such folders with {len(runs)} runs"),
     ]
 
@@ -98,5 +105,6 @@ def test_a_wrong_example_is_seen():
 
 def test_the_site_shows_examples_as_code():
     from website.api import described
-    text = described(ast.parse('def f():\n    """Counts *.\n\n    >>> f()\n    3\n\n    See [there](https://host/a_b).\n    """').body[0])
+    source = 'def f():\n    """Counts *.\n\n    >>> f()\n    3\n\n    See [there](https://host/a_b).\n    """'
+    text = described(ast.parse(source).body[0])
     assert text == "Counts \\*.\n\n```pycon\n>>> f()\n3\n```\n\nSee [there](https://host/a_b)."

@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,7 +72,8 @@ def test_stopping_at_other_patience_and_at_the_last_epoch():
 def test_stopping_on_any_sequence(script): follows(script)
 
 
-NOISY = SimpleNamespace(train=split(300, 0), valid=split(30, 1), test=split(40, 2)) # so few rows that AUCs go up, down and tie
+# so few rows that AUCs go up, down and tie
+NOISY = SimpleNamespace(train=split(300, 0), valid=split(30, 1), test=split(40, 2))
 MOST, PATIENCE = 7, 2
 
 def noisy(max_epochs: int = MOST) -> tuple[Model, FitResult]:
@@ -99,22 +101,25 @@ def test_a_training_stops_by_the_rule(trained):
         assert last == len(aucs) and last == min(best + PATIENCE, MOST), "it stopped too early or too late"
         assert (row.seed, row.status, row.best_epoch, row.epochs, row.valid_auc) == (r, "done", best, last, aucs[best - 1])
         ends.append(last)
-    assert np.isfinite(result.abundance).all((2, 3)).sum(0).tolist() == ends and len(result.abundance) == max(ends)
+    assert len(result.abundance) == max(ends)
+    assert np.isfinite(result.abundance).all((2, 3)).sum(0).tolist() == ends
     assert len(set(ends)) >= 4 and max(ends) == MOST, "the case does not tell replicas apart"
 
 
 def test_what_is_left_and_tested_are_the_weights_of_the_best_epoch(trained):
-    "They are those of a training that ends there; its AUCs are those of the validation rows, and of the test rows."
+    "They are those of a training that ends there; AUCs are those of the validation rows and of the test rows."
     model, result = trained
     for epochs in sorted(set(result.frame.best_epoch)):
         shorter, _ = noisy(epochs)
-        for r in result.frame.index[result.frame.best_epoch == epochs]: assert same(copies(model)[r], copies(shorter)[r])
+        for r in result.frame.index[result.frame.best_epoch == epochs]:
+            assert same(copies(model)[r], copies(shorter)[r])
     for part, name in (NOISY.valid, "valid_auc"), (NOISY.test, "test_auc"):
         expected = [roc_auc_score(part.y, logits) for logits in scores(model, part)]
         assert result.frame[name].tolist() == pytest.approx(expected, rel=0, abs=1e-12)
     torch.testing.assert_close(result.test_logits, scores(model, NOISY.test), rtol=0, atol=1e-9)
     losses = torch.nn.functional.binary_cross_entropy_with_logits
-    expected = [losses(logits, torch.as_tensor(NOISY.test.y).double()).item() for logits in scores(model, NOISY.test)]
+    expected = [losses(logits, torch.as_tensor(NOISY.test.y).double()).item()
+                for logits in scores(model, NOISY.test)]
     assert result.frame.test_logloss_nats.tolist() == pytest.approx(expected, rel=0, abs=1e-12)
 
 
@@ -134,13 +139,14 @@ def test_a_sick_replica_takes_nobody_along(name, poison):
     recipe, data, kept = Recipe(batch_size=32, max_epochs=3, patience=3), dataset(96), {}
     for case in (0.0, poison):
         calls, model = [], make(name, "released", dropout=0.2)
-        result = fit(model, data, recipe, device="cpu", regularizer=lambda m, c=calls, p=case: sicken(m, c, p), show=False)
+        penalty = partial(sicken, calls=calls, poison=case)
+        result = fit(model, data, recipe, device="cpu", regularizer=penalty, show=False)
         kept[str(case)] = copies(model), result
     (healthy, good), (beside, bad) = kept.values()
     for r in (0, 2):
         assert same(healthy[r], beside[r]) and torch.equal(good.test_logits[r], bad.test_logits[r])
-        said = ["status", "epochs", "best_epoch", "valid_auc", "test_auc", "test_logloss_nats"]
-        assert good.frame.loc[r, said].tolist() == bad.frame.loc[r, said].tolist()
+        columns = ["status", "epochs", "best_epoch", "valid_auc", "test_auc", "test_logloss_nats"]
+        assert good.frame.loc[r, columns].tolist() == bad.frame.loc[r, columns].tolist()
     assert bad.frame.status.tolist() == ["done", "failed", "done"]
     assert bad.frame.note.tolist() == ["", "loss is not finite at epoch 2, step 2", ""]
     assert bad.test_logits[1].isnan().all() and bad.frame.test_auc.isna().tolist() == [False, True, False]
@@ -152,7 +158,8 @@ def test_rows_nobody_hits_decay_by_coupled_l2():
     model, data, steps, rate, decay = make("DNN", "released"), dataset(6400), 200, 1e-2, 1e-6
     row = 6 + 9 - 1
     w = start = model.embedding.weight[row].detach().numpy().copy()
-    fit(model, data, Recipe(batch_size=32, max_epochs=1, learning_rate=rate, weight_decay=decay), device="cpu", show=False)
+    fit(model, data, Recipe(batch_size=32, max_epochs=1, learning_rate=rate, weight_decay=decay),
+        device="cpu", show=False)
     m, v = np.zeros_like(w), np.zeros_like(w)
     for t in range(1, steps + 1):
         g = decay * w
@@ -182,12 +189,13 @@ print(digest.hexdigest())
 def test_a_run_repeats_bit_for_bit_in_another_process():
     "Dropout on; neither the caller's random state nor Python's hash seed has a say."
     here = os.path.dirname(__file__)
-    said = []
+    digests = []
     for seed in ("1", "2"):
         paths = os.pathsep.join([here, os.path.dirname(here), os.environ.get("PYTHONPATH", "")])
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-        said.append(subprocess.run([sys.executable, "-c", RUN, seed], capture_output=True, text=True, check=True, env=env).stdout)
-    assert len(said[0].strip()) == 64 and said[0] == said[1]
+        run = subprocess.run([sys.executable, "-c", RUN, seed], capture_output=True, text=True, check=True, env=env)
+        digests.append(run.stdout)
+    assert len(digests[0].strip()) == 64 and digests[0] == digests[1]
 
 
 @settings(deadline=None, derandomize=True)
@@ -201,8 +209,8 @@ def test_auc_is_scikit_learns_with_heavy_ties(draw):
     expected = [roc_auc_score(labels, s) for s in scores]
     for kind in (torch.float32, torch.float64):
         assert auc(torch.tensor(scores, dtype=kind), torch.tensor(labels)).tolist() == pytest.approx(expected, rel=0, abs=1e-12)
-    for given_labels in (labels.astype(np.uint8), labels.astype(bool), labels.astype(np.float32)):
-        assert auc(scores[0], given_labels) == pytest.approx(expected[0], rel=0, abs=1e-12)
+    for other in (labels.astype(np.uint8), labels.astype(bool), labels.astype(np.float32)):
+        assert auc(scores[0], other) == pytest.approx(expected[0], rel=0, abs=1e-12)
 
 
 @settings(derandomize=True)

@@ -1,7 +1,7 @@
-"""A notebook's parameters are typed twice, in the cell that papermill fills and in the record that checks them: both say the same.
+"""A notebook's parameters are typed in the cell that papermill fills and in the record that checks them: both say the same.
 
-The cell says what a parameter is, in a comment; the record says what it may be. Where a record has a comment too, as the shared
-`Study` and `Scaling` do, it is the cell's. A default that differed would turn a smoke run into a full one.
+The cell says what a parameter is, in a comment; the record says what it may be. Where a record has a comment too,
+as the shared `Study` and `Scaling` do, it is the cell's. A default that differed would turn a smoke run into a full one.
 """
 import ast
 import inspect
@@ -55,7 +55,8 @@ def read(path: Path) -> tuple[dict[str, Declared], dict[str, Declared]] | None: 
     tagged = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if not tagged: return None
     sources = [s for c in cells if not (s := "".join(c["source"])).lstrip().startswith("%")]
-    calls = [n for s in sources for n in ast.walk(ast.parse(s)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    calls = [n for s in sources for n in ast.walk(ast.parse(s)) if isinstance(n, ast.Call)
+             and isinstance(n.func, ast.Name)]
     name, = {call.args[0].id for call in calls if call.func.id in ("begin", "read_parameters")}
     return declared(ast.parse(tagged[0]).body, tagged[0]), record(name, sources)
 
@@ -66,7 +67,8 @@ NOTEBOOKS = {path.stem: both for path in sorted(NBS.glob("*.ipynb")) if (both :=
 def differences(cell: dict[str, Declared], fields: dict[str, Declared]) -> list[str]:
     "A sentence for every parameter that the two say differently."
     studied = set(parameters.Study.model_fields)
-    inherited = studied if studied <= fields.keys() else set() # stands first in a record, and wherever it reads best in a cell
+    # what a record inherits stands first in it, and in a cell wherever it reads best
+    inherited = studied if studied <= fields.keys() else set()
     wrong = [f"{name} is declared in one of them alone" for name in sorted(cell.keys() ^ fields.keys())]
     for part in inherited, fields.keys() - inherited:
         order, other = ([name for name in names if name in part and name in cell] for names in (cell, fields))
@@ -75,7 +77,8 @@ def differences(cell: dict[str, Declared], fields: dict[str, Declared]) -> list[
         (value, comment), (other, note) = cell[name], fields[name]
         if value != other: wrong.append(f"{name} is {value!r} by default, and {other!r}")
         if not comment: wrong.append(f"{name} has no comment in the cell")
-        if note and name not in inherited & OWN_WORDS and comment != note: wrong.append(f"{name} is “{comment}”, and “{note}”")
+        if note and name not in inherited & OWN_WORDS and comment != note:
+            wrong.append(f"{name} is “{comment}”, and “{note}”")
     return wrong
 
 

@@ -40,6 +40,8 @@ KINDS = {
     "float": (pa.float64(), FLOATS),
     "boolean": (pa.bool_(), st.booleans()),
     "timestamp": (pa.timestamp("us"), st.integers(0, 200).map(lambda h: MOMENT + dt.timedelta(minutes=37 * h))),
+    "moment": (pa.timestamp("us"), st.tuples(st.integers(0, 9), st.sampled_from([0, 500_000, 120_000, 123_456, 1]))
+               .map(lambda at: MOMENT + dt.timedelta(hours=7 * at[0], microseconds=at[1]))),
     "date": (pa.date32(), st.integers(0, 9).map(lambda d: MOMENT.date() + dt.timedelta(days=d))),
 }
 
@@ -54,12 +56,11 @@ def columns(draw, rows: int):
     "Kind and cells of a column; at least one cell is there, for a column without any has no type in a text."
     kind = draw(st.sampled_from(list(KINDS)))
     some = draw(st.lists(KINDS[kind][1], min_size=1, max_size=8))
-    if all(v != v for v in some): some.append(1.5) # a column of nothing but NaN is no column of numbers
     gaps = [None] * draw(st.sampled_from([0, 0, 1, 2]))
     shift = draw(st.integers(1, 12)) # rows repeat the values, out of step with other columns
     values = [*some, *gaps]
     cells = [values[(i * i + i // shift) % len(values)] for i in range(rows)]
-    cells[draw(st.integers(0, rows - 1))] = next(v for v in some if v == v)
+    cells[draw(st.integers(0, rows - 1))] = some[0]
     return kind, cells
 
 
@@ -69,7 +70,7 @@ def expressions(names: dict[str, str]):
     "Strategies for numbers, texts, truth values and times made of columns, by name and kind."
     def of(*kinds: str) -> list[str]: return [n for n, k in names.items() if k in kinds]
     every, numbers, texts, times = list(names), of("integer", "float", "code", "large"), of("text", "word", "code", "day"), of("timestamp",
-        "date", "day")
+        "moment", "date", "day")
     pick = lambda some: st.sampled_from(some or every)
     number_leaf = st.one_of(pick(numbers), pick(numbers), st.sampled_from(["0", "1", "3", "-2", "2.5", "10"]))
     text_leaf = st.one_of(pick(texts), pick(every), st.sampled_from(["'a'", "''", "'7'", "'x_y'", "'NA'"]))
@@ -225,10 +226,27 @@ HOURS = [MOMENT + dt.timedelta(minutes=37 * i) for i in range(40)]
 BY_HAND = {
     "s": ("text", ["a", "b", None, "7"] * 10), "n": ("integer", [1, 12, 3, None, 5] * 8),
     "x": ("float", [-0.0, .5, 2.5, math.nan, -3.0, 1e20, math.inf, None] * 5),
-    "t": ("timestamp", HOURS), "d": ("date", [h.date() for h in HOURS]), "b": ("boolean", [True, False, None, True] * 10),
+    "t": ("timestamp", HOURS),
+    "m": ("moment", [h + dt.timedelta(milliseconds=i % 3 * 250) for i, h in enumerate(HOURS)]),
+    "z": ("float", [math.nan, None, None, math.nan] * 10),
+    "d": ("date", [h.date() for h in HOURS]), "b": ("boolean", [True, False, None, True] * 10),
     "y": ("integer", [i * 7 // 3 % 2 for i in range(40)])}
 COMPUTED = """
 COALESCE(SUBSTR(n, 9), s)
+CONCAT(z, s)
+COALESCE(z, n)
+COALESCE(z, s)
+z IS NULL OR b
+SUBSTR(m, 18) || s
+CONCAT(m, s)
+LENGTH(m) + n
+COALESCE(m, t)
+CASE WHEN b THEN m ELSE s END
+EPOCH(m) || s
+m > t
+STRFTIME(m, '%f') || s
+CONCAT(m + INTERVAL 1 HOUR, s)
+REVERSE(m)
 SUBSTR(n, 9) || s
 SUBSTR(n, 9) = SUBSTR(s, 9)
 CONCAT(x * 1, s)

@@ -1,5 +1,5 @@
-"A step recorded as a CUDA graph trains as the ordinary step does: bit for bit around the graph, and the graph itself where there is a GPU."
-from collections.abc import Callable, Iterator
+"A step recorded as a CUDA graph trains as the ordinary step does: around the graph anywhere, itself on a GPU."
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -20,19 +20,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CELLS = [(m, d) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI]
 SIZE, EPOCHS = 96, 3
 DATA = dataset(1000)
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here, and a CUDA graph needs one")
-
-
-class Recited:
-    "Records on any device, by keeping the function; `replays` counts how often it was asked for."
-    def __init__(self): self.replays = 0
-    def warm_up(self, take: Callable) -> None: take()
-    def has_room(self, parameters) -> bool: return True
-    def record(self, take: Callable, steppers) -> Callable:
-        def replay() -> None:
-            self.replays += 1
-            take()
-        return replay
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU, and none is here")
 
 
 def new_step(spec: ModelSpec, record, device: torch.device = CPU, double: bool = False) -> Step:
@@ -59,25 +47,18 @@ def assert_equal_bits(a: tuple[Step, list[Tensor]], b: tuple[Step, list[Tensor]]
     assert optimiser_steps(one) == optimiser_steps(two) == {EPOCHS * len(batches(1000, SIZE))}
 
 
-@pytest.mark.parametrize("model, design", CELLS)
-def test_what_is_around_the_graph_changes_no_bit(model, design):
-    "Fixed inputs, warm-up, tails and sums: dropout and all, epoch by epoch."
-    assert 1000 % SIZE, "the last batch must be a shorter one"
-    spec, recited = ModelSpec(model, design, 2, hidden=20), Recited()
-    assert_equal_bits(train(new_step(spec, None)), train(new_step(spec, recited)))
-    assert recited.replays == EPOCHS * (1000 // SIZE) - WARM_UP
-
-
 @contextmanager
 def played_gpu(step: Step, recording: Exception | None = None, passing: int = 0) -> Iterator[SimpleNamespace]:
-    "torch.cuda as far as `CudaGraph` asks for it, played by the CPU: what is computed while a graph is recorded is taken back."
+    "torch.cuda as far as `CudaGraph` asks for it, played by the CPU: what recording computes is taken back."
     seen = SimpleNamespace(capturable=[], replays=0)
 
     @contextmanager
     def record(graph, stream) -> Iterator[None]:
-        seen.capturable += [group["capturable"] for stepper in step.steppers for group in stepper.param_groups]
+        seen.capturable += [group["capturable"] for stepper in step.steppers
+                            for group in stepper.param_groups]
         if recording: raise recording
-        averages = [t for stepper in step.steppers for state in stepper.state.values() for t in state.values()]
+        averages = [t for stepper in step.steppers for state in stepper.state.values()
+                    for t in state.values()]
         tensors = [*step.model.state_dict().values(), *vars(step.tally).values(), *averages]
         before, random = [t.clone() for t in tensors], torch.get_rng_state()
         yield
@@ -95,32 +76,43 @@ def played_gpu(step: Step, recording: Exception | None = None, passing: int = 0)
     with patch.multiple(torch.cuda, **driver): yield seen
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real GPU")
-@pytest.mark.parametrize("recording, passing, replays", [
-    (None, 0, EPOCHS * (1000 // SIZE) - WARM_UP), # recorded
-    (None, 1 << 60, 0),                           # memory is known to be too small
-    (torch.OutOfMemoryError(), 0, 0),             # memory runs out in the middle
-], ids=["recorded", "no room", "out of memory"])
-def test_recording_costs_no_step_and_changes_no_bit(recording, passing, replays):
-    "On a GPU played by the CPU: also where there is no room for a graph, or it turns out while recording."
+played = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real GPU")
+
+@played
+@pytest.mark.parametrize("model, design", CELLS)
+def test_recording_costs_no_step_and_changes_no_bit(model, design):
+    "Fixed inputs, warm-up, tails and sums: dropout and all, epoch by epoch, on a GPU played by the CPU."
+    assert 1000 % SIZE, "the last batch must be a shorter one"
+    spec = ModelSpec(model, design, 2, hidden=20)
+    step = new_step(spec, CudaGraph(CPU))
+    with played_gpu(step) as seen: recorded = train(step)
+    assert_equal_bits(train(new_step(spec, None)), recorded)
+    assert seen.replays == EPOCHS * (1000 // SIZE) - WARM_UP
+
+
+@played
+@pytest.mark.parametrize("recording, passing", [(None, 1 << 60), (torch.OutOfMemoryError(), 0), (None, 0)],
+                         ids=["too small from the start", "it runs out while recording", "it is enough"])
+def test_memory_costs_the_graph_and_nothing_else(recording, passing):
     spec = ModelSpec("DCNv2", "ME", 2, hidden=20)
     step = new_step(spec, CudaGraph(CPU))
     with played_gpu(step, recording, passing) as seen: recorded = train(step)
     assert_equal_bits(train(new_step(spec, None)), recorded)
-    assert seen.replays == replays
-    assert all(seen.capturable) and bool(seen.capturable) == (passing == 0) # Adam refuses to be recorded without it
+    assert bool(seen.replays) == (recording is None and not passing)
+    # Adam refuses to be recorded without it
+    assert all(seen.capturable) and bool(seen.capturable) == (passing == 0)
     assert not any(group["capturable"] for group in step.steppers[0].param_groups) # and warns when it is left
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real GPU")
+@played
 def test_a_step_that_cannot_be_recorded_says_what_to_do():
     step = new_step(ModelSpec("DNN", hidden=8), CudaGraph(CPU))
-    with played_gpu(step, RuntimeError("operation not permitted")), pytest.raises(RuntimeError, match=f"not permitted.*{EAGER}=1"):
-        train(step, 1)
+    expected = pytest.raises(RuntimeError, match=f"not permitted.*{EAGER}=1")
+    with played_gpu(step, RuntimeError("operation not permitted")), expected: train(step, 1)
 
 
 def test_what_is_recorded(monkeypatch):
-    "Full batches on a GPU, unless gradients vary in length, a function of the user's is called, or the environment forbids it."
+    "Full batches on a GPU, unless gradients vary in length, a user's function is called, or EAGER forbids it."
     monkeypatch.delenv(EAGER, raising=False)
     assert isinstance(recorder(GPU, Recipe(), None), CudaGraph)
     assert recorder(CPU, Recipe(), None) is None
@@ -151,5 +143,6 @@ def test_graphs_in_every_precision(monkeypatch):
     monkeypatch.delenv(EAGER, raising=False)
     model = lambda: build(ModelSpec("DCNv2", "ME", 2, hidden=16), SCHEMA, 2)
     recipe = lambda precision: Recipe(batch_size=SIZE, max_epochs=3, precision=precision)
-    aucs = {kind: fit(model(), dataset(4000), recipe(kind), "cuda", show=False).frame.test_auc for kind in ("float32", *reduced(GPU))}
+    aucs = {kind: fit(model(), dataset(4000), recipe(kind), "cuda", show=False).frame.test_auc
+            for kind in ("float32", *reduced(GPU))}
     assert all(aucs["float32"].sub(auc).abs().max() < .02 for auc in aucs.values())

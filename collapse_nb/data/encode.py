@@ -24,7 +24,9 @@ from .encoding.fields import EncodedField, encoded_fields, remarks_on
 from .encoding.number import number
 from .encoding.permutation import packed_type, permuted
 from .encoding.pieces import Table
-from .encoding.splits import PARTS, Division, KeptRows, check_labels, divide
+from collapse_nb.data.encoding.splits import (
+    PARTS, Division, KeptRows, check_labels, divide, write_source_rows,
+)
 from .encoding.staged import ahead, pool
 from .encoding.wanted import SPLIT
 from .sources.formats import as_table
@@ -115,6 +117,7 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
         fields = encoded_fields(rows, division, table.card)
         words = [f.words.select(pl.lit(f.name).alias("field"), "id", "value", "count") for f in fields]
         pq.write_table(pl.concat(words).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")
+        write_source_rows(folder, rows, division)
         schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields], [f.width for f in fields])
         known = source.identity | _known(rows, division, fields, len(labels))
         with closing(_ordered(rows, labels, fields, schema, division, work)) as ordered: # its threads end before its files go

@@ -57,7 +57,8 @@ def looked_up(
 ) -> Tensor:        # (*ids.shape, width), or what `look` makes of rows
     "Rows of a table."
     (stride, unit), width = weight.stride(), weight.shape[1]
-    if weight.requires_grad or stride == width or stride % width or unit != 1: return look(ids, weight, sparse=sparse)
+    if weight.requires_grad or stride == width or stride % width or unit != 1:
+        return look(ids, weight, sparse=sparse)
     step = stride // width
     return look(ids * step, weight.as_strided((step * (len(weight) - 1) + 1, width), (width, 1)))
 
@@ -69,7 +70,8 @@ class Lookup(nn.Module):
     ):
         super().__init__()
         self.num_fields, self.pooled, fields = schema.num_fields, schema.pooled, schema.column_fields
-        cardinalities, firsts = ([values[i] for i in fields] for values in (schema.cardinalities, schema.columns))
+        cardinalities, firsts = ([values[i] for i in fields]
+                                 for values in (schema.cardinalities, schema.columns))
         for name, values in {
             "offsets": [schema.offsets[i] for i in fields], # (P,)
             "padding": cardinalities,                       # (P,)
@@ -108,9 +110,9 @@ class Lookup(nn.Module):
 
 # %% ../../nbs/nn/embedding.ipynb #00000010
 class EmbeddingSets(nn.Module):
-    """Embedding tables of G groups: `weight` is (sum D_i, G * blocks * K) and group g owns the g-th run of columns.
+    """Tables of G copies: `weight` is (sum D_i, G * blocks * K), copy g owns the g-th run of columns.
 
-    >>> tables = EmbeddingSets(FieldSchema(["hour", "site"], [24, 1000]), groups=3, dim=8)
+    >>> tables = EmbeddingSets(FieldSchema(["hour", "site"], [24, 1000]), copies=3, dim=8)
     >>> tables(torch.tensor([[3, 999], [23, 0]])).shape, [table.shape[1] for table in tables.tables()]
     (torch.Size([3, 2, 2, 8]), [24, 1000])
     """
@@ -118,13 +120,13 @@ class EmbeddingSets(nn.Module):
     sparse = False  # whether the gradient of `weight` holds the rows that a batch hit, or all
     def __init__(self,
         schema: FieldSchema, # the N fields, in P columns of x
-        groups: int,         # G = replicas x sets
+        copies: int,         # G = replicas x sets
         dim: int,            # K, the embedding dimension
         blocks: int = 1,     # sub-embeddings of width K per field (FFM)
     ):
         super().__init__()
-        self.schema, self.groups, self.dim, self.blocks = schema, groups, dim, blocks
-        self.weight = nn.Parameter(torch.empty(schema.num_rows, groups * blocks * dim))
+        self.schema, self.copies, self.dim, self.blocks = schema, copies, dim, blocks
+        self.weight = nn.Parameter(torch.empty(schema.num_rows, copies * blocks * dim))
         self.lookup = Lookup(schema)
 
     def reset(self, generators: Sequence[Generator]) -> None:
@@ -133,13 +135,15 @@ class EmbeddingSets(nn.Module):
 
     def forward(self,
         x: Tensor, # (B, P) field-local ids
-    ) -> Tensor:   # (G, B, N, blocks * K), a view: whoever needs it contiguous copies once, in the layout it needs
+    ) -> Tensor:   # (G, B, N, blocks * K), a view: to be copied once, in the layout that is needed
         "Look up e_i^(m) for every field, set and replica."
-        return computed(self.lookup(x, self.weight, self.sparse)).unflatten(-1, (self.groups, -1)).permute(2, 0, 1, 3)
+        e = computed(self.lookup(x, self.weight, self.sparse)) # (B, N, G * blocks * K)
+        return e.unflatten(-1, (self.copies, -1)).permute(2, 0, 1, 3)
 
     def tables(self) -> list[Tensor]:
         "Per field, a (G, D_i, blocks * K) view of its tables."
-        return list(self.weight.unflatten(1, (self.groups, -1)).transpose(0, 1).split(self.schema.cardinalities, dim=1))
+        by_copy = self.weight.unflatten(1, (self.copies, -1)).transpose(0, 1)
+        return list(by_copy.split(self.schema.cardinalities, dim=1))
 
 # %% ../../nbs/nn/embedding.ipynb #00000015
 class FieldLinear(nn.Module):
@@ -178,8 +182,8 @@ def check_padding(
         for first in range(0, len(x) * (width > 1), 1 << 16):
             padding = x[first:first + (1 << 16), start:start + width] == past
             for row in (padding[:, :-1] & ~padding[:, 1:]).any(1).nonzero().flatten().tolist():
-                raise InputError(f"row {first + row} has a value of field {name} behind padding: put a row's values first "
-                                 f"and {past}, which is padding, into the columns behind them.")
+                raise InputError(f"row {first + row} has a value of field {name} behind padding: put a row's "
+                                 f"values first and {past}, which is padding, into the columns behind them.")
 
 # %% ../../nbs/nn/embedding.ipynb #00000102
 def check_ids(
@@ -188,22 +192,23 @@ def check_ids(
 ) -> None:
     """Refuse ids that their field does not have.
 
-    Every id must be one of its field's D_i; behind a field's first column it may be D_i, padding, and then so must
-    all that follow.
-    """
+    Every id must be one of its field's D_i; behind a field's first column it may be D_i, padding, and then
+    so must all that follow."""
     if x.is_floating_point() or x.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):
         raise InputError(f"ids of type {x.dtype} were given: store them as int32 or int64.")
     if x.shape[1:] != (schema.num_columns,):
         columns = (f" of {schema.num_columns} columns: give as many per row" if schema.pooled else
                    ": give an id per row and field")
         raise InputError(f"ids {tuple(x.shape)} were given for {schema.num_fields} fields{columns}.")
-    bounds = [(block.amin(0), block.amax(0)) for block in x.split(1 << 16)] # once over the rows, which may lie on disk
+    bounds = [(block.amin(0), block.amax(0))
+              for block in x.split(1 << 16)] # once over the rows, which may lie on disk
     low, high = (torch.stack(bound) for bound in zip(*bounds, strict=True))
     fields, firsts = schema.column_fields, set(schema.columns)
     past = torch.tensor([schema.cardinalities[i] + (c not in firsts) for c, i in enumerate(fields)])
     outside = (low.amin(0) < 0) | (high.amax(0) >= past)
     for c, i in ((c, fields[c]) for c in outside.nonzero().flatten().tolist()):
-        raise InputError(f"field {schema.names[i]} has ids from {low[:, c].min()} to {high[:, c].max()} and cardinality "
-                         f"{schema.cardinalities[i]}: ids must lie in 0 … {schema.cardinalities[i] - 1}"
-                         + f", and {schema.cardinalities[i]} is padding behind a row's first value" * (schema.widths[i] > 1) + ".")
+        D, width = schema.cardinalities[i], schema.widths[i]
+        padding = f", and {D} is padding behind a row's first value" * (width > 1)
+        raise InputError(f"field {schema.names[i]} has ids from {low[:, c].min()} to {high[:, c].max()} and "
+                         f"cardinality {D}: ids must lie in 0 … {D - 1}{padding}.")
     if schema.pooled: check_padding(x, schema)

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from . import interactions, zoo
 from .embedding import EmbeddingSets, FieldLinear
-from .layers import GroupBatchNorm, Hidden, Output
+from .layers import StackedBatchNorm, Hidden, Output
 from ..records import InputError
 
 # %% ../../nbs/nn/graph.ipynb #00000005
 def the_package():
     "The package onnx, or a sentence that names the extra."
     try: import onnx
-    except ImportError: raise InputError("an ONNX file needs the package onnx, not there: pip install 'collapse_nb[export]'.") from None
+    except ImportError: raise InputError("an ONNX file needs the package onnx, not there: pip install "
+                                         "'collapse_nb[export]'.") from None
     return onnx
 
 # %% ../../nbs/nn/graph.ipynb #00000008
@@ -31,15 +32,17 @@ class Graph:
     "Operators and constants; a value goes by its name."
     def __init__(self):
         self.onnx, self.nodes, self.constants, self.size = the_package(), [], [], 0
-        self.pool: tuple[str, Tensor] | None = None # (B, P) each value's share of its field's mean; (P, N) a column's field
+        # of fields with several values: each one's share of its field's mean (B, P); a column's field (P, N)
+        self.pool: tuple[str, Tensor] | None = None
 
     def constant(self, value: Tensor) -> str:
         "Numbers that the file holds, as float32 or int64."
         kind = torch.float32 if value.is_floating_point() else torch.int64
         self.size += value.numel() * kind.itemsize
         if self.size > LARGEST:
-            raise InputError(f"the model has more than the {LARGEST:,} bytes of numbers that fit in an ONNX file: export one replica at a "
-                             "time, export_onnx(one_replica(model, 0), ...), or train a smaller scale.")
+            raise InputError(f"the model has more than the {LARGEST:,} bytes of numbers that fit in an ONNX "
+                             "file: export one replica at a time, export_onnx(one_replica(model, 0), ...), "
+                             "or train a smaller scale.")
         array = value.detach().to("cpu", kind).contiguous().numpy()
         self.constants.append(self.onnx.numpy_helper.from_array(array, f"constant_{len(self.constants)}"))
         return self.constants[-1].name
@@ -47,7 +50,8 @@ class Graph:
     def __call__(self, operator: str, *inputs: str | Tensor, out: str = "", **attributes) -> str:
         "Add an operator and name its result."
         names = [self.constant(v) if isinstance(v, Tensor) else v for v in inputs]
-        self.nodes.append(self.onnx.helper.make_node(operator, names, [out or f"{operator}_{len(self.nodes)}"], **attributes))
+        self.nodes.append(self.onnx.helper.make_node(operator, names,
+                                                     [out or f"{operator}_{len(self.nodes)}"], **attributes))
         return self.nodes[-1].output[0]
 
 # %% ../../nbs/nn/graph.ipynb #00000009
@@ -69,8 +73,9 @@ def write(
 ) -> str:            # name of its output
     "What the rule for a part adds."
     if type(part) not in RULES:
-        raise InputError(f"a model with a part {type(part).__name__} was given, which has no form in ONNX here: export a model of the "
-                         "parts that `build` makes, without a treatment that replaces them.")
+        raise InputError(f"a model with a part {type(part).__name__} was given, which has no form in ONNX "
+                         "here: export a model of the parts that `build` makes, without a treatment that "
+                         "replaces them.")
     return RULES[type(part)](graph, part, *inputs)
 
 # %% ../../nbs/nn/graph.ipynb #0000000d
@@ -94,7 +99,8 @@ def looked_up(
 
 @writes(EmbeddingSets)
 def _(graph, part, rows): # (B, P) -> (G, B, N, blocks * K)
-    e = graph("Reshape", looked_up(graph, part.weight, rows), shape(0, 0, part.groups, part.blocks * part.dim))
+    e = graph("Reshape", looked_up(graph, part.weight, rows),
+              shape(0, 0, part.copies, part.blocks * part.dim))
     return graph("Transpose", e, perm=[2, 0, 1, 3])
 
 @writes(FieldLinear)
@@ -109,7 +115,9 @@ def _products(graph: Graph, x: str, weight: Tensor, bias: Tensor) -> str: # (G, 
 @writes(Hidden)
 def _(graph, part, x): # (G, B, in) -> (G, B, out)
     scale, shift = part.norm.affine()
-    return graph("Relu", _products(graph, x, part.linear.weight * scale[..., None], torch.addcmul(shift, part.linear.bias, scale)))
+    return graph("Relu",
+                 _products(graph, x, part.linear.weight * scale[..., None],
+                           torch.addcmul(shift, part.linear.bias, scale)))
 
 @writes(nn.Sequential)
 def _(graph, part, x):
@@ -120,7 +128,7 @@ def _(graph, part, x):
 def _(graph, part, x): # (G, B, in) -> (G, B)
     return graph("Squeeze", _products(graph, x, part.weight, part.bias), shape(2))
 
-@writes(GroupBatchNorm)
+@writes(StackedBatchNorm)
 def _(graph, part, x): # (G, B, H)
     scale, shift = part.affine()
     return graph("Add", graph("Mul", x, scale[:, None]), shift[:, None])
@@ -139,13 +147,16 @@ def _(graph, part, e, schema, dim): return _flat(graph, e, schema.num_fields, di
 def _(graph, part, e, schema, dim): # (G, B, N, K) -> (G, B, pairs), or behind the embeddings
     gram = graph("MatMul", e, graph("Transpose", e, perm=[0, 1, 3, 2]))
     products = graph("Gather", graph("Reshape", gram, shape(0, 0, schema.num_fields**2)), part.pairs, axis=2)
-    return graph("Concat", _flat(graph, e, schema.num_fields, dim), products, axis=2) if part.with_embeddings else products
+    if not part.with_embeddings: return products
+    return graph("Concat", _flat(graph, e, schema.num_fields, dim), products, axis=2)
 
 # %% ../../nbs/nn/graph.ipynb #00000014
 @writes(interactions.FieldWeightedPooling)
 def _(graph, part, e, schema, dim): # (G, B, N, K) -> (G, B, K)
-    by_field, matrix = _by_field(graph, e), interactions.pair_matrices(part.weight, part.pairs, part.num_fields)
-    pooled = graph("ReduceSum", graph("Mul", graph("MatMul", matrix, by_field), by_field), shape(1), keepdims=0)
+    by_field = _by_field(graph, e)
+    matrix = interactions.pair_matrices(part.weight, part.pairs, part.num_fields)
+    pooled = graph("ReduceSum",
+                   graph("Mul", graph("MatMul", matrix, by_field), by_field), shape(1), keepdims=0)
     return write(graph, part.norm, graph("Reshape", pooled, shape(0, -1, dim)))
 
 @writes(interactions.Pairs)
@@ -165,7 +176,8 @@ def _(graph, part, e, schema, dim): # (G, B, N, blocks * K) -> (G, B, 1)
 @writes(interactions.CrossNetwork)
 def _(graph, part, e, schema, dim): # (G, B, N, K) -> (G, B, N·K)
     x0 = x = _flat(graph, e, schema.num_fields, dim)
-    for layer in part.layers: x = graph("Add", graph("Mul", x0, _products(graph, x, layer.weight, layer.bias)), x)
+    for layer in part.layers:
+        x = graph("Add", graph("Mul", x0, _products(graph, x, layer.weight, layer.bias)), x)
     return x
 
 def _gate(part: interactions.FeatureGate) -> Tensor: # (G, 1, N·K), the same for every row
@@ -175,10 +187,15 @@ def _gate(part: interactions.FeatureGate) -> Tensor: # (G, 1, N·K), the same fo
 def _(graph, part, e, schema, dim): # (G, B, N, K) -> (G, B, 2·hidden)
     x = _flat(graph, e, schema.num_fields, dim)
     inputs = [graph("Mul", x, _gate(gate)) for gate in part.gates] or [x, x]
-    return graph("Concat", *(write(graph, stream, v) for stream, v in zip(part.streams, inputs, strict=True)), axis=2)
+    return graph("Concat",
+                 *(write(graph, stream, v) for stream, v in zip(part.streams, inputs, strict=True)), axis=2)
 
 # %% ../../nbs/nn/graph.ipynb #00000017
-def _compressed(graph: Graph, layer: interactions.CompressedLayer, x0: str, x: str) -> str: # (G, N, P), (G, C, P) -> (G, H, P)
+def _compressed(
+    graph: Graph, layer: interactions.CompressedLayer,
+    x0: str, # (G, N, P)
+    x: str,  # (G, C, P)
+) -> str:    # (G, H, P)
     H, N, C = layer.shape
     inner = graph("Reshape", graph("MatMul", layer.weight.reshape(-1, H * N, C), x), shape(0, H, N, -1))
     maps = graph("ReduceSum", graph("Mul", inner, graph("Unsqueeze", x0, shape(1))), shape(2), keepdims=0)
@@ -217,7 +234,8 @@ def _(graph, part, h): # (R, B, 2·hidden) -> (R, B)
     u, v = (_features(graph, h, k * heads * size, (k + 1) * heads * size) for k in (0, 1))
     by_head = lambda s: graph("Transpose", graph("Reshape", s, shape(0, 0, heads, size)), perm=[0, 2, 1, 3])
     forms = graph("Mul", graph("MatMul", by_head(u), part.weight), by_head(v))
-    return graph("Add", graph("Add", write(graph, part.u, u), write(graph, part.v, v)), graph("ReduceSum", forms, shape(1, 3), keepdims=0))
+    return graph("Add", graph("Add", write(graph, part.u, u), write(graph, part.v, v)),
+                 graph("ReduceSum", forms, shape(1, 3), keepdims=0))
 
 # %% ../../nbs/nn/graph.ipynb #0000001d
 @writes(zoo.Model)
@@ -227,6 +245,7 @@ def _(graph, part, rows): # (B, P) -> (R, B) logits
     h = write(graph, part.projection, h)
     if sets > 1:
         width = spec.hidden if len(part.projection) else part.interaction.out_dim
-        h = graph("ReduceMean", graph("Reshape", h, shape(part.replicas, sets, -1, width)), shape(1), keepdims=0)
+        h = graph("ReduceMean",
+                  graph("Reshape", h, shape(part.replicas, sets, -1, width)), shape(1), keepdims=0)
     logits = write(graph, part.head, h)
     return logits if part.linear is None else graph("Add", logits, write(graph, part.linear, rows))

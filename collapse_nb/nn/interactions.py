@@ -17,14 +17,14 @@ from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .embedding import computed, draw, normal, uniform
-from .layers import GroupBatchNorm, GroupLinear, dropout, hidden_stack
+from .layers import StackedBatchNorm, StackedLinear, dropout, hidden_stack
 from ..records import InputError
 
 # %% ../../nbs/nn/interactions.ipynb #00000007
 class Concatenation(nn.Module):
     """h = [e_1, ..., e_N] (§4.2, Evidence IV).
 
-    >>> Concatenation(num_fields=3, dim=4)(torch.zeros(2, 5, 3, 4)).shape # two groups, five rows
+    >>> Concatenation(num_fields=3, dim=4)(torch.zeros(2, 5, 3, 4)).shape # two copies, five rows
     torch.Size([2, 5, 12])
     """
     def __init__(self,
@@ -57,14 +57,14 @@ class GramTriangle(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple: # (G, B, P) -> of e; pairs have no gradient
         "dL/de_i = sum_{j != i} g_ij e_j: the gradient as a symmetric matrix, and one product."
         e, place = ctx.saved_tensors
-        matrix = F.pad(grad, (0, 1)).gather(-1, place.expand(*e.shape[:2], -1)).unflatten(-1, (e.shape[2], -1))
-        return matrix @ e, None, None
+        matrix = F.pad(grad, (0, 1)).gather(-1, place.expand(*e.shape[:2], -1))
+        return matrix.unflatten(-1, (e.shape[2], -1)) @ e, None, None
 
 # %% ../../nbs/nn/interactions.ipynb #0000000b
 class InnerProducts(nn.Module):
     """All <e_i, e_j>, i < j in row order, after the embeddings themselves when `with_embeddings`.
 
-    >>> e = torch.tensor([[1., 0.], [2., 0.], [3., 1.]])[None, None] # one group, one row, three fields
+    >>> e = torch.tensor([[1., 0.], [2., 0.], [3., 1.]])[None, None] # one copy, one row, three fields
     >>> InnerProducts(num_fields=3, dim=2, with_embeddings=False)(e).flatten().tolist()
     [2.0, 3.0, 6.0]
     """
@@ -75,7 +75,8 @@ class InnerProducts(nn.Module):
     ):
         super().__init__()
         i, j = torch.triu_indices(num_fields, num_fields, 1)
-        place = torch.full((num_fields, num_fields), len(i), device=i.device).index_put((i, j), torch.arange(len(i), device=i.device))
+        place = torch.full((num_fields, num_fields), len(i), device=i.device)
+        place = place.index_put((i, j), torch.arange(len(i), device=i.device))
         self.register_buffer("pairs", i * num_fields + j, persistent=False)
         self.register_buffer("place", torch.minimum(place, place.T).flatten(), persistent=False)
         self.with_embeddings, self.out_dim = with_embeddings, len(i) + num_fields * dim * with_embeddings
@@ -103,7 +104,7 @@ class FieldWeightedPooling(nn.Module):
     "sum_ij r_ij e_i * e_j, then batch norm and dropout: `weight` is (G, N·N) when full, else (G, N(N−1)/2)."
     replica_dim = 0
     def __init__(self,
-        groups: int,     # G
+        copies: int,     # G
         num_fields: int, # N
         dim: int,        # K
         full: bool,      # all pairs with the diagonal (released) or i < j (paper)
@@ -111,9 +112,11 @@ class FieldWeightedPooling(nn.Module):
     ):
         super().__init__()
         i, j = torch.triu_indices(num_fields, num_fields, 1)
-        self.register_buffer("pairs", torch.arange(num_fields**2) if full else i * num_fields + j, persistent=False)
-        self.weight = nn.Parameter(torch.empty(groups, len(self.pairs)))
-        self.norm, self.dropout, self.num_fields, self.out_dim = GroupBatchNorm(groups, dim), dropout, num_fields, dim
+        self.register_buffer("pairs",
+                             torch.arange(num_fields**2) if full else i * num_fields + j, persistent=False)
+        self.weight = nn.Parameter(torch.empty(copies, len(self.pairs)))
+        self.norm = StackedBatchNorm(copies, dim)
+        self.dropout, self.num_fields, self.out_dim = dropout, num_fields, dim
 
     def reset(self, generators: Sequence[Generator]) -> None:
         "r_ij from N(0, 1), as released."
@@ -124,8 +127,9 @@ class FieldWeightedPooling(nn.Module):
     ) -> Tensor:   # (G, B, K)
         "sum_i e_i * (sum_j r_ij e_j), normalised."
         by_field = e.transpose(1, 2).flatten(2)  # (G, N, B·K)
-        pooled = (torch.bmm(pair_matrices(self.weight, self.pairs, self.num_fields), by_field) * by_field).sum(1)
-        return dropout(self.norm(pooled.unflatten(1, (e.shape[1], -1))).transpose(0, 1), self.dropout, self.training).transpose(0, 1)
+        matrices = pair_matrices(self.weight, self.pairs, self.num_fields)
+        pooled = (torch.bmm(matrices, by_field) * by_field).sum(1).unflatten(1, (e.shape[1], -1))
+        return dropout(self.norm(pooled).transpose(0, 1), self.dropout, self.training).transpose(0, 1)
 
 # %% ../../nbs/nn/interactions.ipynb #00000012
 class Pairs(nn.Module):
@@ -139,7 +143,8 @@ class Pairs(nn.Module):
         e: Tensor, # (G, B, N, K)
     ) -> Tensor:   # (G, B, 1)
         "Half of the square of the sum less the sum of squares."
-        e = e.to(torch.promote_types(e.dtype, torch.float32)) # a difference of two large sums has no bits to spare
+        # a difference of two large sums has no bits to spare
+        e = e.to(torch.promote_types(e.dtype, torch.float32))
         return (e.sum(2).square() - e.square().sum(2)).sum(-1, keepdim=True) / 2
 
 # %% ../../nbs/nn/interactions.ipynb #00000015
@@ -165,7 +170,7 @@ class FieldAwarePairs(nn.Module):
         return pairs.sum((2, 3), dtype=torch.promote_types(e.dtype, torch.float32)).unsqueeze(-1)
 
 # %% ../../nbs/nn/interactions.ipynb #00000101
-class CrossLayer(GroupLinear):
+class CrossLayer(StackedLinear):
     "x0 * (x W^T + b) + x: `weight` is (G, N·K, N·K), rows are outputs, `bias` is (G, N·K)."
     def reset(self, generators: Sequence[Generator]) -> None:
         "Xavier uniform weights, zero bias."
@@ -182,14 +187,14 @@ class CrossLayer(GroupLinear):
 class CrossNetwork(nn.Module):
     "Stacked cross layers (§4.1, Evidence II)."
     def __init__(self,
-        groups: int,         # G
+        copies: int,         # G
         num_fields: int,     # N
         dim: int,            # K
         num_layers: int = 4, # cross layers
     ):
         super().__init__()
         self.out_dim = num_fields * dim
-        self.layers = nn.ModuleList(CrossLayer(groups, self.out_dim, self.out_dim) for _ in range(num_layers))
+        self.layers = nn.ModuleList(CrossLayer(copies, self.out_dim, self.out_dim) for _ in range(num_layers))
 
     def forward(self,
         e: Tensor, # (G, B, N, K)
@@ -206,8 +211,9 @@ def cross_layers(
     "The cross layers of a model, or a sentence when it has none."
     interaction = getattr(model, "interaction", None)
     if not isinstance(interaction, CrossNetwork):
-        raise InputError(f"a model was given whose interaction is a {type(interaction).__name__}: only DCNv2 has cross layers, and only "
-                         "while no treatment replaces them, so give one as it was built.")
+        raise InputError(f"a model was given whose interaction is a {type(interaction).__name__}: only DCNv2 "
+                         "has cross layers, and only while no treatment replaces them, so give one as it "
+                         "was built.")
     return interaction.layers
 
 # %% ../../nbs/nn/interactions.ipynb #00000109
@@ -225,13 +231,14 @@ def sum_gradients(
     grad: Tensor,                          # (G, H, P), of its result
 ) -> tuple[Tensor, Tensor, Tensor]:        # of weight, x0 and x
     "With g_h the gradient: sum_h g_h (W x)_hi to x0_i; through d_hi = g_h x0_i, d x^T to W and W^T d to x."
-    to_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) # a sum over many pieces
+    exact = torch.promote_types(weight.dtype, torch.float32) # of a sum over many pieces
+    to_weight = torch.zeros_like(weight, dtype=exact)
     to_x0, to_x = torch.empty_like(x0), torch.empty_like(x)
     for at in pieces(weight, x):
         g, part = grad[..., at].unsqueeze(2), x[..., at]                       # (G, H, 1, p) and (G, C, p)
         inner = torch.bmm(weight, part).unflatten(1, (-1, x0.shape[1]))        # (W x)_hi again, (G, H, N, p)
         torch.sum(inner.mul_(g), 1, out=to_x0[..., at])
-        # The piece is in the cache and its numbers are not needed any more: d is written over them, into the same memory.
+        # these numbers are in the cache and not needed any more: d is written over them
         d = torch.mul(g, x0[:, None, :, at], out=inner).flatten(1, 2)          # (G, H·N, p)
         to_weight += torch.bmm(d, part.mT)
         to_x[..., at] = torch.bmm(weight.mT, d)
@@ -255,21 +262,23 @@ class SumOverFields(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]: return sum_gradients(*ctx.saved_tensors, grad)
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return sum_gradients(*ctx.saved_tensors, grad)
 
 # %% ../../nbs/nn/interactions.ipynb #0000010d
 class CompressedLayer(nn.Module):
     "X'_hk = f(beta_h + sum_ic W_h,ic e_ik X_ck): `weight` is (G, H, N·C), `bias` is (G, H)."
     replica_dim = 0
     def __init__(self,
-        groups: int,     # G
+        copies: int,     # G
         num_fields: int, # N
         in_maps: int,    # C
         out_maps: int,   # H
         relu: bool,      # f is ReLU (released) or the identity (paper)
     ):
         super().__init__()
-        self.weight, self.bias = (nn.Parameter(torch.empty(groups, out_maps, *more)) for more in ([num_fields * in_maps], []))
+        self.weight, self.bias = (nn.Parameter(torch.empty(copies, out_maps, *more))
+                                  for more in ([num_fields * in_maps], []))
         self.shape, self.relu = (out_maps, num_fields, in_maps), relu
 
     def reset(self, generators: Sequence[Generator]) -> None:
@@ -290,7 +299,7 @@ class CompressedLayer(nn.Module):
 class CompressedAndDeep(nn.Module):
     "xDeepFM's two streams side by side: pooled CIN maps, and one hidden layer over [e_1, ..., e_N]."
     def __init__(self,
-        groups: int,                     # G
+        copies: int,                     # G
         num_fields: int,                 # N
         dim: int,                        # K
         relu: bool,                      # activation of the CIN
@@ -299,8 +308,9 @@ class CompressedAndDeep(nn.Module):
         maps: Sequence[int] = (16, 16),  # feature maps per CIN layer
     ):
         super().__init__()
-        self.cin = nn.ModuleList(CompressedLayer(groups, num_fields, c, h, relu) for c, h in pairwise([num_fields, *maps]))
-        self.dnn = hidden_stack(groups, num_fields * dim, hidden, 1, dropout)
+        self.cin = nn.ModuleList(CompressedLayer(copies, num_fields, c, h, relu)
+                                 for c, h in pairwise([num_fields, *maps]))
+        self.dnn = hidden_stack(copies, num_fields * dim, hidden, 1, dropout)
         self.pooled_dim, self.out_dim = sum(maps), sum(maps) + hidden
 
     def forward(self,
@@ -319,14 +329,15 @@ class FeatureGate(nn.Module):
     "2 sigmoid(MLP(c)) * e with a learnable context c: `context` is (G, 1, K)."
     replica_dim = 0
     def __init__(self,
-        groups: int,     # G
+        copies: int,     # G
         num_fields: int, # N
         dim: int,        # K
         hidden: int,     # width of the gate's hidden layer
     ):
         super().__init__()
-        self.context = nn.Parameter(torch.zeros(groups, 1, dim))
-        self.hidden, self.out = GroupLinear(groups, dim, hidden), GroupLinear(groups, hidden, num_fields * dim)
+        self.context = nn.Parameter(torch.zeros(copies, 1, dim))
+        self.hidden = StackedLinear(copies, dim, hidden)
+        self.out = StackedLinear(copies, hidden, num_fields * dim)
 
     def forward(self,
         x: Tensor, # (G, B, N·K)
@@ -338,7 +349,7 @@ class FeatureGate(nn.Module):
 class TwoStreams(nn.Module):
     "FinalMLP's two MLPs over [e_1, ..., e_N], outputs side by side."
     def __init__(self,
-        groups: int,     # G
+        copies: int,     # G
         num_fields: int, # N
         dim: int,        # K
         hidden: int,     # width of every layer
@@ -347,8 +358,9 @@ class TwoStreams(nn.Module):
         gated: bool,     # feature gates in front (paper) or none (released)
     ):
         super().__init__()
-        self.gates = nn.ModuleList(FeatureGate(groups, num_fields, dim, 2 * hidden) for _ in range(2 * gated))
-        self.streams = nn.ModuleList(hidden_stack(groups, num_fields * dim, hidden, layers, dropout) for _ in range(2))
+        self.gates = nn.ModuleList(FeatureGate(copies, num_fields, dim, 2 * hidden) for _ in range(2 * gated))
+        stream = lambda: hidden_stack(copies, num_fields * dim, hidden, layers, dropout)
+        self.streams = nn.ModuleList(stream() for _ in range(2))
         self.out_dim = 2 * hidden
 
     def forward(self,

@@ -22,20 +22,21 @@ from .layers import Output, hidden_stack, reset
 from ..records import InputError, Record
 
 # %% ../../nbs/nn/zoo.ipynb #00000005
-BASE_DIM = {"DNN": 10, "IPNN": 10, "NFwFM": 50, "xDeepFM": 10, "DCNv2": 10, "FinalMLP": 10, "FFM": 8, "FM": 10}
+BASE_DIM = {"DNN": 10, "IPNN": 10, "NFwFM": 50, "xDeepFM": 10, "DCNv2": 10,
+            "FinalMLP": 10, "FFM": 8, "FM": 10}
 MULTI = ("DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP") # the six models of Table 1
 
 # %% ../../nbs/nn/zoo.ipynb #00000007
 class ModelSpec(Record):
     """What to build: model, design and size (§5.1, App. Experiment Settings).
 
-    `scale` multiplies the embedding dimension under SE and the number of embedding sets under ME, so both have tables of
-    the same size. Start from scale 1, which is the same model under both, and compare the designs at one scale. Full runs on
-    hflights: at 10x, ME beats SE by 0.0033 of test AUC, mean over models. Take `variant="released"` to race the
-    published code, and `paper` for anything else.
+    `scale` multiplies the embedding dimension under SE and the number of embedding sets under ME, so both
+    have tables of the same size. Start from scale 1, which is the same model under both, and compare the
+    designs at one scale. Full runs on hflights: at 10x, ME beats SE by 0.0033 of test AUC, mean over
+    models. Take `variant="released"` to race the published code, and `paper` for anything else.
 
-    Raises `InputError` for a model, design or setting that does not exist, with the nearest that does, and for ME of FFM or FM,
-    which have no embedding sets.
+    Raises `InputError` for a model, design or setting that does not exist, with the nearest that does, and
+    for ME of FFM or FM, which have no embedding sets.
 
     Example:
 
@@ -61,10 +62,11 @@ class ModelSpec(Record):
     def _buildable(self) -> "ModelSpec":
         "What no single value of a specification can know."
         if self.design == "ME" and self.model not in MULTI:
-            raise ValueError(f"{self.model} has no multi-embedding design: choose SE, or one of {', '.join(MULTI)}.")
+            raise ValueError(f"{self.model} has no multi-embedding design: choose SE, or one of "
+                             f"{', '.join(MULTI)}.")
         if self.model == "FinalMLP" and self.hidden % self.fusion_heads:
-            raise ValueError(f"FinalMLP splits its streams into {self.fusion_heads} heads and hidden = {self.hidden}: "
-                             "choose a multiple.")
+            raise ValueError(f"FinalMLP splits its streams into {self.fusion_heads} heads and hidden = "
+                             f"{self.hidden}: choose a multiple.")
         return self
 
     @property
@@ -107,7 +109,8 @@ class TwoPartHead(nn.Module):
         spec: ModelSpec, # width, depth and dropout
     ):
         super().__init__()
-        self.pooled_dim, self.pooled, self.mlp = pooled_dim, Output(replicas, pooled_dim), MLPHead(replicas, spec.hidden, spec)
+        self.pooled_dim, self.pooled = pooled_dim, Output(replicas, pooled_dim)
+        self.mlp = MLPHead(replicas, spec.hidden, spec)
 
     def forward(self,
         h: Tensor, # (R, B, pooled_dim + hidden)
@@ -137,7 +140,8 @@ class BilinearHead(nn.Module):
     ) -> Tensor:   # (R, B) logits
         u, v = h.chunk(2, -1)
         heads = lambda s: s.unflatten(-1, self.weight.shape[1:3]).transpose(1, 2)  # (R, heads, B, size)
-        return self.u(u) + self.v(v) + (heads(u) @ self.weight * heads(v)).sum((1, 3), dtype=self.weight.dtype)
+        forms = (heads(u) @ self.weight * heads(v)).sum((1, 3), dtype=self.weight.dtype)
+        return self.u(u) + self.v(v) + forms
 
 # %% ../../nbs/nn/zoo.ipynb #00000011
 class SumHead(nn.Module):
@@ -176,7 +180,8 @@ class Model(nn.Module):
     def field_tables(self) -> list[Tensor]: # per field i, (R, M, D_i, K)
         "Each field's tables as one stacked view; FFM's without the block i -> i."
         width = (self.schema.num_fields - 1) * self.spec.dim if self.spec.model == "FFM" else self.spec.dim
-        return [t[..., :width].unflatten(0, (self.replicas, self.spec.num_sets)) for t in self.embedding.tables()]
+        return [t[..., :width].unflatten(0, (self.replicas, self.spec.num_sets))
+                for t in self.embedding.tables()]
 
     def tables(self) -> dict[tuple[int, int, int], Tensor]: # (replica, set, field) -> (D_i, K)
         "Views of every embedding table E_i^(m) of every replica."
@@ -201,17 +206,18 @@ class Model(nn.Module):
 # %% ../../nbs/nn/zoo.ipynb #00000017
 def interaction(
     spec: ModelSpec, schema: FieldSchema, # what to build, on which fields
-    groups: int,                          # G = replicas x sets
+    copies: int,                          # G = replicas x sets
 ) -> nn.Module:                           # (G, B, N, K) -> (G, B, H)
     "The interaction I of a model."
     N, K, released = schema.num_fields, spec.dim, spec.released
     make = {
         "DNN": partial(interactions.Concatenation, N, K),
         "IPNN": partial(interactions.InnerProducts, N, K, not (released and spec.design == "ME")),
-        "NFwFM": partial(interactions.FieldWeightedPooling, groups, N, K, released, spec.dropout),
-        "DCNv2": partial(interactions.CrossNetwork, groups, N, K),
-        "xDeepFM": partial(interactions.CompressedAndDeep, groups, N, K, released, spec.hidden, spec.dropout),
-        "FinalMLP": partial(interactions.TwoStreams, groups, N, K, spec.hidden, spec.hidden_layers, spec.dropout, not released),
+        "NFwFM": partial(interactions.FieldWeightedPooling, copies, N, K, released, spec.dropout),
+        "DCNv2": partial(interactions.CrossNetwork, copies, N, K),
+        "xDeepFM": partial(interactions.CompressedAndDeep, copies, N, K, released, spec.hidden, spec.dropout),
+        "FinalMLP": partial(interactions.TwoStreams, copies, N, K, spec.hidden, spec.hidden_layers,
+                            spec.dropout, not released),
         "FFM": partial(interactions.FieldAwarePairs, N, N - 1 + released),
         "FM": interactions.Pairs,
     }
@@ -224,16 +230,19 @@ def skeleton(
 ) -> Model:                               # its parameters are not set
     "Put the parts of a model together."
     if schema.num_fields < 2 and spec.model not in ("DNN", "DCNv2", "FinalMLP"):
-        raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at least two.")
-    groups, R = len(seeds) * spec.num_sets, len(seeds)
-    embedding = EmbeddingSets(schema, groups, spec.dim, schema.num_fields - 1 + spec.released if spec.model == "FFM" else 1)
-    inner = interaction(spec, schema, groups)
+        raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at "
+                         "least two.")
+    copies, R = len(seeds) * spec.num_sets, len(seeds)
+    embedding = EmbeddingSets(schema, copies, spec.dim,
+                              schema.num_fields - 1 + spec.released if spec.model == "FFM" else 1)
+    inner = interaction(spec, schema, copies)
     projected = spec.model in ("DNN", "IPNN", "NFwFM", "DCNv2")
-    projection = hidden_stack(groups, inner.out_dim, spec.hidden, int(projected), spec.dropout)
+    projection = hidden_stack(copies, inner.out_dim, spec.hidden, int(projected), spec.dropout)
     if projected: head = MLPHead(R, spec.hidden, spec)
     elif spec.model == "xDeepFM": head = TwoPartHead(R, inner.pooled_dim, spec)
     else: head = BilinearHead(R, spec) if spec.model == "FinalMLP" else SumHead()
-    linear = FieldLinear(schema, R, spec.released) if spec.model in ("FM", "FFM" if spec.released else "xDeepFM") else None
+    first_order = spec.model in ("FM", "FFM" if spec.released else "xDeepFM")
+    linear = FieldLinear(schema, R, spec.released) if first_order else None
     return Model(spec, schema, tuple(seeds), embedding, inner, projection, head, linear)
 
 # %% ../../nbs/nn/zoo.ipynb #00000019
@@ -245,12 +254,14 @@ def build(
 ) -> Model:                            # on the CPU, in float32, in training mode
     """Build and initialise R replicas of a model.
 
-    Replicas are models of their own that are trained side by side, one per seed: replica r starts from the very numbers
-    that a lone model with its seed starts from. Train all seeds of a comparison as replicas of one model, because that is
-    quicker than one by one; `Model.replica_state` and `one_replica` take one out again. Beside the tables, designs differ:
-    on Criteo's 39 fields DCNv2 at 10x has 62.6 million other parameters under SE and 7.8 million under ME.
+    Replicas are models of their own that are trained side by side, one per seed: replica r starts from the
+    very numbers that a lone model with its seed starts from. Train all seeds of a comparison as replicas
+    of one model, because that is quicker than one by one; `Model.replica_state` and `one_replica` take one
+    out again. Beside the tables, designs differ: on Criteo's 39 fields DCNv2 at 10x has 62.6 million other
+    parameters under SE and 7.8 million under ME.
 
-    Raises `InputError` when seeds and replicas do not agree, and for a model of pairs on a schema of one field.
+    Raises `InputError` when seeds and replicas do not agree, and for a model of pairs on a schema of one
+    field.
 
     Example:
 
@@ -265,7 +276,8 @@ def build(
     """
     seeds = list(range(replicas) if seeds is None else seeds)
     if len(seeds) != replicas or replicas < 1 or min(seeds) < 0:
-        raise InputError(f"{replicas} replicas and seeds {seeds} were given: give each replica one seed, 0 or larger.")
+        raise InputError(f"{replicas} replicas and seeds {seeds} were given: give each replica one seed, 0 "
+                         "or larger.")
     model = skeleton(spec, schema, seeds)
     reset(model, seeds)
     return model
@@ -276,18 +288,20 @@ def one_replica(
     replica: int, # 0 <= replica < R
 ) -> Model:       # R = 1, to predict with
     "One replica as a model of its own, which shares its weights with the model it is taken from."
-    # `build` and `load_state_dict` would copy the tables, nearly all of a model, for every replica and evaluation, and
-    # would undo what a treatment has put in the place of a module. So each module is copied without its tensors, by
-    # object.__new__, and is handed views of the replica's slices. A module that keeps a tensor, or a size that depends
-    # on R, anywhere but in its parameters and buffers would share it with all replicas: none may, and the last line
-    # sets the three that do.
+    # `build` and `load_state_dict` would copy the tables, nearly all of a model, for every replica and
+    # evaluation, and undo what a treatment has put in the place of a module. So each module is copied without
+    # its tensors, by object.__new__, and handed views of the replica's slices. A module that kept a tensor, or a
+    # size that depends on R, anywhere but in its parameters and buffers would share it with all replicas: none
+    # may, and the line before the last sets the three sizes that there are.
     state, twins = model.replica_state(replica), {}
     for path, module in model.named_modules():
         twin, at = twins.setdefault(module, object.__new__(type(module))), f"{path}." if path else ""
-        own = {n: None if p is None else nn.Parameter(state[at + n], False) for n, p in module._parameters.items()}
-        buffers = {n: state.get(at + n, b) for n, b in module._buffers.items()} # those not in the state are the same for all
+        own = {n: None if p is None else nn.Parameter(state[at + n], False)
+               for n, p in module._parameters.items()}
+        buffers = {n: state.get(at + n, b)
+                   for n, b in module._buffers.items()} # those not in the state are the same for all
         vars(twin).update(vars(module), _parameters=own, _buffers=buffers)
     for twin in twins.values(): twin._modules = {n: twins.get(m) for n, m in twin._modules.items()}
     twin = twins[model]
-    twin.embedding.groups, twin.replicas, twin.seeds = model.spec.num_sets, 1, (model.seeds[replica],)
+    twin.embedding.copies, twin.replicas, twin.seeds = model.spec.num_sets, 1, (model.seeds[replica],)
     return twin

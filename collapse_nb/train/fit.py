@@ -44,12 +44,15 @@ def predict(
     rows: Rows,            # n rows
     batch_size: int = 2048,# rows at a time: activations of that size stay in a processor's cache
 ) -> Tensor:               # (R, n) logits
-    "Logits of every replica on every row, in evaluation mode, whatever rows are beside it; on a CPU one replica after the other."
+    """Logits of every replica on every row, in evaluation mode, whatever rows are beside it.
+
+    On a CPU one replica after the other is asked."""
     model.eval()
     alone = model.replicas > 1 and not model.embedding.weight.is_cuda
     models = (one_replica(model, r) for r in range(model.replicas)) if alone else [model]
     cuts = [slice(a, min(a + batch_size, len(rows))) for a in range(0, len(rows), batch_size)]
-    return torch.cat([torch.cat([m(_filled(rows[s][0]))[:, :s.stop - s.start] for s in cuts], 1) for m in models])
+    scores = lambda m: torch.cat([m(_filled(rows[s][0]))[:, :s.stop - s.start] for s in cuts], 1)
+    return torch.cat([scores(m) for m in models])
 
 # %% ../../nbs/train/fit.ipynb #00000005
 def train_epoch(
@@ -88,7 +91,8 @@ class Progress:
 
     def fail(self, replica: int, epoch: int, step: int) -> None:
         "Stop a replica whose loss is no longer a number; epoch and step count from 1."
-        self.stopped[replica], self.failed[replica] = True, f"loss is not finite at epoch {epoch}, step {step}"
+        self.stopped[replica] = True
+        self.failed[replica] = f"loss is not finite at epoch {epoch}, step {step}"
 
     def update(self, replica: int, epoch: int, valid_auc: float) -> None:
         "Keep the weights of a strictly better epoch; stop after `patience` misses in a row."
@@ -115,7 +119,7 @@ def restore(
 def table_abundance(
     model: Model,       # R replicas of M sets
     running: list[int], # replicas to measure; a stopped one's history is cut
-) -> np.ndarray:        # (R, M, N), dimensionless; NaN for the others, and where a table is not finite or all zero
+) -> np.ndarray:        # (R, M, N); NaN for the others, and where a table is not finite or all zero
     "IA(E_i^(m)) of the running replicas' tables."
     per_field = []
     for stack in model.field_tables(): # (R, M, D_i, K)
@@ -128,9 +132,9 @@ def table_abundance(
 @dataclass
 class FitResult:
     "What a training of R replicas left behind."
-    frame: pd.DataFrame   # a row per replica: seed, status and note, best_epoch, epochs, valid and test metrics, seconds, bytes
+    frame: pd.DataFrame   # a row per replica: seed, status, note, epochs, metrics, seconds, bytes
     history: pd.DataFrame # a row per replica and epoch: losses, validation metrics, seconds
-    abundance: np.ndarray # (epochs, R, M, N): information abundance per epoch, replica, set and field; NaN after a replica stopped
+    abundance: np.ndarray # (epochs, R, M, N): information abundance; NaN after a replica stopped
     test_logits: Tensor   # (R, n_test) on the CPU; NaN for a failed replica
     model: Model          # each replica with the weights of its best epoch
     encoded: Path | None = None # the folder of the encoded rows, where they lie in one
@@ -141,7 +145,7 @@ def evaluate(
     rows: Rows,     # n rows
     alive: Tensor,  # (R,) which replicas to score
     precision: str = "float32", # of matrix products
-) -> tuple[Tensor, Tensor, Tensor]: # on the CPU: (R, n) logits, (R,) AUC, (R,) logloss in nats; NaN where not alive
+) -> tuple[Tensor, Tensor, Tensor]: # (R, n) logits, (R,) AUC, (R,) logloss in nats; NaN where not alive
     "Score the replicas that are still a model, on the device that has their logits."
     with computing(precision, rows.device): logits = predict(model, rows)
     labels, alive = rows.y.to(logits.device), alive.to(logits.device) & logits.isfinite().all(1)
@@ -156,22 +160,26 @@ def run_epochs(
     regularizer: Callable | None,           # model -> (R,) penalty
     progress: Progress,                     # updated as replicas improve and stop
     show: bool,                             # progress bars
-) -> Iterator[tuple[list[dict], np.ndarray]]: # per epoch: a record per live replica, and the (R, M, N) abundances
+) -> Iterator[tuple[list[dict], np.ndarray]]: # per epoch: a record per live replica, (R, M, N) abundances
     "Train until every replica has stopped."
     step = Step(model, recipe, regularizer)
     for epoch in range(1, recipe.max_epochs + 1):
         start, running = time.perf_counter(), [r for r in range(model.replicas) if not progress.stopped[r]]
-        with tqdm(total=len(train), unit=" rows", unit_scale=True, leave=False, disable=not show, mininterval=1,
-                  desc=f"epoch {epoch}, best valid AUC " + (f"{max(progress.best):.4f}" if epoch > 1 else "–")) as bar:
+        best = f"{max(progress.best):.4f}" if epoch > 1 else "–"
+        with tqdm(total=len(train), unit=" rows", unit_scale=True, leave=False, disable=not show,
+                  mininterval=1, desc=f"epoch {epoch}, best valid AUC {best}") as bar:
             losses, bad = train_epoch(step, train, bar)
         train_s = time.perf_counter() - start
         for r in running:
             if bad[r] >= 0: progress.fail(r, epoch, bad[r] + 1)
-        _, area, loss = evaluate(model, valid, torch.tensor([f is None for f in progress.failed]), recipe.precision)
+        _, area, loss = evaluate(model, valid,
+                                 torch.tensor([f is None for f in progress.failed]), recipe.precision)
         for r in running:
             if progress.failed[r] is None: progress.update(r, epoch, area[r].item())
-        yield [dict(replica=r, seed=model.seeds[r], epoch=epoch, train_loss_nats=losses[r].item(), valid_auc=area[r].item(),
-                    valid_logloss_nats=loss[r].item(), train_s=train_s) for r in running], table_abundance(model, running)
+        records = [dict(replica=r, seed=model.seeds[r], epoch=epoch, train_loss_nats=losses[r].item(),
+                        valid_auc=area[r].item(), valid_logloss_nats=loss[r].item(), train_s=train_s)
+                   for r in running]
+        yield records, table_abundance(model, running)
         if all(progress.stopped): return
 
 # %% ../../nbs/train/fit.ipynb #00000010
@@ -184,10 +192,12 @@ def summary(
     epochs, train_s = history.groupby("replica").size(), history.groupby("epoch").train_s.first()
     return pd.DataFrame({
         "seed": model.seeds, "status": ["done" if f is None else "failed" for f in progress.failed],
-        "note": [f or "" for f in progress.failed], "epochs": epochs.to_numpy(), "best_epoch": progress.best_epoch,
+        "note": [f or "" for f in progress.failed],
+        "epochs": epochs.to_numpy(), "best_epoch": progress.best_epoch,
         "valid_auc": [b if b >= 0 else np.nan for b in progress.best],
         "test_auc": tested[1].numpy(), "test_logloss_nats": tested[2].numpy(), "fit_s": seconds,
-        "rows_per_s": num_rows * len(train_s) / train_s.sum(), "peak_bytes": peak_bytes(next(model.parameters()).device)})
+        "rows_per_s": num_rows * len(train_s) / train_s.sum(),
+        "peak_bytes": peak_bytes(next(model.parameters()).device)})
 
 # %% ../../nbs/train/fit.ipynb #00000012
 def fit(
@@ -200,13 +210,14 @@ def fit(
 ) -> FitResult:
     """Train R replicas by the paper's recipe, and test each one's best epoch once.
 
-    Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left with the weights of
-    its best epoch; only those are tested. A replica whose loss is no longer a number fails, with a note, and takes none of
-    the others along. A run repeats bit for bit on one machine with one number of threads. Full runs of notebook 06 on
-    hflights stopped after 5 to 8 epochs. For more than one cell, and to keep what came of it, use `sweep`.
+    Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left
+    with the weights of its best epoch; only those are tested. A replica whose loss is no longer a number
+    fails, with a note, and takes none of the others along. A run repeats bit for bit on one machine with
+    one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 8 epochs. For more than
+    one cell, and to keep what came of it, use `sweep`.
 
-    Raises `InputError` for rows whose ids are beyond their fields, for labels other than 0 and 1, for a split that has but one
-    of the two, and for a precision that the device does not have.
+    Raises `InputError` for rows whose ids are beyond their fields, for labels other than 0 and 1, for a
+    split that has but one of the two, and for a precision that the device does not have.
 
     Example:
 
@@ -219,7 +230,8 @@ def fit(
     >>> split = SimpleNamespace(x=x, y=x.sum(1) % 2)
     >>> data = SimpleNamespace(train=split, valid=split, test=split)
     >>> model = build(ModelSpec("DNN", hidden=8), FieldSchema(["site", "device"], [7, 3]), replicas=2)
-    >>> fit(model, data, Recipe(batch_size=50, max_epochs=2), "cpu", show=False).frame[["seed", "status"]].to_dict("list")
+    >>> result = fit(model, data, Recipe(batch_size=50, max_epochs=2), "cpu", show=False)
+    >>> result.frame[["seed", "status"]].to_dict("list")
     {'seed': [0, 1], 'status': ['done', 'done']}
 
     References: App. Experiment Settings of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
@@ -233,7 +245,8 @@ def fit(
     reset_peak(target)
     with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence(model.seeds).generate_state(1)[0]))
-        records, abundance = zip(*run_epochs(model, train, valid, recipe, regularizer, progress, show), strict=True)
+        epochs = run_epochs(model, train, valid, recipe, regularizer, progress, show)
+        records, abundance = zip(*epochs, strict=True)
     restore(model, progress.weights)
     history = pd.DataFrame([row for epoch in records for row in epoch])
     tested = evaluate(model, test, torch.tensor([f is None for f in progress.failed]), recipe.precision)

@@ -35,7 +35,8 @@ def free_bytes(
 ) -> int:                 # bytes
     "Memory that a training may take."
     if device.type == "cpu": return psutil.virtual_memory().available
-    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 # %% ../../nbs/train/memory.ipynb #00000006
 def check_room(
@@ -48,8 +49,9 @@ def check_room(
     needed, free = needed_bytes(spec, schema, replicas), free_bytes(device)
     if needed <= free: return
     seeds = "one seed" if replicas == 1 else f"{replicas} seeds"
-    raise NoRoom(f"{spec.model} {spec.design} {spec.scale}x with {seeds} needs at least {needed / 1e9:,.1f} GB of {device.type} memory and "
-                 f"{free / 1e9:.1f} GB are free: choose a smaller scale, fewer seeds, or a larger min_count in the card.")
+    raise NoRoom(f"{spec.model} {spec.design} {spec.scale}x with {seeds} needs at least {needed / 1e9:,.1f} "
+                 f"GB of {device.type} memory and {free / 1e9:.1f} GB are free: choose a smaller scale, "
+                 "fewer seeds, or a larger min_count in the card.")
 
 # %% ../../nbs/train/memory.ipynb #00000009
 def reset_peak(
@@ -58,11 +60,12 @@ def reset_peak(
     "Start the high-water mark of memory anew."
     if device.type == "cuda": torch.cuda.reset_peak_memory_stats(device)
     else:
-        with suppress(OSError): Path("/proc/self/clear_refs").write_text("5") # Linux: VmHWM starts at what is held now
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5") # Linux: VmHWM starts at what is held now
 
 def peak_bytes(
     device: torch.device, # that was trained on
-) -> int:                 # bytes of device memory, or of this process's on the CPU; 0 where the system does not say
+) -> int:                 # bytes on the device, or of this process; 0 where the system does not say
     "The high-water mark of memory since `reset_peak`."
     if device.type == "cuda": return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")

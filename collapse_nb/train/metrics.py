@@ -20,7 +20,7 @@ def auc(
 ) -> float | Tensor:             # a number for (n,), a float64 tensor (R,) for (R, n)
     """Exact area under the ROC curve, ties at mid-rank, one per row of scores.
 
-    >>> auc(np.array([.1, .4, .4, .8]), np.array([0, 0, 1, 1])) # of four pairs three are in order, and one is a tie
+    >>> auc(np.array([.1, .4, .4, .8]), np.array([0, 0, 1, 1])) # of four pairs one is a tie
     0.875
     """
     scores, labels = torch.as_tensor(scores), torch.as_tensor(labels)
@@ -38,11 +38,15 @@ def check(
 ) -> None:
     "Refuse scores and labels an AUC cannot be made of."
     if labels.shape != scores.shape[-1:]:
-        raise InputError(f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)} were given: give one label per score.")
-    if not torch.isfinite(scores).all(): raise InputError("scores contain NaN or infinity: rank finite scores only.")
-    if not ((labels == 0) | (labels == 1)).all(): raise InputError("labels other than 0 and 1 were given: map them to 0 and 1.")
+        raise InputError(f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)} were given: give "
+                         "one label per score.")
+    if not torch.isfinite(scores).all(): raise InputError("scores contain NaN or infinity: rank finite "
+                                                          "scores only.")
+    if not ((labels == 0) | (labels == 1)).all(): raise InputError("labels other than 0 and 1 were given: "
+                                                                   "map them to 0 and 1.")
     if len(kinds := labels.unique()) < 2:
-        raise InputError(f"all {len(labels)} labels are {int(kinds[0]) if len(kinds) else 'absent'}: AUC needs both a 0 and a 1.")
+        raise InputError(f"all {len(labels)} labels are {int(kinds[0]) if len(kinds) else 'absent'}: AUC "
+                         "needs both a 0 and a 1.")
 
 # %% ../../nbs/train/metrics.ipynb #0000000c
 def logloss_nats(
@@ -55,4 +59,5 @@ def logloss_nats(
     0.6931
     """
     logits = logits.double()
-    return F.binary_cross_entropy_with_logits(logits, labels.to(logits).expand_as(logits), reduction="none").mean(-1)
+    labels = labels.to(logits).expand_as(logits)
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)

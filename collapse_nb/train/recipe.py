@@ -18,16 +18,17 @@ from ..nn.zoo import Model
 from ..records import InputError, Record
 
 # %% ../../nbs/train/recipe.ipynb #00000005
-FULL = "float32" # a recipe that says nothing of precision, and has the identity of those made before there was a choice
+FULL = "float32" # a recipe that says nothing of precision: its identity is from before there was a choice
 
 class Recipe(Record):
     """How to train (App. Experiment Settings).
 
-    The defaults are the paper's: leave them where a number is to be compared with one of the paper's. Limit `max_epochs`
-    for a first look only, since early stopping is part of the recipe. What you change besides decides what the tables look like:
-    Adam's coupled decay shrinks the rows that nobody hits. Full runs on hflights: the tables of DCNv2 at 1x have an
-    abundance that is 0.20 higher under SparseAdam, which leaves such rows alone, and the same test AUC as far as five seeds
-    can tell. `bfloat16` is quicker on hardware that has it.
+    The defaults are the paper's: leave them where a number is to be compared with one of the paper's.
+    Limit `max_epochs` for a first look only, since early stopping is part of the recipe. What you change
+    besides decides what the tables look like: Adam's coupled decay shrinks the rows that nobody hits. Full
+    runs on hflights: the tables of DCNv2 at 1x have an abundance that is 0.20 higher under SparseAdam,
+    which leaves such rows alone, and the same test AUC as far as five seeds can tell. `bfloat16` is
+    quicker on hardware that has it.
 
     Raises `InputError` for a value out of its range and for a setting that does not exist.
 
@@ -40,12 +41,12 @@ class Recipe(Record):
     References: App. Experiment Settings of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
     batch_size: int = Field(2048, ge=2)        # rows per step
-    optimizer: Literal["Adam", "AdamW", "SparseAdam"] = "Adam" # SparseAdam: rows that no batch hits stay as they are
+    optimizer: Literal["Adam", "AdamW", "SparseAdam"] = "Adam" # under SparseAdam rows that no batch hits stay
     learning_rate: float = Field(1e-3, gt=0)   # of any of the three
     weight_decay: float = Field(1e-6, ge=0)    # coupled L2 (Adam, SparseAdam's dense part), decoupled (AdamW)
-    patience: int = Field(3, ge=1)             # epochs in a row without a better validation AUC before stopping
+    patience: int = Field(3, ge=1)             # epochs in a row without a better validation AUC
     max_epochs: int = Field(100, ge=1)         # at most
-    precision: Literal["float32", "tf32", "bfloat16"] = Field("float32", exclude_if=FULL.__eq__) # of matrix products
+    precision: Literal["float32", "tf32", "bfloat16"] = Field("float32", exclude_if=FULL.__eq__) # of products
 
 # %% ../../nbs/train/recipe.ipynb #00000008
 def reduced(
@@ -61,8 +62,9 @@ def check_precision(
     device: torch.device, # that will compute
 ) -> None:
     "Refuse what the device would only pretend to do."
-    if precision not in (known := (FULL, *reduced(device))):
-        raise InputError(f"precision {precision!r} was given and this {device.type} does not compute in it: choose {' or '.join(known)}.")
+    if precision not in (options := (FULL, *reduced(device))):
+        raise InputError(f"precision {precision!r} was given and this {device.type} does not compute in it: "
+                         f"choose {' or '.join(options)}.")
 
 # %% ../../nbs/train/recipe.ipynb #00000009
 def computing(
@@ -70,7 +72,8 @@ def computing(
     device: torch.device, # that computes
 ) -> AbstractContextManager: # around a forward pass
     "Take the operands of matrix products in the recipe's precision."
-    if device.type == "cuda": torch.backends.cuda.matmul.allow_tf32 = precision == "tf32" # stays: the backward pass comes after
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32" # stays: the backward pass comes after
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 # %% ../../nbs/train/recipe.ipynb #0000000c
@@ -99,7 +102,8 @@ def optimizers(
     recipe: Recipe,  # which, and how fast
 ) -> list[torch.optim.Optimizer]: # to be stepped one after the other
     "The recipe's optimiser over all parameters; under SparseAdam the tables have one of their own."
-    separate, how = recipe.optimizer == "SparseAdam", {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+    separate, how = recipe.optimizer == "SparseAdam", {"lr": recipe.learning_rate,
+                                                       "weight_decay": recipe.weight_decay, "fused": True}
     tables = [m for m in model.modules() if isinstance(m, EmbeddingSets | FieldLinear)]
     weights = [table.weight for table in tables]
     for table in tables: table.sparse = separate or not table.weight.is_cuda
@@ -108,4 +112,5 @@ def optimizers(
         scatter(stepper, [w for w in weights if not w.is_cuda and w.requires_grad])
         return [stepper]
     rest = [p for p in model.parameters() if not any(p is w for w in weights)]
-    return [torch.optim.SparseAdam(weights, lr=recipe.learning_rate), *([torch.optim.Adam(rest, **how)] if rest else [])]
+    return [torch.optim.SparseAdam(weights, lr=recipe.learning_rate),
+            *([torch.optim.Adam(rest, **how)] if rest else [])]

@@ -20,7 +20,7 @@ def batches(
 ) -> list[slice]:
     """Consecutive slices that cover the rows.
 
-    >>> [part.stop - part.start for part in batches(65, 32)] # batch norm needs two rows, so one that is left joins the last
+    >>> [part.stop - part.start for part in batches(65, 32)] # one row that is left joins the last
     [32, 33]
     """
     starts = list(range(0, num_rows, batch_size))
@@ -38,7 +38,8 @@ def find_device(
     if device is None or device.type not in ("cpu", "cuda"):
         raise InputError(f"device {name!r} was given: choose auto, cpu, cuda or cuda:0, cuda:1, …")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {name!r} was asked for and {torch.cuda.device_count()} GPUs are here: choose device auto or cpu.")
+        raise InputError(f"device {name!r} was asked for and {torch.cuda.device_count()} GPUs are here: "
+                         "choose device auto or cpu.")
     return device
 
 # %% ../../nbs/train/rows.ipynb #0000000c
@@ -46,11 +47,14 @@ def check_labels(
     y: Tensor,  # (n,) labels
     part: str,  # train, valid or test
 ) -> None:
-    "Labels are 0 and 1, with both where an AUC is wanted, and at least two rows where batch norm needs a variance."
-    if not ((y == 0) | (y == 1)).all(): raise InputError(f"{part} has labels other than 0 and 1: map them to 0 and 1.")
-    if part == "train" and len(y) < 2: raise InputError(f"{len(y)} training rows were given: batch norm needs at least two.")
+    "Labels are 0 and 1, both where an AUC is wanted; batch norm needs at least two training rows."
+    if not ((y == 0) | (y == 1)).all(): raise InputError(f"{part} has labels other than 0 and 1: map them to "
+                                                         "0 and 1.")
+    if part == "train" and len(y) < 2: raise InputError(f"{len(y)} training rows were given: batch norm "
+                                                        "needs at least two.")
     if part != "train" and not 0 < y.sum(dtype=torch.int64) < len(y):
-        raise InputError(f"all {len(y)} labels of {part} are alike: an AUC needs both a 0 and a 1; choose another split.")
+        raise InputError(f"all {len(y)} labels of {part} are alike: an AUC needs both a 0 and a 1; choose "
+                         "another split.")
 
 # %% ../../nbs/train/rows.ipynb #0000000d
 class Rows:
@@ -64,7 +68,8 @@ class Rows:
         split, self.device = getattr(data, part), device
         self.x, self.y = torch.as_tensor(split.x), torch.as_tensor(split.y)
         if len(self.x) != len(self.y) or not len(self.x):
-            raise InputError(f"{part} has {len(self.x)} rows of ids and {len(self.y)} labels: give a label per row, and at least one row.")
+            raise InputError(f"{part} has {len(self.x)} rows of ids and {len(self.y)} labels: give a label "
+                             "per row, and at least one row.")
         check_ids(self.x, schema); check_labels(self.y, part)
         room = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else 0
         if self.x.nbytes + self.y.nbytes < room: self.x, self.y = self.x.to(device), self.y.to(device)

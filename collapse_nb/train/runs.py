@@ -40,16 +40,17 @@ class Group(Record):
     dataset: str                        # the dataset's name, for people
     fingerprint: str                    # of the encoded rows, for the identity
     spec: ModelSpec                     # the model
-    treatment: str = ""                 # what else was done to it or to its training, for the identity; empty for nothing
+    treatment: str = ""                 # what else was done to it or to its training; empty for nothing
     recipe: Recipe = Recipe()           # how it is trained
     seeds: tuple[int, ...] = Field(min_length=1) # of initialisation and dropout, one per replica
-    origin: tuple[str, str, int] | None = Field(None, exclude=True) # card, source and rows to open; no part of the identity
+    origin: tuple[str, str, int] | None = Field(None, exclude=True) # card, source, rows to open; not identity
 
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError(f"seeds {list(seeds)} were given: give every replica a seed of its own, 0 or larger.")
+            raise ValueError(f"seeds {list(seeds)} were given: give every replica a seed of its own, 0 or "
+                             "larger.")
         return seeds
 
     def _hash(self, **leave_out) -> str:
@@ -66,7 +67,8 @@ def _commit() -> str:
     "The git commit of the code that runs, marked when files differ from it; nothing outside a repository."
     here = Path(collapse_nb.__file__).parents[1]
     if not (here / ".git").exists(): return ""
-    ask = lambda *words: subprocess.run(["git", *words], cwd=here, capture_output=True, text=True).stdout.strip()
+    run = partial(subprocess.run, cwd=here, capture_output=True, text=True)
+    ask = lambda *words: run(["git", *words]).stdout.strip()
     try: return ask("rev-parse", "HEAD") + "-dirty" * bool(ask("status", "--porcelain", "-uno"))
     except OSError: return ""
 
@@ -74,9 +76,11 @@ def surroundings(
     device: torch.device, # that the run used
 ) -> dict:                # strings and numbers
     "Versions, device and threads of a run."
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": f"{device.type} ({chip})", "threads": torch.get_num_threads(), "python": platform.python_version(),
-            "torch": torch.__version__, "numpy": np.__version__, "version": collapse_nb.__version__, "commit": _commit(),
+    chip = platform.processor() or platform.machine()
+    if device.type == "cuda": chip = torch.cuda.get_device_name(device)
+    return {"device": f"{device.type} ({chip})", "threads": torch.get_num_threads(),
+            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "version": collapse_nb.__version__, "commit": _commit(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 # %% ../../nbs/train/runs.ipynb #00000101
@@ -87,21 +91,25 @@ def writable_folder(
     "Make a folder for results before anything is computed."
     try: path.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise InputError(f"{what} {path} cannot be made ({err.strerror}): name a folder that can be written.") from None
-    if not os.access(path, os.W_OK): raise InputError(f"{what} {path} cannot be written: name another folder.")
+        raise InputError(f"{what} {path} cannot be made ({err.strerror}): name a folder that can be "
+                         "written.") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{what} {path} cannot be written: name another folder.")
     return path
 
 # %% ../../nbs/train/runs.ipynb #0000000b
 TIMINGS = ("fit_s", "rows_per_s", "peak_bytes", "finished")
 WEIGHTS, SUMS = "weights.safetensors", "sha256.json"
-ENCODED = {"encoding.json": "schema.json", "vocabulary.parquet": "vocabulary.parquet"} # name in a group's folder -> in the encoded one
+ENCODED = {"encoding.json": "schema.json",
+           "vocabulary.parquet": "vocabulary.parquet"} # name in a group's folder -> in the encoded one
 ORDER = ["dataset", "train_rows", "model", "variant", "scale", "design", "seed"]
 
 def _json(path: Path): return json.loads(path.read_text())
 
 def _unchanged(path: Path) -> None:
     sums = path.with_name(SUMS)
-    if sums.exists() and checksum(path) != _json(sums)[path.name]: raise ValueError("its bytes are not those that were written")
+    if sums.exists() and checksum(path) != _json(sums)[path.name]:
+        raise ValueError("its bytes are not those that were written")
 
 def _read(path: Path, read: Callable):
     "A file of a group, or a sentence that says which folder is damaged."
@@ -109,30 +117,34 @@ def _read(path: Path, read: Callable):
         _unchanged(path)
         return read(path)
     except (OSError, ValueError, EOFError, LookupError, TypeError) as err:
-        raise InputError(f"{path} cannot be read ({err}): delete the folder {path.parent} and run the sweep again.") from None
+        raise InputError(f"{path} cannot be read ({err}): delete the folder {path.parent} and run the sweep "
+                         "again.") from None
 
 def _whole(folder: Path, weights: bool) -> bool:
-    return folder.is_dir() and not folder.name.startswith(".") and (not weights or (folder / WEIGHTS).is_file())
+    return folder.is_dir() and not folder.name.startswith(".") and (not weights
+                                                                    or (folder / WEIGHTS).is_file())
 
 # %% ../../nbs/train/runs.ipynb #0000000c
 def _rows_of(seeds: tuple[int, ...], path: Path) -> list[dict]:
     rows = _json(path)
-    if (there := [row["seed"] for row in rows]) != [*seeds]: raise ValueError(f"it has runs of seeds {there} and not of {[*seeds]}")
+    if (there := [row["seed"] for row in rows]) != [*seeds]: raise ValueError(f"it has runs of seeds {there} "
+                                                                              f"and not of {[*seeds]}")
     return rows
 
 def _stored(folder: Path) -> tuple[Group, list[dict]]:
     "The group of a folder, and a row per seed."
     group = _read(folder / "group.json", lambda path: Group(**_json(path)))
     if group.id != folder.name:
-        raise InputError(f"{folder} holds the group {group.id}, whose name it has not: take the folder out of the store if it is a copy, "
-                         "or else delete it and run the sweep again.")
+        raise InputError(f"{folder} holds the group {group.id}, whose name it has not: take the folder out "
+                         "of the store if it is a copy, or else delete it and run the sweep again.")
     return group, _read(folder / "runs.json", partial(_rows_of, group.seeds))
 
 # %% ../../nbs/train/runs.ipynb #0000000d
 def _history(rows: list[dict], path: Path) -> pd.DataFrame:
     if not path.read_bytes().endswith(b"\n"): raise ValueError("its last line is cut")
     epochs = pd.read_csv(path)
-    wanted = [[replica, row["seed"], epoch + 1] for replica, row in enumerate(rows) for epoch in range(row["epochs"])]
+    wanted = [[replica, row["seed"], epoch + 1] for replica, row in enumerate(rows)
+              for epoch in range(row["epochs"])]
     if sorted(epochs[["replica", "seed", "epoch"]].to_numpy().tolist()) != sorted(wanted):
         raise ValueError("its epochs are not those that runs.json counts")
     return epochs
@@ -140,7 +152,8 @@ def _history(rows: list[dict], path: Path) -> pd.DataFrame:
 def _epochs(folder: Path) -> pd.DataFrame:
     "The epochs of one group, with the abundance of each field's tables."
     epochs = _read(folder / "history.csv", partial(_history, _stored(folder)[1]))
-    names = [f"ia_{name}" for name in _read(folder / "schema.json", lambda path: FieldSchema(**_json(path))).names]
+    names = [f"ia_{name}"
+             for name in _read(folder / "schema.json", lambda path: FieldSchema(**_json(path))).names]
     means = lambda path: pd.DataFrame(np.load(path).mean(2)[epochs.epoch - 1, epochs.replica], columns=names)
     return pd.concat([epochs.assign(group=folder.name), _read(folder / "abundance.npy", means)], axis=1)
 
@@ -152,10 +165,11 @@ class StoredRuns:
         weights: bool = False, # file the trained models too; a group without its model is then not finished
     ):
         self.path, self.weights = Path(path), weights
-        if self.path.exists() and not self.path.is_dir(): raise InputError(f"{str(path)!r} is a file: name a folder for the store.")
+        if self.path.exists() and not self.path.is_dir(): raise InputError(f"{str(path)!r} is a file: name a "
+                                                                           "folder for the store.")
 
     def folders(self) -> list[Path]:
-        "One per finished group; what a killed process left half-written has a name that starts with a dot, and does not count."
+        "One per finished group; what a killed process left starts with a dot and does not count."
         return sorted(f.parent for f in self.path.glob("*/group.json") if _whole(f.parent, self.weights))
     def groups(self) -> list[Group]:
         "The records of all finished groups."
@@ -164,10 +178,12 @@ class StoredRuns:
         "All runs, a row each, in the order of dataset, model, size, design and seed."
         rows = [row | dict(group.recipe) | {"replicas": len(group.seeds)}
                 for group, stored in map(_stored, self.folders()) for row in stored]
-        return pd.DataFrame(rows).sort_values(ORDER, kind="stable", ignore_index=True) if rows else pd.DataFrame(columns=["group", *ORDER])
+        if not rows: return pd.DataFrame(columns=["group", *ORDER])
+        return pd.DataFrame(rows).sort_values(ORDER, kind="stable", ignore_index=True)
     def history(self) -> pd.DataFrame:
-        "All epochs of all runs: group, seed, epoch, losses, validation metrics, and `ia_<field>`, the mean over sets."
-        return pd.concat([*map(_epochs, self.folders())] or [pd.DataFrame(columns=["group", "seed", "epoch"])], ignore_index=True)
+        "All epochs of all runs: group, seed, epoch, losses, metrics, and `ia_<field>`, the mean over sets."
+        return pd.concat([*map(_epochs, self.folders())]
+                         or [pd.DataFrame(columns=["group", "seed", "epoch"])], ignore_index=True)
     def array(self, group: str, name: str) -> np.ndarray:
         "`abundance` or `test_logits` of the group with that id, memory-mapped."
         return _read(self.path / group / f"{name}.npy", lambda p: np.load(p, mmap_mode="r"))
@@ -177,22 +193,26 @@ def _trained(folder: Path, group: Group, treat: Callable | None) -> Model:
     "The model whose weights lie in a folder."
     file = folder / WEIGHTS
     if not file.is_file():
-        raise InputError(f"{folder} holds no weights: delete it and run it again with RunStore(..., weights=True), or by collapse fit.")
-    model = build(group.spec, _read(folder / "schema.json", lambda path: FieldSchema(**_json(path))), len(group.seeds), group.seeds)
+        raise InputError(f"{folder} holds no weights: delete it and run it again with RunStore(..., "
+                         "weights=True), or by collapse fit.")
+    model = build(group.spec, _read(folder / "schema.json", lambda path: FieldSchema(**_json(path))),
+                  len(group.seeds), group.seeds)
     if treat: treat(model)
     try: _read(file, partial(load_model, model))
-    except (RuntimeError, SafetensorError) as err: raise InputError(f"{file} does not fit its model ({err}): delete {folder}.") from None
+    except (RuntimeError, SafetensorError) as err: raise InputError(f"{file} does not fit its model ({err}): "
+                                                                    f"delete {folder}.") from None
     return model.eval()
 
 # %% ../../nbs/train/runs.ipynb #00000010
 def _rows(group: Group, result: FitResult, extra: dict) -> list[dict]:
     "A row per seed: what was run, what came of it, and the further columns."
-    identity = {"group": group.id, "dataset": group.dataset, "fingerprint": group.fingerprint, **group.spec.model_dump(),
+    identity = {"group": group.id, "dataset": group.dataset, "fingerprint": group.fingerprint,
+                **group.spec.model_dump(),
                 "treatment": group.treatment, "dim": group.spec.dim, "num_sets": group.spec.num_sets}
     return [{**identity, **row, **extra} for row in result.frame.to_dict("records")]
 
 def _keep_model(result: FitResult, folder: Path) -> None:
-    "The weights, and what says how rows become ids, unless the rows came out of no folder or it was taken away meanwhile."
+    "The weights, and what says how rows become ids, where the rows came out of a folder that is still there."
     save_model(result.model, folder / WEIGHTS)
     if result.encoded is None or not (result.encoded / ENCODED["encoding.json"]).is_file(): return
     for kept, name in ENCODED.items():
@@ -208,12 +228,14 @@ def _make_way(folder: Path) -> None:
 class RunStore(StoredRuns):
     """Finished groups in a folder; the folder is made when the first one is saved.
 
-    A group's folder is named by the hash of what was run and appears when the group is complete, so a store never holds half
-    a result, and two processes may fill one. Read it as tables: `frame` has a row a run, `history` a row an epoch. The full
-    study of notebook 06 on hflights is 10 such folders with 50 runs. Give `weights=True` where trained models are wanted
-    later, to score new rows or to measure their tables: without it only what was measured is kept.
+    A group's folder is named by the hash of what was run and appears when the group is complete, so a
+    store never holds half a result, and two processes may fill one. Read it as tables: `frame` has a row a
+    run, `history` a row an epoch. The full study of notebook 06 on hflights is 10 such folders with 50
+    runs. Give `weights=True` where trained models are wanted later, to score new rows or to measure their
+    tables: without it only what was measured is kept.
 
-    Raises `InputError` for a path that is a file, and, naming the folder to delete, for files that are damaged.
+    Raises `InputError` for a path that is a file, and, naming the folder to delete, for files that are
+    damaged.
 
     Example:
 
@@ -227,7 +249,8 @@ class RunStore(StoredRuns):
     >>> x = (np.arange(400).reshape(-1, 2) % [7, 3]).astype(np.int32)
     >>> rows = Split(x, (x.sum(1) % 2).astype(np.uint8))
     >>> data = Encoded("toy", FieldSchema(["site", "device"], [7, 3]), rows, rows, rows, "0f", .5)
-    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN", hidden=8), recipe=Recipe(max_epochs=1), seeds=(0, 1))
+    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN", hidden=8),
+    ...               recipe=Recipe(max_epochs=1), seeds=(0, 1))
     >>> run = lambda group: run_group(group, data, "cpu", show=False)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = RunStore(folder)
@@ -235,8 +258,8 @@ class RunStore(StoredRuns):
     ...     print(group in store, store.frame().seed.tolist(), store.array(group.id, "abundance").shape)
     True [0, 1] (1, 2, 1, 2)
 
-    References: §5.1, whose experiments such groups are, of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
-    """
+    References: §5.1, whose experiments such groups are, of [Guo et al.
+    2024](https://arxiv.org/abs/2310.04400)."""
     def __contains__(self, group: Group) -> bool: return _whole(self.path / group.id, self.weights)
     def model(self,
         group: Group,                  # finished
@@ -251,7 +274,8 @@ class RunStore(StoredRuns):
         extra: dict,       # further columns for every row: sizes, surroundings
     ) -> None:
         "File a finished group: whole, or not at all."
-        with suppress(FileExistsError), fresh_folder(self.path / group.id) as folder: # it exists when another process was faster
+        # another process may have been faster, and then the folder exists
+        with suppress(FileExistsError), fresh_folder(self.path / group.id) as folder:
             (folder / "group.json").write_text(group.model_dump_json(indent=1))
             (folder / "runs.json").write_text(json.dumps(_rows(group, result, extra), indent=1))
             result.history.to_csv(folder / "history.csv", index=False)
@@ -259,7 +283,8 @@ class RunStore(StoredRuns):
             np.save(folder / "abundance.npy", result.abundance.astype(np.float32))
             np.save(folder / "test_logits.npy", result.test_logits.float().numpy())
             if self.weights: _keep_model(result, folder)
-            (folder / SUMS).write_text(json.dumps({f.name: checksum(f) for f in sorted(folder.iterdir())}, indent=1))
+            sums = {f.name: checksum(f) for f in sorted(folder.iterdir())}
+            (folder / SUMS).write_text(json.dumps(sums, indent=1))
             if self.weights and group not in self: _make_way(self.path / group.id)
 
 # %% ../../nbs/train/runs.ipynb #0000001d
@@ -269,8 +294,9 @@ def open_run(
     "The trained model in a run's folder."
     folder = Path(folder).resolve()
     if not (folder / "group.json").is_file():
-        raise InputError(f"{folder} is not a run's folder, it has no group.json: name one as collapse fit prints it, STORE/ID.")
+        raise InputError(f"{folder} is not a run's folder, it has no group.json: name one as collapse fit "
+                         "prints it, STORE/ID.")
     if (group := _stored(folder)[0]).treatment:
-        raise InputError(f"{folder} holds a model under the treatment {group.treatment!r}, which its study alone can build: open it with "
-                         "RunStore(..., weights=True).model(group, treat).")
+        raise InputError(f"{folder} holds a model under the treatment {group.treatment!r}, which its study "
+                         "alone can build: open it with RunStore(..., weights=True).model(group, treat).")
     return group, _trained(folder, group, None)

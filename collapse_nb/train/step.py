@@ -27,7 +27,8 @@ def replica_losses(
 ) -> Tensor:      # (R,) mean binary cross-entropy of each replica's batch, in nats
     "Each replica's loss on a batch."
     logits = model(x)
-    return F.binary_cross_entropy_with_logits(logits, y.to(logits).expand_as(logits), reduction="none").mean(1)
+    labels = y.to(logits).expand_as(logits)
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
 
 # %% ../../nbs/train/step.ipynb #00000006
 def penalties(
@@ -35,10 +36,11 @@ def penalties(
     regularizer: Callable,  # model -> (R,) penalty
 ) -> Tensor:                # (R,)
     "A regulariser's penalties; one number for all replicas would be counted R times, and is refused."
-    given = regularizer(model)
-    if given.shape != (model.replicas,):
-        raise InputError(f"the regulariser returned shape {tuple(given.shape)}: return one penalty per replica, ({model.replicas},).")
-    return given
+    penalty = regularizer(model)
+    if penalty.shape != (model.replicas,):
+        raise InputError(f"the regulariser returned shape {tuple(penalty.shape)}: return one penalty per "
+                         f"replica, ({model.replicas},).")
+    return penalty
 
 # %% ../../nbs/train/step.ipynb #00000008
 class Tally:
@@ -48,20 +50,25 @@ class Tally:
         device: torch.device, # that computes
     ):
         self.total = torch.zeros(replicas, dtype=torch.float64, device=device)
-        self.bad, self.step = torch.full((replicas,), -1, device=device), torch.zeros((), dtype=torch.int64, device=device)
+        self.bad = torch.full((replicas,), -1, device=device)
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
 
     @torch.no_grad()
-    def add(self, losses: Tensor, penalised: Tensor, rows: int) -> None: # (R,) each, of a batch of so many rows
-        "Add a step's losses; what is watched for NaN has the penalties in it. In place, so that a graph can do it."
+    def add(self,
+        losses: Tensor,    # (R,) of a batch
+        penalised: Tensor, # (R,) with the penalties, watched for NaN
+        rows: int,         # of the batch
+    ) -> None:
+        "Add a step's losses, in place, so that a graph can do it."
         self.bad.copy_(torch.where((self.bad < 0) & ~penalised.isfinite(), self.step, self.bad))
         self.total += losses * rows
         self.step += 1
 
     def read(self) -> tuple[Tensor, list[int]]: # (R,) sums in nats, (R,) first bad step from 0, or −1
         "The sums so far; the next step starts anew."
-        found = self.total.to("cpu", copy=True), self.bad.tolist()
+        total, bad = self.total.to("cpu", copy=True), self.bad.tolist()
         self.total.zero_(), self.bad.fill_(-1), self.step.zero_()
-        return found
+        return total, bad
 
 # %% ../../nbs/train/step.ipynb #0000000b
 EAGER, WARM_UP = "COLLAPSE_NB_EAGER", 3 # name of the variable that forbids recording, full batches before it
@@ -94,18 +101,20 @@ class CudaGraph:
         return free_bytes(self.device) > 2 * passing + gradients
 
     def record(self,
-        take: Callable[[], None],                  # one step, which reads and writes tensors that stay where they are
+        take: Callable[[], None],                  # one step, on tensors that stay where they are
         steppers: Sequence[torch.optim.Optimizer], # that it steps
-    ) -> Callable[[], None] | None:                # what takes the step again; None where memory was too small after all
+    ) -> Callable[[], None] | None:                # takes the step again; None where memory was too small
         "Record a step; nothing is computed."
-        graph, settings = torch.cuda.CUDAGraph(), [group for stepper in steppers for group in stepper.param_groups]
+        graph, settings = torch.cuda.CUDAGraph(), [group for stepper in steppers
+                                                   for group in stepper.param_groups]
         for group in settings: group["capturable"] = True
         try:
             with torch.cuda.graph(graph, stream=self.stream): take()
         except torch.OutOfMemoryError: return None # nothing was computed, so nothing is lost
         except RuntimeError as err:
-            raise RuntimeError(f"the training step cannot be recorded as a CUDA graph ({err}): start again with {EAGER}=1 "
-                               "in the environment, which takes each step operation by operation.") from err
+            raise RuntimeError(f"the training step cannot be recorded as a CUDA graph ({err}): start again "
+                               f"with {EAGER}=1 in the environment, which takes each step operation by "
+                               "operation.") from err
         finally:
             for group in settings: group["capturable"] = False
         return graph.replay
@@ -127,13 +136,14 @@ class Step:
         model: Model,                        # R replicas, on their device
         recipe: Recipe,                      # optimiser, precision, batch size
         regularizer: Callable | None = None, # model -> (R,) penalty
-        record: CudaGraph | Literal["auto"] | None = "auto", # what records full batches; None for nothing, auto for `recorder`'s choice
+        record: CudaGraph | Literal["auto"] | None = "auto", # of full batches; auto: `recorder` says
     ):
         self.model, self.recipe, self.regularizer = model, recipe, regularizer
         self.device = next(model.parameters()).device
         self.steppers, self.tally = optimizers(model, recipe), Tally(model.replicas, self.device)
         self.graph = recorder(self.device, recipe, regularizer) if record == "auto" else record
-        self.warm, self.inputs, self.replay = 0, None, None # full batches taken aside; the graph's batch; the graph
+        self.warm = 0 # full batches taken aside so far
+        self.inputs, self.replay = None, None # the batch that the graph reads, and the graph
 
     def __call__(self, x: Tensor, y: Tensor) -> None: # (B, P) ids, (B,) labels
         "Take one step: by replay, or operation by operation."
@@ -158,7 +168,7 @@ class Step:
         x: Tensor, # (B, P) ids of a full batch
         y: Tensor, # (B,) labels
     ) -> None:
-        "One step aside from the main stream; behind the last of them the step is recorded, if there is room for it."
+        "One step aside from the main stream; after the last of them the step is recorded, if there is room."
         self.graph.warm_up(lambda: self.take(x, y))
         self.warm += 1
         if self.warm < WARM_UP: return

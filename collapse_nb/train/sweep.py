@@ -36,10 +36,11 @@ def grid(
 ) -> list[ModelSpec]:          # without repetition: base first, then by scale
     """The cells of a scaling table (§5.2, Table 1).
 
-    >>> [(spec.design, spec.scale) for spec in grid(["DNN"], ["SE", "ME"], [1, 4])] # at 1x both designs are one model
+    >>> [(spec.design, spec.scale) for spec in grid(["DNN"], ["SE", "ME"], [1, 4])] # 1x is the same in both
     [('SE', 1), ('SE', 4), ('ME', 4)]
     """
-    cells = [ModelSpec(m, "SE" if s == 1 else d, s, variant) for m in models for s in sorted(set(scales)) for d in designs]
+    cells = [ModelSpec(m, "SE" if s == 1 else d, s, variant) for m in models
+             for s in sorted(set(scales)) for d in designs]
     return list(dict.fromkeys(cells))
 
 # %% ../../nbs/train/sweep.ipynb #00000008
@@ -48,13 +49,15 @@ def run_group(
     data: Encoded,                 # the rows that its fingerprint names
     device: str = "auto",          # auto, cpu, cuda or cuda:N
     show: bool = True,             # progress bars
-    treat: Callable | None = None, # does to the fresh model what group.treatment says; returns a regulariser for `fit`, or None
+    treat: Callable | None = None, # model -> regulariser or None; does to it what group.treatment says
 ) -> tuple:                        # FitResult and a dict of further columns
     "Build and train the seeds of one group."
     if data.fingerprint != group.fingerprint:
-        raise InputError(f"data {data.fingerprint} were given for a group on {group.fingerprint}: open the dataset the group names.")
+        raise InputError(f"data {data.fingerprint} were given for a group on {group.fingerprint}: open the "
+                         "dataset the group names.")
     if bool(group.treatment) != bool(treat):
-        raise InputError(f"treatment {group.treatment!r} was given with treat = {treat}: name what is done to the model, and do it.")
+        raise InputError(f"treatment {group.treatment!r} was given with treat = {treat}: name what is done "
+                         "to the model, and do it.")
     check_room(group.spec, data.schema, len(group.seeds), find_device(device))
     model = build(group.spec, data.schema, len(group.seeds), group.seeds)
     result = fit(model, data, group.recipe, device, treat(model) if treat else None, show)
@@ -80,9 +83,9 @@ def missing(
     for group in store.groups(): have.setdefault(group.cell, set()).update(group.seeds)
     left = []
     for group in specs:
-        known = have.setdefault(group.cell, set())
-        seeds = tuple(s for s in group.seeds if s not in known)
-        known.update(seeds)
+        there = have.setdefault(group.cell, set())
+        seeds = tuple(s for s in group.seeds if s not in there)
+        there.update(seeds)
         if seeds: left.append(group.with_seeds(seeds))
     return left
 
@@ -98,8 +101,9 @@ def halves(
 ) -> list[Group]: # two of them
     "A group cut in two."
     if len(group.seeds) == 1:
-        raise InputError(f"{group.spec.model} {group.spec.design} {group.spec.scale}x does not fit in memory with a single seed: "
-                         "choose a smaller scale, or a device with more memory; finished groups are kept.")
+        raise InputError(f"{group.spec.model} {group.spec.design} {group.spec.scale}x does not fit in memory "
+                         "with a single seed: choose a smaller scale, or a device with more memory; "
+                         "finished groups are kept.")
     half = len(group.seeds) // 2
     return [group.with_seeds(group.seeds[:half]), group.with_seeds(group.seeds[half:])]
 
@@ -107,7 +111,8 @@ def halves(
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go" # by cost, not by number
 
 def _called(group: Group) -> str:
-    return f"{group.spec.model} {group.spec.design} {group.spec.scale}x, seeds {', '.join(map(str, group.seeds))}"
+    seeds = ", ".join(map(str, group.seeds))
+    return f"{group.spec.model} {group.spec.design} {group.spec.scale}x, seeds {seeds}"
 
 # %% ../../nbs/train/sweep.ipynb #00000011
 def sweep(
@@ -115,19 +120,20 @@ def sweep(
     store: RunStore,             # what is there; finished groups are added
     engine: str = "local",       # where groups run; local is this process
     *,
-    run: Callable | None = None, # group -> (FitResult, further columns); None opens the data that the group's origin names
-    costs: dict[str, float] | None = None, # cell -> estimated seconds of an epoch of one seed, see `estimates`
+    run: Callable | None = None, # group -> (FitResult, further columns); None for `run_here`
+    costs: dict[str, float] | None = None, # cell -> seconds of an epoch of one seed, see `estimates`
     show: bool = True,           # a progress bar
 ) -> pd.DataFrame:               # the store's frame afterwards
     """Run what is missing, longest first, and file each group as it is done.
 
-    Use it for every study of more than one model: ended at any instant and started again, it goes on where it was and ends with
-    the same rows. Asked for more seeds, it runs those alone; a group that does not fit in memory is cut in half. Ask for
-    five seeds or more where a verdict is wanted: on hflights the test AUCs of one cell have a standard deviation of
-    0.0011 to 0.0029, and ME beats SE by 0.0033 at 10x. Give `costs` from `estimates(plan(...))` where cells differ much in size.
+    Use it for every study of more than one model: ended at any instant and started again, it goes on where
+    it was and ends with the same rows. Asked for more seeds, it runs those alone; a group that does not
+    fit in memory is cut in half. Ask for five seeds or more where a verdict is wanted: on hflights the
+    test AUCs of one cell have a standard deviation of 0.0011 to 0.0029, and ME beats SE by 0.0033 at 10x.
+    Give `costs` from `estimates(plan(...))` where cells differ much in size.
 
-    Raises `InputError` for a store that cannot be written, before anything runs, and for a single seed that does not fit in
-    memory; what a run raises besides ends the sweep, and finished groups are kept.
+    Raises `InputError` for a store that cannot be written, before anything runs, and for a single seed
+    that does not fit in memory; what a run raises besides ends the sweep, and finished groups are kept.
 
     Example:
 
@@ -141,20 +147,22 @@ def sweep(
     >>> x = (np.arange(400).reshape(-1, 2) % [7, 3]).astype(np.int32)
     >>> rows = Split(x, (x.sum(1) % 2).astype(np.uint8))
     >>> data = Encoded("toy", FieldSchema(["site", "device"], [7, 3]), rows, rows, rows, "0f", .5)
-    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN", hidden=8), recipe=Recipe(max_epochs=1), seeds=(0, 1))
+    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN", hidden=8),
+    ...               recipe=Recipe(max_epochs=1), seeds=(0, 1))
     >>> run = lambda group: run_group(group, data, "cpu", show=False)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     frame = sweep([group], RunStore(folder), run=run, show=False)
     >>> frame[["model", "seed", "status"]].values.tolist()
     [['DNN', 0, 'done'], ['DNN', 1, 'done']]
 
-    References: §5.2 and Table 1, which are such a study, of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
-    """
+    References: §5.2 and Table 1, which are such a study, of [Guo et al.
+    2024](https://arxiv.org/abs/2310.04400)."""
     if engine != "local": raise unknown("engine", engine, ["local"])
     cost = lambda group: (costs or {}).get(group.cell, 1.) * len(group.seeds)
     todo, run = sorted(missing(specs, store), key=cost, reverse=True), run or run_here
     if todo: writable_folder(store.path, "the store")
-    with tqdm(total=sum(map(cost, todo)), bar_format=_BAR, disable=not show or not todo, mininterval=1) as bar:
+    hidden = not show or not todo
+    with tqdm(total=sum(map(cost, todo)), bar_format=_BAR, disable=hidden, mininterval=1) as bar:
         while todo:
             bar.set_description(_called(group := todo.pop(0)))
             try: result, columns = run(group)
@@ -162,7 +170,8 @@ def sweep(
                 if not no_room(err) or (isinstance(err, InputError) and len(group.seeds) == 1): raise
                 todo[:0] = halves(group)
                 continue
-            store.save(group, result, columns | ({"estimated_epoch_s": cost(group)} if group.cell in (costs or {}) else {}))
+            store.save(group, result,
+                       columns | ({"estimated_epoch_s": cost(group)} if group.cell in (costs or {}) else {}))
             bar.update(cost(group))
     return store.frame()
 
@@ -177,8 +186,10 @@ def _timed(work: Callable, times: int, device: torch.device) -> float:
 
 def _predict_s(model: Model, data: Encoded, size: int, device: torch.device, precision: str) -> float:
     "Estimated seconds of predictions for the validation rows: what comes once, and what comes with rows."
-    few, more = (Rows(data.head(min(n, len(data.train))), "train", data.schema, device) for n in (size, 4 * size))
-    with computing(precision, device): few_s, more_s = (_timed(partial(predict, model, rows), 1, device) for rows in (few, more))
+    few, more = (Rows(data.head(min(n, len(data.train))), "train", data.schema, device)
+                 for n in (size, 4 * size))
+    with computing(precision, device):
+        few_s, more_s = (_timed(partial(predict, model, rows), 1, device) for rows in (few, more))
     row_s = max(more_s - few_s, 0) / max(len(more) - len(few), 1)
     return max(few_s - row_s * len(few), 0) + row_s * len(data.valid)
 
@@ -194,11 +205,12 @@ def seconds_per_epoch(
     check_room(group.spec, data.schema, len(group.seeds), target)
     keep_freed_memory()
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
-    how = {"record": None} if group.treatment else {} # it may bring a regulariser, and such steps are not recorded
+    how = {"record": None} if group.treatment else {} # it may bring a regulariser, which forbids it
     step, size = Step(model, group.recipe, **how), min(group.recipe.batch_size, len(data.train))
     x, y = Rows(data.head(size), "train", data.schema, target)[slice(0, size)]
     for _ in range(1 + WARM_UP * (step.graph is not None)): step(x, y)
-    train_s = _timed(partial(step, x, y), steps, target) * len(batches(len(data.train), group.recipe.batch_size))
+    number = len(batches(len(data.train), group.recipe.batch_size))
+    train_s = _timed(partial(step, x, y), steps, target) * number
     return train_s + _predict_s(model, data, size, target, group.recipe.precision)
 
 # %% ../../nbs/train/sweep.ipynb #00000020
@@ -206,17 +218,21 @@ def plan(
     groups: Iterable[Group], # what is missing
     data: Encoded,           # on what
     device: str = "auto",    # where
-) -> pd.DataFrame:           # a row per group, longest first: cell, model, design, scale, seeds, epoch_s, at_most_s
+) -> pd.DataFrame:           # a row per group, longest first: which it is, seeds, epoch_s, at_most_s
     "The missing groups with their estimated cost."
     def row(g):
         try: epoch_s = seconds_per_epoch(g, data, device)
         except (RuntimeError, MemoryError) as err:
             if not no_room(err): raise
-        else: return {"cell": g.cell, "model": g.spec.model, "design": g.spec.design, "scale": g.spec.scale, "seeds": len(g.seeds),
+        else:
+            return {"cell": g.cell, "model": g.spec.model, "design": g.spec.design, "scale": g.spec.scale,
+                    "seeds": len(g.seeds),
                       "epoch_s": epoch_s, "at_most_s": epoch_s * g.recipe.max_epochs}
-        half = row(halves(g)[1]) # no room for all seeds at once: the sweep will cut the group, and so does its estimate
-        return half | {"seeds": len(g.seeds), "epoch_s": 2 * half["epoch_s"], "at_most_s": 2 * half["at_most_s"]}
-    rows = pd.DataFrame([row(g) for g in groups], columns=["cell", "model", "design", "scale", "seeds", "epoch_s", "at_most_s"])
+        half = row(halves(g)[1]) # no room for all seeds: the sweep will cut the group, and so is this
+        return half | {"seeds": len(g.seeds), "epoch_s": 2 * half["epoch_s"],
+                       "at_most_s": 2 * half["at_most_s"]}
+    rows = pd.DataFrame([row(g) for g in groups],
+                        columns=["cell", "model", "design", "scale", "seeds", "epoch_s", "at_most_s"])
     return rows.sort_values("epoch_s", ascending=False, ignore_index=True)
 
 def estimates(

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from .distinct import Distinct, Texts, series_codes
 from collapse_nb.data.encoding.expressions import (
-    KINDS, SQL_TYPES, Column, Compiler, Expression, Misfit, columns_of_tree, is_engines, queried, syntax,
+    KINDS, SQL_TYPES, Column, Compiler, Expression, Misfit, as_written, columns_of_tree, is_engines, queried,
+    syntax,
 )
 from .wanted import Value, Wanted
 
@@ -112,7 +113,8 @@ class Deriver:
         cells = pa.nulls(1, pa.int64()) if values is None else values
         own = f"CAST(NULL AS {SQL_TYPES[self.parts[0].base]})" if values is None else _OWN[self.parts[0].base]
         query = ", ".join(f"{p.sql} AS p{i}" for i, p in enumerate(self.parts))
-        try: table = queried(f"SELECT {query} FROM (SELECT {own} AS n0, CAST({own} AS VARCHAR) AS c0 FROM cells)", {"v": cells})
+        values = f"SELECT {own} AS n0, {as_written(own, self.parts[0].base)} AS c0 FROM cells"
+        try: table = queried(f"SELECT {query} FROM ({values})", {"v": cells})
         except Exception as err:
             if is_engines(err): raise Underivable from None
             raise

@@ -23,7 +23,7 @@ from .wanted import Wanted, check_columns, wanted
 from ..sources.cells import Cells, split_cells
 from ..sources.files import unpack
 from ..sources.parquet import ParquetRows, is_list, parquet_rows, parquet_types
-from ..sources.parts import Part
+from ..sources.parts import Part, looks_parquet
 from ..sources.refused import Fault
 from ..sources.text import Block, text_blocks, text_columns
 from ...records import InputError
@@ -38,11 +38,11 @@ class Piece:
     faults: list[Fault] = field(default_factory=list) # of a text: rows that could not be cut
     first: int = 0               # of a Parquet file: the row that it begins with, from 0 on
 
-    def __len__(self) -> int: return len(self.cells) if self.cells else self.block.rows
+    def __len__(self) -> int: return self.block.rows if self.cells is None else len(self.cells)
 
     def _column(self, column: str, texts: Texts) -> np.ndarray:
         if column in self.part.fixed: return np.full(len(self), series_codes(texts, pl.Series([self.part.fixed[column]]))[0], np.int32)
-        if self.cells:
+        if self.cells is not None: # there may be none that could be cut
             j = self.block.names.index(column)
             return text_codes(texts, self.cells.text, self.cells.starts[j], self.cells.ends[j], self.cells.keys[j])
         if column in self.block.derived:
@@ -62,6 +62,15 @@ class Piece:
 
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000007
 SEPARATORS = {"csv": ",", "tsv": "\t"}
+
+def _take_away(odd: list[tuple[Part, object]], fitting: list[tuple[Part, object]]) -> str:
+    "What to do about files that are no part of a table."
+    folders, ends = {part.path.parent for part, _ in fitting}, {part.path.suffix for part, _ in fitting}
+    it = "it" if len(odd) == 1 else f"it and {len(odd) - 1:,} more"
+    others = {"", *(part.path.suffix for part, _ in odd)}
+    by_pattern = len(folders) == len(ends) == 1 and ends.isdisjoint(others)
+    return f"take {it} away, or name the files of the table" + (
+        f" by a pattern, '{next(iter(folders)) / ('*' + next(iter(ends)))}'" if by_pattern else "")
 
 @dataclass
 class Table:
@@ -94,20 +103,15 @@ class Table:
         label: bool = True, # whether label, where and split are wanted, or the fields alone
     ) -> Wanted:
         "What the card wants, checked against every file."
-        first = self.parts[0]
-        try: values = wanted(self.card, tuple(n for n, _ in self.types(first)), label)
-        except InputError as err:
-            if len(self.parts) == 1: raise
-            raise InputError(f"{first.path}, the first of {len(self.parts)} files: {err}") from None
+        try: values = wanted(self.card, tuple(n for n, _ in self.types(self.parts[0])), label)
+        except InputError as err: raise self._misfit(label) or err from None
         for part in self.parts:
-            types = self.types(part)
+            try: types = self.types(part)
+            except InputError as err: raise self._misfit(label) or err from None
             if both := sorted(set(values.columns) & set(part.fixed) & self.own.get(part.path, set())):
                 raise InputError(f"{part.path} has the column {both[0]!r}, and so has its folder's name: take the one or the other away.")
             check_columns(values, types, part.path)
-            for column in values.columns:
-                if column not in dict(types):
-                    raise InputError(f"{part.path} lacks the column {column!r}, which the card uses and {self.parts[0].path} has: "
-                                     "name files of one table.")
+            if not set(values.columns) <= set(dict(types)): raise self._misfit(label)
             lists = {n for n, t in types if t is not None and is_list(t)} & set(values.columns)
             if part is self.parts[0]: self.lists = lists
             elif odd := sorted(lists ^ self.lists):
@@ -115,6 +119,30 @@ class Table:
                                  "name files of one table.")
         fields = tuple(replace(f, several=True) if f.as_it_is and set(f.columns) & self.lists else f for f in values.fields)
         return replace(values, fields=fields)
+
+    def _misfit(self, label: bool) -> InputError | None:
+        "The sentence for files that are no part of the table, where others are."
+        fitting, odd = [], []
+        for part in self.parts:
+            try: fitting.append((part, wanted(self.card, tuple(n for n, _ in self.types(part)), label)))
+            except InputError as err: odd.append((part, err))
+        if not fitting:
+            part, err = odd[0]
+            return InputError(f"{part.path}, the first of {len(odd)} files: {err}") if odd[1:] else None
+        (part, err), (other, values) = odd[0], fitting[0]
+        fits = f"fits {len(fitting):,} of the {len(self.parts):,} files, such as {other.path}"
+        return InputError(f"{part.path} {self._why(part, values, err)} {fits}: {_take_away(odd, fitting)}.")
+
+    def _why(self, part: Part, values: Wanted, err: InputError) -> str:
+        "What keeps a file from being part of the table: a clause that goes on with what the card fits."
+        parquet = self.card.format == "parquet"
+        if looks_parquet(part.path) != parquet:
+            return f"is {'no' if parquet else 'a'} Parquet file, and the card"
+        names = [*self.own.get(part.path, ()), *part.fixed]
+        if lacks := [c for c in values.columns if c not in names] if names else []:
+            return f"lacks the column {lacks[0]!r}, and the card, which uses it,"
+        why = str(err).removeprefix(f"{part.path} ").partition(": ")[0]
+        return f"{why.removesuffix('.')}, and the card"
 
     def derive(self,
         values: Wanted, # from `wanted`

@@ -39,7 +39,7 @@ def canonical(
     texts: pl.Series, # String, perhaps missing, each of the kind
     kind: str,        # what they are
 ) -> pl.Series:       # String
-    "Decimals, truth values and times as a Parquet file's would be spelled; others as they are."
+    "Decimals, truth values and times in one spelling, whatever file they are from; others as they are."
     if kind == "boolean": return texts.str.to_lowercase()
     how = {"float": "CAST(CAST(t AS DOUBLE) AS VARCHAR)", "timestamp": "CAST(timezone('UTC', CAST(t AS TIMESTAMPTZ)) AS VARCHAR)"}.get(kind)
     return computed(how, {"t": texts}) if how else texts
@@ -67,8 +67,8 @@ def column_type(
     texts: pl.Series, # String: the distinct texts of a column, those that mean "missing" left out
 ) -> Column:
     "What every cell of a column can be read as."
-    texts = texts.filter(~texts.is_in(NANS))
-    if not len(texts): return Column("text")
+    every, texts = len(texts), texts.filter(~texts.is_in(NANS))
+    if not len(texts): return Column("float" if every else "text")
     few = texts.head(64).to_list() # most kinds are out after a few
     for kind, pattern in _PATTERNS.items():
         if all(re.search(pattern, text) for text in few) and fits(texts, kind).all() and canonical(texts, kind).is_unique().all():

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from ..encoding.distinct import Texts
-from ..encoding.expressions import computed
+from ..encoding.expressions import as_written, computed
 from ..encoding.staged import pool
 from ...records import InputError
 
@@ -74,14 +74,13 @@ def _texts(values: pa.Array, path: Path, column: str) -> pl.Series:
     if _is_text(kind): return pl.Series(pl.from_arrow(values), dtype=pl.String)
     if pa.types.is_null(kind): return pl.Series([None] * len(values), dtype=pl.String)
     if pa.types.is_integer(kind): return pl.Series(pl.from_arrow(values)).cast(pl.String)
-    if pa.types.is_floating(kind): values = pc.if_else(pc.is_nan(values), None, values)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         try: return pl.Series(pl.from_arrow(pc.cast(pc.cast(values, pa.binary()), pa.string())), dtype=pl.String)
         except pa.ArrowInvalid:
             raise InputError(f"the column {column!r} of {path} holds bytes that are no text: save it as text or numbers.") from None
     if pa.types.is_timestamp(kind) and kind.tz: # wall time of UTC
         values = pc.cast(pc.cast(values, pa.timestamp(kind.unit, "UTC")), pa.timestamp(kind.unit))
-    return computed("CAST(v AS VARCHAR)", {"v": values})
+    return computed(as_written("v", "timestamp" if pa.types.is_timestamp(kind) else ""), {"v": values})
 
 # %% ../../../nbs/data/sources/parquet.ipynb #00000008
 def _joined(array: pa.Array, path: Path, column: str) -> pa.Array:
@@ -89,8 +88,10 @@ def _joined(array: pa.Array, path: Path, column: str) -> pa.Array:
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     sizes = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     values = _texts(array.flatten(), path, column)
+    nothing = ["", "nan"] if pa.types.is_floating(array.type.value_type) else [""]
     rows = np.repeat(np.arange(len(array)), sizes)
-    frame = pl.DataFrame({"row": rows, "value": values}).filter(pl.col("value").is_not_null() & (pl.col("value") != ""))
+    frame = pl.DataFrame({"row": rows, "value": values}).filter(
+        pl.col("value").is_not_null() & ~pl.col("value").is_in(nothing))
     frame = frame.unique(maintain_order=True)
     lists = frame.group_by("row", maintain_order=True).agg(pl.col("value").str.join(UNIT))
     whole = pl.DataFrame({"row": np.arange(len(array))}).join(lists, on="row", how="left", maintain_order="left")["value"]

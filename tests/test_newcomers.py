@@ -1,0 +1,151 @@
+"What somebody meets whose first table this is: what is refused, what is remarked, what leads back."
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from collapse_nb.data.cards import Card
+from collapse_nb.data.encode import encode
+from collapse_nb.data.encoding.splits import source_rows
+from collapse_nb.records import InputError
+
+ROWS = 900
+dice = random.Random(0)
+LABELS = [int(dice.random() < .3) for _ in range(ROWS)]
+TABLE = pl.DataFrame({
+    "y": LABELS,
+    "user": [f"u{dice.randrange(20)}" for _ in range(ROWS)],
+    "site": [dice.choice("abc") for _ in range(ROWS)],
+    "bought": ["yes" if y else "no" for y in LABELS], # the label under another name
+    "state": [dice.choice(["kept", "sent"]) if y else dice.choice("pq") for y in LABELS], # one label each
+    "some": [None if i % 7 == 0 else "won" if y else "lost" for i, y in enumerate(LABELS)],
+    "back": [f"2024-03-01 {i // 60:02}:{i % 60:02}:00" if y else None for i, y in enumerate(LABELS)],
+    "nearly": ["yes" if y or i == LABELS.index(0) else "no" for i, y in enumerate(LABELS)], # but for a row
+    "row": [f"r{i}" for i in range(ROWS)],
+})
+
+
+def written(folder: Path, kind: str, table: pl.DataFrame = TABLE) -> Path:
+    path = folder / f"t.{kind}"
+    table.write_csv(path) if kind == "csv" else table.write_parquet(path)
+    return path
+
+
+def remarks(path: Path, out: Path, **entries) -> list[str]:
+    encode(Card(**{"name": "t", "label": "y"} | entries), path, out)
+    return [r for r in json.loads((out / "schema.json").read_text())["remarks"] if "has the label in it" in r]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_fields_that_tell_the_label(tmp_path, kind):
+    telling = {"bought": "0 in all {no} rows of 'no', 1 in all {yes} rows of 'yes'", "state": "0 in all",
+               "some": "rows of 'lost', 1 in all", "back": "missing in all rows whose label is 0"}
+    fields = [*TABLE.columns[1:], {"made": "CONCAT(bought, '!')"}, {"upper": "UPPER(site)"}]
+    said = remarks(written(tmp_path, kind), tmp_path / "out", fields=fields)
+    assert [r.split("'")[1] for r in said] == [*telling, "made"]
+    counts = {"no": LABELS.count(0), "yes": LABELS.count(1)}
+    for remark, part in zip(said, telling.values(), strict=False): assert part.format(**counts) in remark
+
+
+def test_the_first_block_may_have_one_label_alone(tmp_path):
+    table = TABLE.sort("y")
+    (folder := tmp_path / "parts").mkdir()
+    for i in range(3): table[300 * i:300 * i + 300].write_csv(folder / f"{i}.csv") # each a block of its own
+    assert table["y"][:300].sum() == 0
+    said = remarks(folder, tmp_path / "out", fields=["bought", "site", "nearly", "user", "back", "row"])
+    assert [r.split("'")[1] for r in said] == ["bought", "back"]
+
+
+def test_few_rows_tell_nothing(tmp_path):
+    few, split = written(tmp_path, "csv", TABLE.head(60)), [.5, .25, .25]
+    said = remarks(few, tmp_path / "out", fields=["bought", "user"], split=split)
+    assert (len(said) == 1) == (min(LABELS[:60].count(0), LABELS[:60].count(1)) >= 20)
+
+
+def test_texts_without_end_are_refused(tmp_path):
+    for sql, said in {"REPEAT(\"user\", 1000000000)": "1,000,000,000",
+                      "REPEAT('x', 1000 * 1000 * 1000)": "more than 256 copies",
+                      "LPAD(site, LENGTH(\"user\") * 100000000, 'x')": "more than 256 characters"}.items():
+        with pytest.raises(InputError, match=said):
+            remarks(written(tmp_path, "parquet"), tmp_path / "out", fields=["site", {"f": sql}])
+    assert not (tmp_path / "out").exists()
+
+
+WAYS = {
+    "at random": {},
+    "some of them": {"where": "site <> 'a'"},
+    "where all count": {"where": "site <> 'z'"},
+    "in time": {"split_time": "REPLACE(\"row\", 'r', '') % 101"},
+    "in time, some": {"split_time": "REPLACE(\"row\", 'r', '') % 101", "where": "site <> 'b'"},
+    "by group": {"split_group": "\"user\"", "split": [.5, .25, .25]},
+    "as given": {"split_column": "CASE site WHEN 'a' THEN 'test' WHEN 'b' THEN 'train' ELSE 'val' END"},
+}
+
+
+def check_way_back(out: Path, table: pl.DataFrame, data) -> None:
+    "Every stored row is the row of the source that it is said to be."
+    words = pl.read_parquet(out / "vocabulary.parquet").filter(field="row")
+    words = dict(words.select("id", "value").iter_rows())
+    found = source_rows(out)
+    for part, rows in found.items():
+        split = getattr(data, part)
+        assert [words[int(i)] for i in split.x[:, 0]] == table["row"][rows].to_list()
+        assert split.y.tolist() == table["y"][rows].to_list()
+    assert len(set(np.concatenate(list(found.values())).tolist())) == sum(map(len, found.values()))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_lead_back_to_the_source(tmp_path, kind, way):
+    entries = {"name": "t", "label": "y", "fields": ["row"], "vocabulary": "all", "split_seed": 5}
+    card = Card(**entries | WAYS[way])
+    data = encode(card, written(tmp_path, kind), tmp_path / "out")
+    check_way_back(tmp_path / "out", TABLE, data)
+    assert (tmp_path / "out" / "rows.npy").exists() == (way not in ("at random", "where all count"))
+
+
+def test_rows_of_several_files_lead_back(tmp_path):
+    files = {}
+    for part, (start, rows) in {"train": (0, 500), "valid": (500, 200), "test": (700, 200)}.items():
+        TABLE[start:start + rows].write_csv(path := tmp_path / f"{part}.csv")
+        files[part] = path
+    card = Card(name="t", label="y", fields=["row"], vocabulary="all")
+    check_way_back(tmp_path / "out", TABLE, encode(card, files, tmp_path / "out"))
+    check_way_back(tmp_path / "two", TABLE, encode(card, list(files.values()), tmp_path / "two"))
+
+
+def test_refused_rows_are_not_counted(tmp_path):
+    lines = written(tmp_path, "csv").read_text().splitlines()
+    lines.insert(3, "cut,off")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    card = Card(name="t", label="y", fields=["row"])
+    data = encode(card, tmp_path / "t.csv", tmp_path / "out", "skip", .01)
+    check_way_back(tmp_path / "out", TABLE, data)
+
+
+def test_folders_without_a_way_back_say_so(tmp_path):
+    some = Card(name="t", label="y", fields=["row"], where="site <> 'a'")
+    encode(some, written(tmp_path, "csv"), tmp_path / "out")
+    (tmp_path / "out" / "rows.npy").unlink()
+    with pytest.raises(InputError, match="encode it again"): source_rows(tmp_path / "out")
+    encode(Card(name="t", label="y", fields=["row"]), tmp_path / "t.csv", tmp_path / "all")
+    record = json.loads((tmp_path / "all" / "schema.json").read_text())
+    (tmp_path / "all" / "schema.json").write_text(json.dumps(record | {"permutation": "0" * 64}))
+    with pytest.raises(InputError, match="draws another permutation"): source_rows(tmp_path / "all")
+    del record["read"]
+    (tmp_path / "all" / "schema.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="was not encoded from a file"): source_rows(tmp_path / "all")
+
+
+def test_a_file_of_which_no_row_can_be_read(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    (folder / "a.csv").write_text("y,site\n1\n0\n1\n")
+    TABLE.select("y", "site").write_csv(folder / "b.csv")
+    card = Card(name="t", label="y", fields=["site"])
+    with pytest.raises(InputError, match="line 2 has too few columns"): encode(card, folder, tmp_path / "stop")
+    data = encode(card, folder, tmp_path / "skip", "skip", .01)
+    assert len(data.train) + len(data.valid) + len(data.test) == ROWS
+    assert source_rows(tmp_path / "skip")["train"].max() < ROWS
