@@ -20,7 +20,13 @@ def write_whole(
     path: Path, # where the text belongs; its folder is made if it is missing
     text: str,  # all of it
 ) -> Path:      # the same path
-    "Writes a file completely or not at all."
+    """Writes a file completely or not at all.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(Path(folder) / "new" / "note.txt", "one line").read_text()
+    'one line'
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +59,14 @@ def read_table(
     stem: str,          # file name without its ending, such as "spectra-hflights"
     folder: str | Path, # where results lie
 ) -> pd.DataFrame:      # as `save_table` wrote it
-    "Reads a table that a full run left behind."
+    """Reads a table that a full run left behind.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_table(pd.DataFrame({"a": [1]}), "rows", folder)
+    ...     read_table("rows", folder)["a"].tolist()
+    [1]
+    """
     path = Path(folder) / f"{stem}.csv"
     if not path.is_file():
         raise InputError(f"there are no results at {path}: make them with `make results`, which resumes what "

@@ -161,7 +161,15 @@ def holm(
 def contrasts(
     frame: pd.DataFrame, # one row per run of one dataset and variant
 ) -> pd.DataFrame:       # kind, model, scale, left_out, difference, low, high, p, p_holm, verdict
-    "ME − SE in test AUC with 95 % t intervals from the pooled sd and the verdict on “ME is better” (§5)."
+    """ME − SE in test AUC with 95 % t intervals from the pooled sd and the verdict on “ME is better” (§5).
+
+    >>> runs = pd.DataFrame([("DNN", design, scale, seed, 0.80 + 0.01 * (design == "ME") + 0.001 * seed)
+    ...                      for design, scale in (("SE", 1), ("SE", 4), ("ME", 4)) for seed in range(3)],
+    ...                     columns=["model", "design", "scale", "seed", "test_auc"])
+    >>> table = contrasts(runs.assign(dataset="a", variant="paper", status="done"))
+    >>> table[["kind", "verdict"]].values.tolist()
+    [['primary', 'holds']]
+    """
     table = cells(frame)
     (sd, df), (head, weights) = _pool(table), _plan(table)
     difference = weights @ table["mean"].fillna(0).to_numpy()
@@ -260,7 +268,13 @@ def bootstrap(
     resamples: int = 1000,           # B, how many times rows and seeds are drawn
     seed: int = 0,                   # of the draws
 ) -> pd.DataFrame:                   # kind, model, scale, left_out, difference, low, high (test AUC; 95 %)
-    "ME − SE as in `contrasts`, with percentile intervals over resampled seeds and shared test rows."
+    """ME − SE as in `contrasts`, with percentile intervals over resampled seeds and shared test rows.
+
+    >>> noise, labels = np.random.default_rng(0), np.arange(100) % 2
+    >>> logits = {("DNN", design, 4): labels + noise.normal(size=(3, 100)) for design in ("SE", "ME")}
+    >>> bootstrap(logits, labels, resamples=50)[["kind", "model", "scale"]].values.tolist()
+    [['primary', 'DNN', 4]]
+    """
     (table, scores), clicks = _stacked(logits, labels), np.asarray(labels) == 1
     generator, values = np.random.default_rng(seed), _placements(scores, clicks)
     auc = values[:, clicks].mean(1)

@@ -40,7 +40,12 @@ FLOOR = 1e-4 # smaller ratios are drawn at the bottom of logarithmic axes
 def largest(
     rows: pd.DataFrame, # with columns model and scale
 ) -> pd.DataFrame:      # the first model's rows at its largest size
-    "The rows that a figure of one model at one size shows."
+    """The rows that a figure of one model at one size shows.
+
+    >>> rows = pd.DataFrame({"model": ["DNN", "DNN", "DCNv2"], "scale": [1, 4, 10], "ia": [2.0, 3.0, 4.0]})
+    >>> largest(rows)["ia"].tolist()
+    [3.0]
+    """
     if rows.empty: raise InputError("no rows were given, so there is nothing to draw: run notebook 01 first.")
     rows = rows[rows["model"] == rows["model"].iloc[0]]
     return rows[rows["scale"] == rows["scale"].max()]

@@ -49,7 +49,12 @@ def styled(
     title: str,               # the finding that it shows
     subtitle: list[str],      # lines below it: how to read the figure
 ) -> alt.TopLevelMixin:       # with the look of all figures
-    "The house style, with titles wrapped to 600 px."
+    """The house style, with titles wrapped to 600 px.
+
+    >>> chart = alt.Chart(pd.DataFrame({"a": [1]})).mark_point()
+    >>> styled(chart, "One point", ["Of no meaning."]).to_dict()["title"]["text"]
+    ['One point']
+    """
     head = alt.TitleParams(text=textwrap.wrap(title, 80), fontSize=14, anchor="start", frame="bounds",
                            offset=12,
                            color=INK, subtitle=subtitle, subtitleFontSize=11, subtitleColor="#444444",
@@ -66,7 +71,12 @@ def contrast_sentence(
     contrasts: pd.DataFrame,               # from stats.contrasts
     bootstrap: pd.DataFrame | None = None, # from stats.bootstrap, for the same runs
 ) -> str:                                  # a sentence without its full stop
-    "What the primary contrast supports, in words, and no more."
+    """What the primary contrast supports, in words, and no more.
+
+    >>> primary = dict(model="DNN", scale=10, difference=0.0033, low=0.0018, high=0.0049, verdict="holds")
+    >>> contrast_sentence(pd.DataFrame([primary]))
+    'ME beats SE at 10x for DNN: holds, +0.0033 AUC (95 % interval +0.0018 to +0.0049)'
+    """
     if not len(contrasts): return "No size was run as both SE and ME, so there is nothing to compare"
     primary = contrasts.iloc[0]
     models = "on average over models" if primary["model"] == "mean over models" else f"for {primary['model']}"
@@ -85,7 +95,11 @@ def contrast_sentence(
 def size_axis(
     sizes: list[int], # model sizes, ascending
 ) -> alt.X:           # of the column `at`: a size, or a size set apart
-    "The logarithmic axis of model sizes, such as 1x, 4x and 10x."
+    """The logarithmic axis of model sizes, such as 1x, 4x and 10x.
+
+    >>> size_axis([1, 4, 10]).to_dict()["axis"]["values"]
+    [1, 4, 10]
+    """
     axis = alt.Axis(values=sizes, labelExpr="datum.value + 'x'", title="model size", grid=False,
                     labelOverlap=False)
     scale = alt.Scale(type="log", domain=[.88 * sizes[0], 1.12 * sizes[-1]], nice=False)
@@ -202,7 +216,14 @@ def scaling_chart(
     designs: tuple[str, ...] = ("SE", "ME"), # which lines
     value: str = "mean",                     # "mean", the test AUC, or "gain", what it is over the base size
 ) -> alt.ConcatChart:                        # 600 px wide
-    "Test AUC against model size, a panel per model (§1, Fig. 1a; §5, Fig. 7; App., Fig. 9 and 10)."
+    """Test AUC against model size, a panel per model (§1, Fig. 1a; §5, Fig. 7; App., Fig. 9 and 10).
+
+    >>> cells = pd.DataFrame([("DNN", design, scale, 0.80, 0.79, 0.81, 5, 0) for design, scale in
+    ...                       (("SE", 1), ("SE", 4), ("ME", 4))],
+    ...                      columns=["model", "design", "scale", "mean", "low", "high", "n", "failed"])
+    >>> len(scaling_chart(cells, "Made up").to_dict()["concat"]) # panels
+    1
+    """
     ours = _lines(cells, value, designs, "here")
     if ours.empty:
         raise InputError("none of the runs given has finished, so there is nothing to draw: look at their "
@@ -228,7 +249,13 @@ def difference_chart(
     title: str,                            # the finding, such as contrast_sentence(contrasts)
     bootstrap: pd.DataFrame | None = None, # from stats.bootstrap, for the same runs
 ) -> alt.LayerChart:                       # 600 px wide
-    "ME − SE in test AUC at each model and size, with both intervals (§5)."
+    """ME − SE in test AUC at each model and size, with both intervals (§5).
+
+    >>> columns = ["model", "scale", "difference", "low", "high", "p", "p_holm", "verdict"]
+    >>> rows = pd.DataFrame([("DNN", 4, 0.002, 0.001, 0.003, 0.01, None, "holds")], columns=columns)
+    >>> len(difference_chart(rows, "Made up").layer) # zero, intervals, points
+    3
+    """
     rows = contrasts.assign(row=contrasts["model"] + ", " + contrasts["scale"].map("{}x".format),
                             better=contrasts["verdict"].map(lambda verdict: VERDICTS[verdict][0]))
     rows = rows.dropna(subset="difference")

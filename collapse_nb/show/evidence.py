@@ -34,7 +34,12 @@ def law_row(
 def is_seen(
     row: pd.Series, # of the law
 ) -> bool:          # whether both tests, over fields and over their names, exclude zero
-    "Whether a correlation may be called one."
+    """Whether a correlation may be called one.
+
+    >>> row = pd.Series({"low": 0.4, "high": 0.6, "p": 0.003})
+    >>> is_seen(row), is_seen(row.replace(0.003, 0.2))
+    (True, False)
+    """
     return bool(row["p"] < .05 and row["low"] * row["high"] > 0)
 
 def law_verdict(
@@ -53,7 +58,13 @@ def law_sentence(
     model: str,        # FFM or DCNv2
     over: str = "",    # what the figure sums over, such as "over fields i"
 ) -> str:              # without its full stop
-    "What the trained model's correlation supports, and no more."
+    """What the trained model's correlation supports, and no more.
+
+    >>> law = pd.DataFrame([dict(model="FFM", state="trained", statistic="rank correlation", mean=0.5,
+    ...                          low=0.4, high=0.6, p=0.003)])
+    >>> law_sentence(law, "FFM").split(": ")[1].split(", p")[0]
+    'holds, +0.50 (95 % interval +0.40 to +0.60)'
+    """
     row = law_row(law, model)
     where = f"In {model}, summed {over}," if over else f"In {model}"
     claim = f"{where} a sub-embedding's abundance rises with the partner's, by rank correlation within rows"
@@ -90,7 +101,13 @@ def sum_sentence(
 def frozen_sentence(
     causal: pd.DataFrame, # rows of causal
 ) -> str:                 # without its full stop
-    "What the slope of the sub-embeddings towards the frozen field supports."
+    """What the slope of the sub-embeddings towards the frozen field supports.
+
+    >>> causal = pd.DataFrame([dict(field="city", outcome="towards the frozen field", slope=0.2,
+    ...                             slope_low=0.1, slope_high=0.3)])
+    >>> frozen_sentence(causal).split(": ")[1]
+    'holds, +0.20 a rank (95 % interval +0.10 to +0.30)'
+    """
     row = causal[causal["outcome"] == "towards the frozen field"].iloc[0]
     slope, low, high = row[["slope", "slope_low", "slope_high"]]
     judgement = "holds" if low > 0 else "does not hold" if high < SMALL_SLOPE else "cannot tell"

@@ -28,7 +28,13 @@ def claim_sentence(
     findings: pd.DataFrame, # a table of findings
     where: str,             # the place of the claim, such as "§5.3, Fig. 8a"
 ) -> str:                   # without its full stop
-    "The first claim of a place, with what became of it."
+    """The first claim of a place, with what became of it.
+
+    >>> findings = pd.DataFrame([dict(where="§5.3, Fig. 8a", claim="ME has a higher IA than SE at 4x",
+    ...                               value=2.0, low=1.0, high=3.0, p=None, verdict="holds")])
+    >>> claim_sentence(findings, "§5.3, Fig. 8a")
+    'ME has a higher IA than SE at 4x: holds, +2.0 (95 % interval +1.0 to +3.0)'
+    """
     claims = findings.loc[findings["where"] == where, "claim"]
     if claims.empty:
         raise InputError(f"the findings hold no claim of {where!r}: run notebook 05, which makes them.")
