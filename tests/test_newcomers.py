@@ -145,7 +145,8 @@ def test_a_file_of_which_no_row_can_be_read(tmp_path):
     (folder / "a.csv").write_text("y,site\n1\n0\n1\n")
     TABLE.select("y", "site").write_csv(folder / "b.csv")
     card = Card(name="t", label="y", fields=["site"])
-    with pytest.raises(InputError, match="line 2 has too few columns"): encode(card, folder, tmp_path / "stop")
+    with pytest.raises(InputError, match="line 2 has too few columns"):
+        encode(card, folder, tmp_path / "stop")
     data = encode(card, folder, tmp_path / "skip", "skip", .01)
     assert len(data.train) + len(data.valid) + len(data.test) == ROWS
     assert source_rows(tmp_path / "skip")["train"].max() < ROWS

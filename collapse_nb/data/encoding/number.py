@@ -174,11 +174,11 @@ class Numberer:
         sets = self.numbers.set_codes({c: v[good] for c, v in codes.items()} if bad else codes)
         if self.under_way: self.under_way.result()
         if len(sets[0]):
-            begin = piece.block.line if piece.cells else piece.first
+            begin = piece.block.line if piece.cells is not None else piece.first
             self.laid.append(Laid(self.rows, (self.table.parts.index(piece.part), begin), [f.start for f in faults]))
             self.under_way: Future = self.threads.submit(self.staged.write, sets, self.numbers.sizes())
         self.rows += len(sets[0])
-        if piece.cells:
+        if piece.cells is not None:
             self.crlf += piece.cells.crlf
             check_share(self.refusals, self.rows + self.refusals.count + piece.block.left / len(piece.block.names))
 
