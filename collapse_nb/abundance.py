@@ -170,8 +170,9 @@ def measures(
     table = _matrix(table)
     relative = _relative(singular_values(table))
     share, most = relative / relative.sum(-1, keepdim=True), min(table.shape[-2:])
-    values = {"ia": relative.sum(-1), "ia_normalised": relative.sum(-1) / most, "effective_rank": torch.special.entr(share).sum(-1).exp(),
-             "stable_rank": relative.square().sum(-1), "small": (relative < .1).double().mean(-1)}
+    values = {"ia": relative.sum(-1), "ia_normalised": relative.sum(-1) / most,
+              "effective_rank": torch.special.entr(share).sum(-1).exp(),
+              "stable_rank": relative.square().sum(-1), "small": (relative < .1).double().mean(-1)}
     return values if weight is None else values | {"ia_weighted": weighted_abundance(table, weight)}
 
 # %% ../nbs/01_information_abundance.ipynb #0000003a

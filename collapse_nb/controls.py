@@ -155,11 +155,13 @@ def stored_models(
 ) -> dict[int, tuple[Model, int]]: # seed -> the trained model, and which of its replicas
     "The trained models of a cell, out of whatever groups the store has of it."
     rows, spec, models, tried = store.frame(), group.spec, {}, set()
-    for stored in (g for g in store.groups() if g.cell == group.cell
-                   and set(g.seeds) & set(group.seeds) - set(models)):
-        good = set(rows[(rows["group"] == stored.id) & (rows["status"] == "done")]["seed"]) & set(group.seeds)
+    for stored in store.groups():
+        missing = set(group.seeds) - set(models)
+        if stored.cell != group.cell or not set(stored.seeds) & missing: continue
+        is_done = (rows["group"] == stored.id) & (rows["status"] == "done")
+        finished = set(rows[is_done]["seed"]) & set(group.seeds)
         model = store.model(stored, treat)
-        models = {s: (model, r) for r, s in enumerate(stored.seeds) if s in good} | models
+        models = {seed: (model, r) for r, seed in enumerate(stored.seeds) if seed in finished} | models
         tried |= set(stored.seeds)
     if lost := [s for s in group.seeds if s not in tried]:
         treated = f", {group.treatment}," if group.treatment else ""
@@ -167,4 +169,4 @@ def stored_models(
                          f"{spec.scale}x{treated} on {group.dataset} with seeds {lost}: make it with "
                          f"`papermill nbs/05_multi_embedding.ipynb runs/05.ipynb -p dataset {group.dataset} "
                          f"-p store {store.path}` and the study's other parameters.")
-    return {s: models[s] for s in group.seeds if s in models}
+    return {seed: models[seed] for seed in group.seeds if seed in models}

@@ -132,32 +132,40 @@ def _matrices(
 
 # %% ../nbs/03_interaction_collapse.ipynb #0000001e
 def _correlations(
-    own: np.ndarray,     # (L, N, N) unit rows of the sub-embeddings, without their part along `held`
+    own: np.ndarray,     # (L, N, N) unit rows of the sub-embeddings, without their part along `fixed`
     partner: np.ndarray, # (L, N, N) unit rows of the partners
-    held: np.ndarray,    # (N, N) unit rows of what is held fixed, or zeros
+    fixed: np.ndarray,   # (N, N) unit rows of what is held fixed, or zeros
     order: np.ndarray,   # (N,) a permutation of the fields
 ) -> np.ndarray:         # (L, N) one correlation per row
     "Within-row correlations after relabelling the partners."
     moved = partner[:, order][:, :, order]
-    left = 1 - np.einsum("lij,ij->li", moved, held)**2
+    left = 1 - np.einsum("lij,ij->li", moved, fixed)**2
     return np.einsum("lij,lij->li", own, moved) / np.sqrt(np.maximum(left, 1e-12))
 
 def _test(
     own: np.ndarray, partner: np.ndarray, # (R, M, N, N) unit ranks
-    held: np.ndarray,                     # (N, N) unit ranks of what is held fixed, or zeros
+    fixed: np.ndarray,                    # (N, N) unit ranks of what is held fixed, or zeros
     orders: np.ndarray,                   # (P, N) permutations
 ) -> tuple[np.ndarray, float, float]:     # (R,) mean within-row correlation per seed, its p, and how many rows count
     "The observed statistic per seed, and how often a relabelling reaches as far."
     R, _, N, _ = own.shape
-    own, partner = (_unit(v - (v * held).sum(-1, keepdims=True) * held).reshape(-1, N, N) for v in (own, partner))
+    own, partner = (_unit(v - (v * fixed).sum(-1, keepdims=True) * fixed).reshape(-1, N, N) for v in (own, partner))
     varies = own.any(-1).reshape(R, -1)
-    if not varies.any(1).all(): raise InputError("no row of the matrix varies over its partners: there is nothing to correlate.")
-    mean = lambda order: _correlations(own, partner, held, order).reshape(R, -1).sum(1) / varies.sum(1)
-    seen = mean(np.arange(N))
-    reached = sum(abs(mean(order).mean()) >= abs(seen.mean()) - 1e-12 for order in orders)
-    return seen, (1 + reached) / (1 + len(orders)), varies.mean() * N
+    if not varies.any(1).all():
+        raise InputError("no row of the matrix varies over its partners: there is nothing to correlate.")
+    def mean(order: np.ndarray) -> np.ndarray: # (R,), over the rows that vary
+        return _correlations(own, partner, fixed, order).reshape(R, -1).sum(1) / varies.sum(1)
+    observed = mean(np.arange(N))
+    reached = sum(abs(mean(order).mean()) >= abs(observed.mean()) - 1e-12 for order in orders)
+    return observed, (1 + reached) / (1 + len(orders)), varies.mean() * N
 
 # %% ../nbs/03_interaction_collapse.ipynb #0000001f
+def _array(
+    values, # a tensor, or what NumPy takes for an array
+) -> np.ndarray:
+    "Numbers as float64, off the device."
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, float)
+
 def collapse_law(
     matrix,                      # (R, M, N, N), from `sub_embedding_abundance`; the diagonal takes no part
     field_abundance,             # of the partners: per field (R, N), or per pair (R, N, N); also with sets, or without seeds
@@ -186,19 +194,19 @@ def collapse_law(
 
     References: §4.1, Finding 1 and Figure 3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
-    array = lambda values: np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, float)
-    own, partner = map(_ranks, _matrices(array(matrix), array(field_abundance)))
+    own, partner = map(_ranks, _matrices(_array(matrix), _array(field_abundance)))
     N, noise = own.shape[-1], np.random.default_rng(seed)
     orders = noise.permuted(np.tile(np.arange(N), (permutations, 1)), axis=1)
     per_seed, p, rows = _test(own, partner, np.zeros((N, N)), orders)
-    said = dict(rho=per_seed.mean(), p=p, per_seed=per_seed.tolist(), rows=rows, num_fields=N, permutations=permutations)
-    if log_cardinality is None: return Law(**said)
-    sizes = array(log_cardinality)
+    law = dict(rho=per_seed.mean(), p=p, per_seed=per_seed.tolist(), rows=rows, num_fields=N, permutations=permutations)
+    if log_cardinality is None: return Law(**law)
+    sizes = _array(log_cardinality)
     if N < 4 or sizes.shape != (N,):
-        raise InputError(f"log cardinalities {sizes.shape} were given for {N} fields: give one per field, of at least 4 fields.")
+        raise InputError(f"log cardinalities {sizes.shape} were given for {N} fields: "
+                         "give one per field, of at least 4 fields.")
     ranks = _ranks(np.broadcast_to(rankdata(sizes), (N, N)))
     partial, partial_p, _ = _test(own, partner, ranks, orders)
-    return Law(**said, partial=partial.mean(), partial_p=partial_p, partial_per_seed=partial.tolist())
+    return Law(**law, partial=partial.mean(), partial_p=partial_p, partial_per_seed=partial.tolist())
 
 # %% ../nbs/03_interaction_collapse.ipynb #00000027
 FEWEST = 5 # fields: without one of them, the partial correlation needs four
@@ -209,16 +217,16 @@ def law_without_each(
     log_cardinality=None, # (N,) log D_j
 ) -> np.ndarray:          # (1, N) rho without field k, or (2, N) with the partial correlation below it
     "The law's statistics without one field, its row and its column, for each of N >= FEWEST fields."
-    array = lambda values: np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, float)
-    own, partner = _matrices(array(matrix), array(field_abundance))
-    if own.shape[-1] < FEWEST: raise InputError(f"a matrix of {own.shape[-1]} fields was given: without one, {FEWEST - 1} must be left.")
-    without = lambda values, k: np.delete(np.delete(values, k, -1), k, -2)
-    found = []
+    own, partner = _matrices(_array(matrix), _array(field_abundance))
+    if own.shape[-1] < FEWEST:
+        raise InputError(f"a matrix of {own.shape[-1]} fields was given: without one, {FEWEST - 1} must be left.")
+    def without(values: np.ndarray, k: int) -> np.ndarray: return np.delete(np.delete(values, k, -1), k, -2)
+    statistics = []
     for k in range(own.shape[-1]):
-        sizes = None if log_cardinality is None else np.delete(array(log_cardinality), k)
+        sizes = None if log_cardinality is None else np.delete(_array(log_cardinality), k)
         law = collapse_law(without(own, k), without(partner, k), sizes, permutations=0)
-        found.append([law.rho] if sizes is None else [law.rho, law.partial])
-    return np.array(found).T
+        statistics.append([law.rho] if sizes is None else [law.rho, law.partial])
+    return np.array(statistics).T
 
 def jackknife_error(
     without: np.ndarray, # (…, N) a statistic without each of N fields

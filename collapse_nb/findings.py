@@ -17,7 +17,13 @@ from .stats import holm, interval, verdict
 
 # %% ../nbs/findings.ipynb #00000005
 class Measured(tuple):
-    "A value and the ends of its 95 % t interval, (value, low, high); `df` are the degrees of freedom, NaN where there is no interval."
+    """A value and the ends of its 95 % t interval, (value, low, high).
+
+    `df` are the degrees of freedom, NaN where there is no interval, and `se` is the standard error.
+
+    >>> tuple(round(number, 2) for number in Measured(0.3, 0.1, 4))
+    (0.3, 0.02, 0.58)
+    """
     def __new__(cls, value: float, se: float, df: float) -> "Measured":
         ends = interval(value, se, df) if df > 0 else (np.nan, np.nan)
         self = super().__new__(cls, map(float, (value, *ends)))
@@ -34,7 +40,11 @@ class Measured(tuple):
 def mean_interval(
     values,      # (n,) one value per seed; values that are not finite are refused
 ) -> Measured:   # mean, and the ends of its t interval; NaN ends with one value
-    "Mean over seeds with Student's t interval, n − 1 degrees of freedom."
+    """Mean over seeds with Student's t interval, n − 1 degrees of freedom.
+
+    >>> mean_interval([0.31, 0.35, 0.33]).df
+    2.0
+    """
     v = _values(values)
     return Measured(v.mean(), v.std(ddof=1) / len(v)**.5 if len(v) > 1 else np.nan, len(v) - 1)
 
@@ -42,15 +52,20 @@ def _values(values) -> np.ndarray:
     "One finite value per seed."
     v = np.asarray(values, float).ravel()
     if not len(v) or not np.isfinite(v).all():
-        raise InputError(f"{len(v)} values, {(~np.isfinite(v)).sum()} of them not finite, were given: give one finite value per seed.")
+        raise InputError(f"{len(v)} values, {(~np.isfinite(v)).sum()} of them not finite, were given: "
+                         "give one finite value per seed.")
     return v
 
 # %% ../nbs/findings.ipynb #0000000a
 def difference_interval(
     ours,        # (n,) one value per seed
     base,        # (m,) the same of the runs it is compared with
-) -> Measured:   # mean of ours − mean of base, and the ends of Welch's interval; NaN ends with one value on a side
-    "Difference of means over unpaired seeds with Welch's t interval."
+) -> Measured:   # difference of means and the ends of Welch's interval; NaN ends with one value on a side
+    """Difference of means over unpaired seeds with Welch's t interval.
+
+    >>> round(difference_interval([0.31, 0.35], [0.30, 0.32])[0], 3)
+    0.02
+    """
     a, b = _values(ours), _values(base)
     u, v = ((x.var(ddof=1) / len(x) if len(x) > 1 else np.nan) for x in (a, b))
     df = (u + v)**2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1)) if u + v > 0 else np.nan
@@ -61,47 +76,64 @@ def pooled_contrast(
     cells: Mapping,   # name -> (n,) test AUC per seed, all cells of the study
     weights: Mapping, # name -> weight of that cell's mean
 ) -> Measured:        # the weighted sum of means with the pooled deviation's interval
-    "sum_c w_c mean_c, with s^2 pooled over all cells and standard error s sqrt(sum_c w_c^2 / n_c)."
-    known = {name: _values(v) for name, v in cells.items()}
-    if lost := [name for name in weights if name not in known]:
-        raise InputError(f"cells {lost} of a contrast have no runs: give the test AUC of every cell that the contrast weighs.")
-    df = sum(len(v) - 1 for v in known.values())
-    variance = sum(((v - v.mean())**2).sum() for v in known.values()) / df if df else np.nan
-    value = sum(w * known[name].mean() for name, w in weights.items())
-    return Measured(value, (variance * sum(w**2 / len(known[name]) for name, w in weights.items()))**.5, df)
+    """sum_c w_c mean_c, with s^2 pooled over all cells and standard error s sqrt(sum_c w_c^2 / n_c).
+
+    >>> round(pooled_contrast({"ME": [0.81, 0.83], "SE": [0.80, 0.82]}, {"ME": 1, "SE": -1})[0], 3)
+    0.01
+    """
+    auc = {name: _values(values) for name, values in cells.items()}
+    if missing := [name for name in weights if name not in auc]:
+        raise InputError(f"cells {missing} of a contrast have no runs: "
+                         "give the test AUC of every cell that the contrast weighs.")
+    df = sum(len(v) - 1 for v in auc.values())
+    variance = sum(((v - v.mean())**2).sum() for v in auc.values()) / df if df else np.nan
+    value = sum(w * auc[name].mean() for name, w in weights.items())
+    return Measured(value, (variance * sum(w**2 / len(auc[name]) for name, w in weights.items()))**.5, df)
 
 # %% ../nbs/findings.ipynb #00000010
 COLUMNS = ["claim", "where", "value", "low", "high", "p", "paper", "verdict"]
 
 def finding(
     claim: str,                    # what the paper, or common sense, says: a sentence
-    where: str,                    # where it says so, such as "§3, Fig. 2"; "control, Fig. 2" for claims of ours
+    where: str,                    # the place, such as "§3, Fig. 2"; "control, Fig. 2" for claims of ours
     measured: tuple | None = None, # value, low, high: a `Measured`, or plain numbers; None when nobody ran it
     paper: str = "",               # the paper's number, as printed; empty when it prints none
     sign: int = 1,                 # claimed direction: 1 for a value above the limit, −1 for one below
-    limit: float = 0.,             # what the value is held against
-    p: float | None = None,        # of the value being the limit; None for that of a `Measured`, as for the effect
-    effect: float = 0.,            # the smallest distance beyond the limit that would matter, without its sign; the claim then names it
-) -> dict:                         # a row of a findings table
-    "One claim held against one interval."
+    limit: float = 0.,             # what the value is compared with
+    p: float
+    | None = None,        # of the value being the limit; None for that of a `Measured`, as for the effect
+    effect: float = 0.,            # the smallest distance beyond the limit that would matter; no sign
+) -> dict:                         # a row of a findings table; its claim names an effect
+    """One claim and the verdict of one interval on it.
+
+    >>> finding("IA grows", "§3", Measured(0.3, 0.05, 4))["verdict"]
+    'holds'
+    """
     value, low, high = measured or (np.nan,) * 3
-    said = verdict(low - limit, high - limit, sign, effect)
-    said = "not run here" if measured is None else "cannot tell" if np.isnan(low + high) else said
-    if effect and said == "does not hold": # what is refuted is the effect, not zero; an interval of no width refutes nothing
-        p, limit, said = None, limit + sign * effect, said if low < high else "cannot tell"
+    if measured is None: judgement = "not run here"
+    elif np.isnan(low + high): judgement = "cannot tell"
+    else: judgement = verdict(low - limit, high - limit, sign, effect)
+    if effect and judgement == "does not hold": # what is refuted is the effect, not zero
+        p, limit = None, limit + sign * effect
+        if not low < high: judgement = "cannot tell" # an interval of no width refutes nothing
     if p is None: p = measured.p(limit) if isinstance(measured, Measured) else np.nan
-    claim += f" ({effect:g} or more would matter)" if effect else ""
-    return dict(zip(COLUMNS, (claim, where, value, low, high, p, paper, said), strict=True))
+    if effect: claim += f" ({effect:g} or more would matter)"
+    return dict(zip(COLUMNS, (claim, where, value, low, high, p, paper, judgement), strict=True))
 
 # %% ../nbs/findings.ipynb #00000011
 def findings(
-    rows: list[dict],   # from `finding`, the primary claim first
+    rows: list[dict],     # from `finding`, the primary claim first
     primary: bool = True, # whether the first row is one, fixed before looking; otherwise all are adjusted
-) -> pd.DataFrame:      # columns claim, where, value, low, high, p (Holm's, but for the primary claim), paper, verdict
-    "The table of findings that closes a notebook: a verdict stands where its adjusted p is below .05."
+) -> pd.DataFrame:        # `COLUMNS`; p is Holm's, but for the primary claim
+    """The table of findings that closes a notebook: a verdict stands where its adjusted p is below .05.
+
+    >>> findings([finding("IA grows", "§3", Measured(0.3, 0.05, 4))])["verdict"].tolist()
+    ['holds']
+    """
     table = pd.DataFrame(rows, columns=COLUMNS)
     first = int(primary and len(table) > 0)
     p = table["p"].astype(float).to_numpy(copy=True)
     p[first:] = holm(p[first:])
     table["p"] = p
-    return table.assign(verdict=table["verdict"].mask((p >= .05) & table["verdict"].isin(["holds", "does not hold"]), "cannot tell"))
+    taken_away = (p >= .05) & table["verdict"].isin(["holds", "does not hold"])
+    return table.assign(verdict=table["verdict"].mask(taken_away, "cannot tell"))

@@ -20,14 +20,21 @@ def write_whole(
     path: Path, # where the text belongs; its folder is made if it is missing
     text: str,  # all of it
 ) -> Path:      # the same path
-    "Writes a file completely or not at all."
+    """Writes a file completely or not at all.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(Path(folder) / "new" / "note.txt", "one line").read_text()
+    'one line'
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8", newline="\n")
         os.replace(temporary, path)
     except OSError as err:
-        raise InputError(f"{path} could not be written ({err.strerror}): make room, or choose another folder.") from None
+        raise InputError(f"{path} could not be written ({err.strerror}): "
+                         "make room, or choose another folder.") from None
     finally:
         if temporary.exists(): temporary.unlink()
     return path
@@ -40,7 +47,8 @@ def save_table(
     """Writes `folder/stem.csv`, numbers in full precision.
 
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder: save_table(pd.DataFrame({"a": [1]}), "rows", folder).name
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_table(pd.DataFrame({"a": [1]}), "rows", folder).name
     'rows.csv'
     """
     named = frame.index.names != [None]
@@ -51,23 +59,32 @@ def read_table(
     stem: str,          # file name without its ending, such as "spectra-hflights"
     folder: str | Path, # where results lie
 ) -> pd.DataFrame:      # as `save_table` wrote it
-    "Reads a table that a full run left behind."
+    """Reads a table that a full run left behind.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_table(pd.DataFrame({"a": [1]}), "rows", folder)
+    ...     read_table("rows", folder)["a"].tolist()
+    [1]
+    """
     path = Path(folder) / f"{stem}.csv"
     if not path.is_file():
-        raise InputError(f"there are no results at {path}: make them with `make results`, which resumes what was begun.")
+        raise InputError(f"there are no results at {path}: make them with `make results`, which resumes what "
+                         "was begun.")
     return pd.read_csv(path)
 
 # %% ../nbs/results.ipynb #c1584614
 def published(
     dataset: str,  # name of a dataset
-) -> pd.DataFrame: # dataset, model, design, scale, mean, sd, n (test AUC); no rows for a dataset the paper does not have
+) -> pd.DataFrame: # dataset, model, design, scale, mean, sd, n (test AUC); no rows where the paper has none
     """The paper's results on a dataset (App. Tables 3 and 4); scale 1 is listed once, as SE.
 
     >>> len(published("criteo"))
     54
     """
     try: folder = resources.files("collapse_nb.cards")
-    except ModuleNotFoundError: folder = Path(collapse_nb.__file__).parents[1] / "data"  # a checkout, not installed
+    # a checkout, not installed
+    except ModuleNotFoundError: folder = Path(collapse_nb.__file__).parents[1] / "data"
     with (folder / "published_auc.csv").open() as file: table = pd.read_csv(file)
     table = table.rename(columns={"test_auc_mean": "mean", "test_auc_sd": "sd"}).assign(n=3)
     return table[table["dataset"] == dataset].reset_index(drop=True)

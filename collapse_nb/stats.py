@@ -22,13 +22,16 @@ def _checked(
     frame: pd.DataFrame, # one row per run
 ) -> pd.DataFrame:       # the same
     "Refuses a frame that cannot be summarised."
-    if missing := [c for c in ("dataset", *CELL, "variant", "seed", "status", "test_auc") if c not in frame]:
-        raise InputError(f"a frame without the columns {missing} was given: give one row per run, as RunStore.frame() does.")
+    needed = ("dataset", *CELL, "variant", "seed", "status", "test_auc")
+    if missing := [column for column in needed if column not in frame]:
+        raise InputError(f"a frame without the columns {missing} was given: give one row per run, as "
+                         "RunStore.frame() does.")
     for column in ("dataset", "variant"):
         if len(names := sorted(set(frame[column]))) > 1:
             raise InputError(f"runs of several {column}s {names} were given: choose the rows of one of them.")
     if len(twice := frame[frame.duplicated([*CELL, "seed"])]):
-        raise InputError(f"{len(twice)} runs repeat the model, design, scale and seed of another: keep one recipe, and each seed once.")
+        raise InputError(f"{len(twice)} runs repeat the model, design, scale and seed of another: "
+                         "keep one recipe, and each seed once.")
     return frame
 
 # %% ../nbs/stats.ipynb #0000000a
@@ -46,7 +49,11 @@ def interval(
     df,       # degrees of freedom of that error; 0 where it is unknown
     level: float = .95, # how often the interval should cover the truth
 ) -> tuple:   # the two ends of the t interval; NaN where df is 0
-    "estimate ± t(df) se."
+    """Student's t interval, estimate ± t(df) se.
+
+    >>> [round(float(end), 3) for end in interval(0.5, 0.1, 4)]
+    [0.222, 0.778]
+    """
     half = student.ppf((1 + level) / 2, df) * se
     return estimate - half, estimate + half
 
@@ -56,27 +63,40 @@ def _in_order(
 ) -> pd.DataFrame:       # sorted: models as in the paper, SE before ME, sizes ascending
     "The order of the paper's Table 1."
     names = [*MODELS, *sorted(set(table["model"]) - set(MODELS))]
-    place = table.assign(place=table["model"].map(names.index))
-    return place.sort_values(["place", "design", "scale"], ascending=[True, False, True]).drop(columns="place").reset_index(drop=True)
+    table = table.assign(place=table["model"].map(names.index))
+    table = table.sort_values(["place", "design", "scale"], ascending=[True, False, True])
+    return table.drop(columns="place").reset_index(drop=True)
 
 def cells(
     frame: pd.DataFrame, # one row per run of one dataset and variant
-) -> pd.DataFrame:       # one row per cell: model, design, scale, mean, sd, n, failed, low, high, gain, gain_low, gain_high (test AUC)
-    "Test AUC of each cell and its gain over the model's base, with 95 % t intervals from the pooled sd (§5, Table 1; §1, Fig. 1a)."
+) -> pd.DataFrame:       # model, design, scale, mean, sd, n, failed, low, high, gain and its ends
+    """Test AUC of each cell and its gain over the model's base, with 95 % t intervals from the pooled sd
+    (§5, Table 1; §1, Fig. 1a).
+
+    >>> runs = pd.DataFrame([("DNN", "SE", 1, 0, 0.80), ("DNN", "SE", 1, 1, 0.82), ("DNN", "SE", 4, 0, 0.83)],
+    ...                     columns=["model", "design", "scale", "seed", "test_auc"])
+    >>> table = cells(runs.assign(dataset="a", variant="paper", status="done"))
+    >>> table[["scale", "mean", "n"]].round(3).values.tolist()
+    [[1.0, 0.81, 2.0], [4.0, 0.83, 1.0]]
+    """
     auc = _checked(frame)["test_auc"].where(frame["status"] == "done")
     runs = frame[CELL].assign(auc=auc, failed=auc.isna()).groupby(CELL)
-    table = _in_order(runs.agg(mean=("auc", "mean"), sd=("auc", "std"), n=("auc", "count"), failed=("failed", "sum")).reset_index())
+    table = runs.agg(mean=("auc", "mean"), sd=("auc", "std"), n=("auc", "count"), failed=("failed", "sum"))
+    table = _in_order(table.reset_index())
     sd, df = _pool(table)
     low, high = interval(table["mean"], sd / np.sqrt(table["n"]), df)
-    base = table[(table["scale"] == 1) & (table["design"] == "SE")].set_index("model").reindex(table["model"]).reset_index()
-    gain, spread = table["mean"] - base["mean"], np.sqrt(1 / table["n"] + 1 / base["n"]) * (table["scale"] > 1)
-    gain_low, gain_high = interval(gain, sd * spread, df)
+    base = table[(table["scale"] == 1) & (table["design"] == "SE")].set_index("model")
+    base = base.reindex(table["model"]).reset_index() # a row per cell: its model's base
+    gain = table["mean"] - base["mean"]
+    # the base gains exactly nothing
+    gain_se = sd * (np.sqrt(1 / table["n"] + 1 / base["n"]) * (table["scale"] > 1))
+    gain_low, gain_high = interval(gain, gain_se, df)
     return table.assign(low=low, high=high, gain=gain, gain_low=gain_low, gain_high=gain_high)
 
 # %% ../nbs/stats.ipynb #00000012
 def pooled_sd(
     frame: pd.DataFrame,  # one row per run of one dataset and variant
-) -> tuple[float, int]:   # sd of test AUC from seed to seed (NaN with one seed per cell), its degrees of freedom
+) -> tuple[float, int]:   # sd of test AUC over seeds, NaN with one seed per cell; its degrees of freedom
     "Standard deviation pooled over the dataset's cells: sqrt(sum((n - 1) s^2) / sum(n - 1))."
     return _pool(cells(frame))
 
@@ -87,7 +107,11 @@ def verdict(
     sign: int = 1,      # claimed direction: 1 for an increase, -1 for a decrease
     effect: float = 0., # smallest effect that the claim amounts to, without its sign
 ) -> str:               # "holds", "does not hold" or "cannot tell"
-    "What an interval says about a claimed effect."
+    """What an interval says about a claimed effect.
+
+    >>> verdict(0.1, 0.3), verdict(-0.3, -0.1), verdict(-0.1, 0.3)
+    ('holds', 'does not hold', 'cannot tell')
+    """
     low, high = sorted((sign * low, sign * high))
     if high < effect: return "does not hold"
     return "holds" if low > 0 else "cannot tell"
@@ -95,28 +119,39 @@ def verdict(
 # %% ../nbs/stats.ipynb #0000001a
 def _plan(
     table: pd.DataFrame,             # cells, with columns model, design, scale, n
-) -> tuple[pd.DataFrame, np.ndarray]: # kind, model, scale, left_out of each contrast; its weights (contrasts, cells)
+) -> tuple[pd.DataFrame,
+           np.ndarray]: # kind, model, scale, left_out of each contrast; its weights (contrasts, cells)
     "The contrasts of some cells, the primary one first. Weights are NaN where a cell has no runs."
-    column = {key: i for i, key in enumerate(zip(*(table[c] for c in CELL), strict=True))}
-    pairs = [(model, scale) for model, design, scale in column if design == "SE" and scale > 1 and (model, "ME", scale) in column]
-    if not pairs: return pd.DataFrame(columns=["kind", "model", "scale", "left_out"]), np.zeros((0, len(table)))
-    weights, runs, largest = np.zeros((len(pairs), len(table))), table["n"].to_numpy(), max(scale for _, scale in pairs)
+    columns = ["kind", "model", "scale", "left_out"]
+    column = {key: place for place, key in enumerate(zip(*(table[c] for c in CELL), strict=True))}
+    pairs = [(model, scale) for model, design, scale in column
+             if design == "SE" and scale > 1 and (model, "ME", scale) in column]
+    if not pairs: return pd.DataFrame(columns=columns), np.zeros((0, len(table)))
+    weights, runs = np.zeros((len(pairs), len(table))), table["n"].to_numpy()
     for row, (model, scale) in enumerate(pairs):
         single, multi = column[model, "SE", scale], column[model, "ME", scale]
         weights[row, [single, multi]] = (-1, 1) if runs[single] and runs[multi] else np.nan
-    used = [row for row, (_, scale) in enumerate(pairs) if scale == largest and not np.isnan(weights[row]).any()]
+    # the primary contrast is the mean of the pairs at the largest size that have runs of both designs
+    largest = max(scale for _, scale in pairs)
+    used = [row for row, (_, scale) in enumerate(pairs) if scale == largest
+            and not np.isnan(weights[row]).any()]
     primary = weights[used].mean(0) if used else np.full(len(table), np.nan)
-    left_out = ", ".join(m for m in table["model"].unique() if m not in {pairs[row][0] for row in used})
+    models = {pairs[row][0] for row in used}
+    left_out = ", ".join(model for model in table["model"].unique() if model not in models)
     name = pairs[used[0]][0] if len(used) == 1 else "mean over models"
-    others = [row for row in range(len(pairs)) if used != [row]]
+    others = [row for row in range(len(pairs)) if used != [row]] # the mean of one pair is that pair
     head = [("primary", name, largest, left_out), *(("secondary", *pairs[row], "") for row in others)]
-    return pd.DataFrame(head, columns=["kind", "model", "scale", "left_out"]), np.vstack([primary, weights[others]])
+    return pd.DataFrame(head, columns=columns), np.vstack([primary, weights[others]])
 
 # %% ../nbs/stats.ipynb #0000001d
 def holm(
     p: np.ndarray, # (m,) p values, NaN where there was no test
 ) -> np.ndarray:   # (m,) adjusted for the tests that there were
-    "Holm's step-down adjustment: the running maximum of (m - k + 1) p_(k), at most 1."
+    """Holm's step-down adjustment: the running maximum of (m - k + 1) p_(k), at most 1.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+    [0.03, 0.06, 0.06]
+    """
     order = np.argsort(p)[: np.isfinite(p).sum()]
     adjusted = np.full(len(p), np.nan)
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)).clip(max=1)
@@ -125,8 +160,16 @@ def holm(
 # %% ../nbs/stats.ipynb #0000001f
 def contrasts(
     frame: pd.DataFrame, # one row per run of one dataset and variant
-) -> pd.DataFrame:       # the primary contrast, then the others: kind, model, scale, left_out, difference, low, high, p, p_holm, verdict
-    "ME − SE in test AUC with 95 % t intervals from the pooled sd, and the verdict on “ME is better” (§5, Table 1)."
+) -> pd.DataFrame:       # kind, model, scale, left_out, difference, low, high, p, p_holm, verdict
+    """ME − SE in test AUC with 95 % t intervals from the pooled sd and the verdict on “ME is better” (§5).
+
+    >>> runs = pd.DataFrame([("DNN", design, scale, seed, 0.80 + 0.01 * (design == "ME") + 0.001 * seed)
+    ...                      for design, scale in (("SE", 1), ("SE", 4), ("ME", 4)) for seed in range(3)],
+    ...                     columns=["model", "design", "scale", "seed", "test_auc"])
+    >>> table = contrasts(runs.assign(dataset="a", variant="paper", status="done"))
+    >>> table[["kind", "verdict"]].values.tolist()
+    [['primary', 'holds']]
+    """
     table = cells(frame)
     (sd, df), (head, weights) = _pool(table), _plan(table)
     difference = weights @ table["mean"].fillna(0).to_numpy()
@@ -134,16 +177,17 @@ def contrasts(
     low, high = interval(difference, se, df)
     p = 2 * student.sf(np.abs(difference / se), df)
     adjusted = np.concatenate([p[:1], holm(p[1:])])
-    said = [verdict(*ends) if q < .05 else "cannot tell" for *ends, q in zip(low, high, adjusted, strict=True)]
+    verdicts = [verdict(*ends) if p_adjusted < .05 else "cannot tell"
+                for *ends, p_adjusted in zip(low, high, adjusted, strict=True)]
     adjusted[:1] = np.nan  # nothing to adjust: the primary contrast is alone
-    return head.assign(difference=difference, low=low, high=high, p=p, p_holm=adjusted, verdict=said)
+    return head.assign(difference=difference, low=low, high=high, p=p, p_holm=adjusted, verdict=verdicts)
 
 # %% ../nbs/stats.ipynb #0000002c
 def _placements(
     logits: np.ndarray, # (runs, n) test logits
     labels: np.ndarray, # (n,) bool, True for a click
-) -> np.ndarray:        # (runs, n) share of the other class on the right side of each row; the mean over a class is the AUC
-    "Placement values of DeLong et al. from midranks: exact, with ties counted half."
+) -> np.ndarray:        # (runs, n) share of the other class on the right side of each row
+    "Placement values of DeLong et al. from midranks, ties counted half: their mean over a class is the AUC."
     values = np.empty(logits.shape)
     for run, scores in enumerate(logits):
         everyone = rankdata(scores)
@@ -155,12 +199,15 @@ def _draws(
     labels: np.ndarray,             # (n,) bool
     resamples: int,                 # B
     generator: np.random.Generator, # where the draws come from
-) -> np.ndarray:                    # (B, n): (w - 1) / size of the row's class, w = how often the row was drawn
+) -> np.ndarray:                    # (B, n): (w - 1) / size of the row's class, a row drawn w times
     "Rows drawn with replacement, each class for itself."
     weights = np.empty((resamples, len(labels)))
     for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)):
-        drawn = generator.integers(0, len(rows), (resamples, len(rows))) + len(rows) * np.arange(resamples)[:, None]
-        weights[:, rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape) / len(rows) - 1 / len(rows)
+        # every resample counts in a range of its own, so that one bincount counts them all
+        offsets = len(rows) * np.arange(resamples)[:, None]
+        drawn = generator.integers(0, len(rows), (resamples, len(rows))) + offsets
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        weights[:, rows] = counts / len(rows) - 1 / len(rows)
     return weights
 
 # %% ../nbs/stats.ipynb #00000033
@@ -169,11 +216,11 @@ def _resampled(
     noise: np.ndarray,              # (B, runs) what resampling the rows adds to it
     cell: np.ndarray,               # (runs,) which cell each run belongs to, 0 … cells - 1
     generator: np.random.Generator, # where the draws come from
-) -> np.ndarray:                    # (B, cells) mean AUC of each cell, rows and seeds resampled; NaN without a second seed
-    """Two-level bootstrap: rows, then seeds, whose deviations from their cell's mean are pooled over all cells.
+) -> np.ndarray:                    # (B, cells) mean AUC of each cell, resampled; NaN without a second seed
+    """Two-level bootstrap: rows, then seeds, their deviations from a cell's mean pooled over all cells.
 
-    Three corrections keep the pool's spread right: the finite-sample stretch, the subtraction of the variance that the
-    resampled rows have already brought (Owen, 2007), and t in place of the normal.
+    Three corrections keep the pool's spread right: the finite-sample stretch, the subtraction of the variance
+    that the resampled rows have already brought (Owen, 2007), and t in place of the normal.
     """
     belongs = (cell[:, None] == np.arange(cell.max() + 1)).astype(float) # (runs, cells), 0 or 1
     seeds = belongs.sum(0)
@@ -198,53 +245,78 @@ def _resampled(
 # %% ../nbs/stats.ipynb #00000037
 def _stacked(
     logits: dict[tuple, np.ndarray], # (model, design, scale) -> (seeds, n) test logits
-    labels: np.ndarray,                 # (n,) 0 or 1
-) -> tuple[pd.DataFrame, np.ndarray]:   # the cells in order, with n = seeds; all logits (runs, n) in that order
+    labels: np.ndarray,              # (n,) 0 or 1
+) -> tuple[pd.DataFrame, np.ndarray]: # the cells in order, with n = seeds; all logits (runs, n) in that order
     "Checks the logits of a sweep and puts them one under the other."
     if not set(np.unique(labels)) == {0, 1}:
-        raise InputError(f"labels {np.unique(labels)[:5].tolist()} were given: an AUC needs zeros and ones, and some of each.")
+        raise InputError(f"labels {np.unique(labels)[:5].tolist()} were given: "
+                         "an AUC needs zeros and ones, and some of each.")
     for key, value in logits.items():
         if np.ndim(value) != 2 or np.shape(value)[1] != len(labels):
-            raise InputError(f"logits of {key} have shape {np.shape(value)}: give (seeds, {len(labels)}), one column per label.")
-        if not np.isfinite(value).all(): raise InputError(f"logits of {key} hold NaN or infinite values: leave failed runs out.")
-    table = _in_order(pd.DataFrame([(*key, len(value)) for key, value in logits.items()], columns=[*CELL, "n"]))
+            raise InputError(f"logits of {key} have shape {np.shape(value)}: "
+                             f"give (seeds, {len(labels)}), one column per label.")
+        if not np.isfinite(value).all():
+            raise InputError(f"logits of {key} hold NaN or infinite values: leave failed runs out.")
+    table = pd.DataFrame([(*key, len(value)) for key, value in logits.items()], columns=[*CELL, "n"])
+    table = _in_order(table)
     return table, np.concatenate([logits[tuple(key)] for key in table[CELL].itertuples(index=False)])
 
 # %% ../nbs/stats.ipynb #00000038
 def bootstrap(
-    logits: dict[tuple, np.ndarray], # (model, design, scale) -> (seeds, n) test logits of the runs that finished
-    labels: np.ndarray,                 # (n,) labels of the shared test rows, 0 or 1
-    resamples: int = 1000,              # B, how many times rows and seeds are drawn
-    seed: int = 0,                      # of the draws
-) -> pd.DataFrame:                      # kind, model, scale, left_out, difference, low, high (test AUC; 95 %)
-    "ME − SE as in `contrasts`, with percentile intervals over resampled seeds and shared test rows."
+    logits: dict[tuple, np.ndarray], # (model, design, scale) -> (seeds, n) test logits of finished runs
+    labels: np.ndarray,              # (n,) labels of the shared test rows, 0 or 1
+    resamples: int = 1000,           # B, how many times rows and seeds are drawn
+    seed: int = 0,                   # of the draws
+) -> pd.DataFrame:                   # kind, model, scale, left_out, difference, low, high (test AUC; 95 %)
+    """ME − SE as in `contrasts`, with percentile intervals over resampled seeds and shared test rows.
+
+    >>> noise, labels = np.random.default_rng(0), np.arange(100) % 2
+    >>> logits = {("DNN", design, 4): labels + noise.normal(size=(3, 100)) for design in ("SE", "ME")}
+    >>> bootstrap(logits, labels, resamples=50)[["kind", "model", "scale"]].values.tolist()
+    [['primary', 'DNN', 4]]
+    """
     (table, scores), clicks = _stacked(logits, labels), np.asarray(labels) == 1
     generator, values = np.random.default_rng(seed), _placements(scores, clicks)
-    auc, block = values[:, clicks].mean(1), max(1, 2**23 // len(clicks))  # 64 MiB of weights at once
+    auc = values[:, clicks].mean(1)
+    block = max(1, 2**23 // len(clicks))  # resamples at once: 64 MiB of weights
     sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
     noise = np.concatenate([_draws(clicks, size, generator) @ values.T for size in sizes])
     cell, (head, weights) = np.repeat(np.arange(len(table)), table["n"]), _plan(table)
-    low, high = np.quantile(_resampled(auc, noise, cell, generator) @ weights.T, [.025, .975], axis=0)
-    return head.assign(difference=weights @ [auc[cell == c].mean() for c in range(len(table))], low=low, high=high)
+    means = [auc[cell == place].mean() for place in range(len(table))]
+    resampled = _resampled(auc, noise, cell, generator) @ weights.T
+    low, high = np.quantile(resampled, [.025, .975], axis=0)
+    return head.assign(difference=weights @ means, low=low, high=high)
 
 # %% ../nbs/stats.ipynb #00000044
 MARGIN = .0005 # AUC: differences smaller than this are of no account
 
 def against_published(
     frame: pd.DataFrame,     # one row per run of one dataset and variant; may have no rows
-    published: pd.DataFrame, # the published cells of that dataset, from `published`
-) -> pd.DataFrame:           # model, design, scale, mean, n, failed, mean_published, sd_published, difference, low, high, verdict
-    "Our cell minus the published one in test AUC, with its 95 % interval and a verdict against the margin of .0005 (App. Tables 3, 4)."
+    published: pd.DataFrame, # the published cells of that dataset, from `results.published`
+) -> pd.DataFrame:           # a row per cell: mean, n, failed, …_published, difference, low, high, verdict
+    """Our cell minus the published one in test AUC, with its 95 % interval (App. Tables 3, 4).
+
+    The verdict compares it with `MARGIN`: equivalent within, differs outside, or we cannot tell.
+    """
     if len(names := set(frame["dataset"]) | set(published["dataset"])) > 1:
-        raise InputError(f"cells of several datasets {sorted(names)} were given: compare one dataset at a time.")
+        raise InputError(f"cells of several datasets {sorted(names)} were given: compare one dataset at a "
+                         "time.")
     ours = cells(frame).drop(columns=["low", "high", "gain", "gain_low", "gain_high"])
     (sd, df), (sd_theirs, df_theirs) = _pool(ours), _pool(published)
-    both = _in_order(published[[*CELL, "mean", "sd", "n"]].merge(ours, how="outer", on=CELL, suffixes=("_published", "")))
+    theirs = published[[*CELL, "mean", "sd", "n"]]
+    both = _in_order(theirs.merge(ours, how="outer", on=CELL, suffixes=("_published", "")))
+    # Welch: each side keeps its own pooled sd; a and b are the variances of the two means
     a, b = sd**2 / both["n"], sd_theirs**2 / both["n_published"]
-    se, freedom = np.sqrt(a + b), (a + b) ** 2 / (a**2 / (df or np.nan) + b**2 / (df_theirs or np.nan))
+    se = np.sqrt(a + b)
+    # Welch and Satterthwaite's
+    freedom = (a + b) ** 2 / (a**2 / (df or np.nan) + b**2 / (df_theirs or np.nan))
     difference = both["mean"] - both["mean_published"]
-    (low, high), (inner_low, inner_high) = (interval(difference, se, freedom, level) for level in (.95, .90))
+    low, high = interval(difference, se, freedom)
+    # two one-sided tests at 5 % succeed where the 90 % interval lies within the margin
+    inner_low, inner_high = interval(difference, se, freedom, .90)
     cases = {"not run here": both["n"].isna(), "not published": both["n_published"].isna(),
-             "equivalent": (inner_low > -MARGIN) & (inner_high < MARGIN), "differs": (low > MARGIN) | (high < -MARGIN)}
-    said = np.select(list(cases.values()), list(cases), "cannot tell")
-    return both.drop(columns=["sd", "n_published"]).assign(difference=difference, low=low, high=high, verdict=said)
+             "equivalent": (inner_low > -MARGIN) & (inner_high < MARGIN), "differs": (low > MARGIN)
+             | (high < -MARGIN)}
+    verdicts = np.select(list(cases.values()), list(cases), "cannot tell")
+    both = both.drop(columns=["sd", "n_published"])
+    return both.assign(difference=difference, low=low, high=high, verdict=verdicts)

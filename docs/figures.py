@@ -43,29 +43,32 @@ def registry() -> dict[str, tuple[Callable, tuple[str, ...]]]:
     return drawn
 
 
-def datasets(stem: str, known: set[str]) -> set[str]:
+def datasets(stem: str, stems: set[str]) -> set[str]:
     "Suffixes of the tables of a stem, such as `-hflights`; what belongs to a longer stem is not one of them."
-    longer = [s for s in known if s.startswith(f"{stem}-")]
+    longer = [s for s in stems if s.startswith(f"{stem}-")]
     names = [f.stem for f in RESULTS.glob(f"{stem}-*.csv")]
     return {n.removeprefix(stem) for n in names if not any(n == s or n.startswith(f"{s}-") for s in longer)}
 
 
-def sources(stems: tuple[str, ...], known: set[str]) -> list[str]:
-    "The datasets that have a table for every stem, as the suffixes of file names; an empty one for results without a dataset."
+def sources(stems: tuple[str, ...], of_all: set[str]) -> list[str]:
+    "The datasets that have a table for every stem, as suffixes of file names; an empty one without a dataset."
     if all((RESULTS / f"{s}.csv").is_file() for s in stems): return [""]
-    return sorted(set.intersection(*(datasets(s, known) for s in stems)))
+    return sorted(set.intersection(*(datasets(s, of_all) for s in stems)))
 
 
 def main(wanted: list[str]) -> None:
-    known = registry()
-    for name in wanted or known:
-        if name not in known: raise unknown("figure", name, known)
-        draw, stems = known[name]
-        suffixes = sources(stems, {s for _, of in known.values() for s in of})
+    drawn = registry()
+    of_all = {stem for _, stems in drawn.values() for stem in stems}
+    for name in wanted or drawn:
+        if name not in drawn: raise unknown("figure", name, drawn)
+        draw, stems = drawn[name]
+        suffixes = sources(stems, of_all)
         for suffix in suffixes:
             chart = draw(*(read_table(s + suffix, RESULTS) for s in stems))
             print(charts.save(chart, name + suffix, FIGURES).relative_to(ROOT))
-        if not suffixes: print(f"{name}: not drawn, data/results has no {' and '.join(stems)} of one dataset; make results makes them")
+        if not suffixes:
+            print(f"{name}: not drawn, data/results has no {' and '.join(stems)} of one dataset; "
+                  "make results makes them")
 
 
 if __name__ == "__main__":

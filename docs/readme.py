@@ -17,10 +17,12 @@ from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
-MARK = "<!-- the paper's figures and tables, with our verdicts -->" # where in the notebook the list of `paper_list` belongs
+# where in the notebook the list of `paper_list` belongs
+MARK = "<!-- the paper's figures and tables, with our verdicts -->"
 HEADER = "<!-- Written from nbs/index.ipynb by docs/readme.py (make readme): edit the notebook, not this file. -->"
 # `](target)` or `src="target"`, but for addresses and anchors; fenced code is matched first, to be left alone
-LINK = re.compile(r'(?P<code>^```.*?^```)|(?P<before>\]\(|src=")(?!\w+:|#|/)(?P<target>[^)\s"]+)', flags=re.M | re.S)
+LINK = re.compile(r'(?P<code>^```.*?^```)|(?P<before>\]\(|src=")(?!\w+:|#|/)(?P<target>[^)\s"]+)',
+                  flags=re.M | re.S)
 
 
 def to_root(link: re.Match) -> str:
@@ -30,29 +32,34 @@ def to_root(link: re.Match) -> str:
 
 
 # figure or table of the paper -> the notebook that has it, and how the names of its files in figures/ begin
-ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01", "fig2"), "Fig. 3": ("03", "fig3"),
-         "Fig. 4": ("02", "fig4"), "Fig. 5": ("04", "fig5"), "Fig. 6": ("04", "fig6"), "Fig. 7": ("06", "fig7"), "Fig. 8": ("05", "fig8"),
+ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01", "fig2"),
+         "Fig. 3": ("03", "fig3"), "Fig. 4": ("02", "fig4"), "Fig. 5": ("04", "fig5"),
+         "Fig. 6": ("04", "fig6"), "Fig. 7": ("06", "fig7"), "Fig. 8": ("05", "fig8"),
          "Fig. 9": ("06", "fig7-criteo"), "Fig. 10": ("06", "fig7-avazu"),
          "Table 1": ("06", None), "Table 2": ("00", None), "Table 3": ("06", None), "Table 4": ("06", None)}
 
 
-def told(found: dict[str, tuple[str, str]]) -> str:
-    "The verdicts on a claim, dataset by dataset; once, where every dataset has the same number: then it is not of the dataset."
-    if len(found) > 1 and len(set(found.values())) == 1: return next(iter(found.values()))[1]
-    return ", ".join(f"{verdict} ({dataset})" if dataset else verdict for dataset, (_, verdict) in found.items())
+def by_dataset(rows: dict[str, tuple[str, str]]) -> str:
+    "The verdicts on a claim by dataset; one, where all have the same number: then it is not of the dataset."
+    if len(rows) > 1 and len(set(rows.values())) == 1: return next(iter(rows.values()))[1]
+    return ", ".join(f"{verdict} ({dataset})" if dataset else verdict
+                     for dataset, (_, verdict) in rows.items())
 
 
 def verdicts(item: str, results: Path) -> str:
-    "The paper's claims whose place names the item, with the verdict on each dataset; controls of ours are counted."
-    said: dict[str, dict[str, tuple[str, str]]] = {}
+    "The paper's claims whose place names the item, with verdicts by dataset; controls of ours are counted."
+    claims: dict[str, dict[str, tuple[str, str]]] = {} # claim -> dataset -> value, verdict
     controls: Counter[str] = Counter()
     for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
         for row in pd.read_csv(file).itertuples():
             if not re.search(rf"{re.escape(item)}(?![0-9])", row.where): continue
             if row.where.startswith("control"): controls[row.verdict] += 1
-            else: said.setdefault(row.claim, {})["-".join(file.stem.split("-")[2:])] = (str(row.value), row.verdict)
-    lines = [f"{claim}: {told(found)}" for claim, found in said.items()]
-    if controls: lines.append("*controls of ours:* " + ", ".join(f"{n} {verdict}" for verdict, n in controls.most_common()))
+            else:
+                dataset = "-".join(file.stem.split("-")[2:])
+                claims.setdefault(row.claim, {})[dataset] = (str(row.value), row.verdict)
+    lines = [f"{claim}: {by_dataset(rows)}" for claim, rows in claims.items()]
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in controls.most_common())
+    if controls: lines.append(f"*controls of ours:* {counts}")
     return "<br>".join(lines) or "not run here"
 
 
@@ -69,9 +76,11 @@ def paper_list(results: Path = RESULTS) -> str:
 
 def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
     "The README's text; cells of directives (`#| hide`, `#| eval`, ...) stay out of it."
-    exporter = MarkdownExporter(config=Config(RegexRemovePreprocessor={"enabled": True, "patterns": [r"#\|", r"\s*\Z"]}))
+    directives = {"enabled": True, "patterns": [r"#\|", r"\s*\Z"]}
+    exporter = MarkdownExporter(config=Config(RegexRemovePreprocessor=directives))
     nb = nbformat.read(notebook, as_version=4)
-    nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean removes it, and code would lose its colours
+    # nbdev_clean removes it, and code would lose its colours
+    nb.metadata["language_info"] = {"name": "python"}
     text, _ = exporter.from_notebook_node(nb)
     text = LINK.sub(to_root, text).replace(MARK, paper_list())
     return HEADER + "\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -79,7 +88,8 @@ def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
 
 # folder of nbs -> what its notebooks make up
 SHELVES = {".": "What they share", "data": "Data: cards, encoded folders, and the line from a table to them",
-           "data/sources": "Data: files and their rows", "data/encoding": "Data: values become numbers, numbers become ids",
+           "data/sources": "Data: files and their rows",
+           "data/encoding": "Data: values become numbers, numbers become ids",
            "data/made_up": "Data that is made up",
            "nn": "Models", "train": "Training", "show": "Figures and tables"}
 MODULES = "Each is a module of `collapse_nb`: text, code, examples and tests."
@@ -104,16 +114,20 @@ def shelf(names: Iterable[Path]) -> str:
     head = lambda file: nbformat.read(file, as_version=4).cells[0].source.split("\n\n")
     rows = [(f, *(part.strip("#> \n") for part in head(f)[:2])) for f in sorted(names)]
     return "\n".join(["| notebook | what it is about |", "|---|---|", *(
-        f"| [{' '.join([*re.findall('^[0-9]+', f.name), title])}]({f.relative_to(ROOT / 'nbs')}) | {line} |" for f, title, line in rows)])
+        f"| [{' '.join([*re.findall('^[0-9]+', f.name), title])}]({f.relative_to(ROOT / 'nbs')}) | {line} |"
+        for f, title, line in rows)])
 
 
 def start() -> str:
     "The page that JupyterLab opens on, nbs/README.md: every notebook there is."
     nbs = ROOT / "nbs"
-    found = {f for f in nbs.rglob("*.ipynb") if not any(p[0] in "._" for p in f.relative_to(nbs).parts)} - {nbs / "index.ipynb"}
-    paper = {f for f in found if f.name[0].isdigit()}
+    notebooks = {f for f in nbs.rglob("*.ipynb")
+                 if not any(part[0] in "._" for part in f.relative_to(nbs).parts)}
+    notebooks -= {nbs / "index.ipynb"}
+    paper = {f for f in notebooks if f.name[0].isdigit()}
     parts = [START.strip(), "## The paper", shelf(paper), "## The library", MODULES]
-    for folder, title in SHELVES.items(): parts += [f"### {title}", shelf(f for f in found - paper if f.parent == nbs / folder)]
+    for folder, title in SHELVES.items():
+        parts += [f"### {title}", shelf(f for f in notebooks - paper if f.parent == nbs / folder)]
     return "\n\n".join(parts) + "\n"
 
 

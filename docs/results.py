@@ -3,8 +3,9 @@
     .venv/bin/python docs/results.py --file hflights=hflights.csv.gz --file diabetes130=diabetic_data.csv.gz
     .venv/bin/python docs/results.py --only 03 --dataset synthetic --scales 1,4     # a part of it
 
-Trained models are kept in runs/models: stopped and started again, it trains what is missing. A dataset whose file is not given, or not
-there, is left out, and says so. What was run, and when, is noted in data/results/commands.csv.
+Trained models are kept in runs/models: stopped and started again, it trains what is missing. A dataset whose
+file is not given, or not there, is left out, and says so. What was run, and when, is noted in
+data/results/commands.csv.
 """
 import shutil
 import subprocess
@@ -25,18 +26,20 @@ STORE, EXECUTED, RESULTS = ROOT / "runs" / "models", ROOT / "runs" / "results", 
 GPU = torch.cuda.is_available() # the whole grid; on the CPU two models at three sizes
 SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 GRID = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"] if GPU else ["DNN", "DCNv2"]
-NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06") # cheap ones first; 06 last: it finds most of its runs in the store
-# datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law of 03 wants many fields, but
-# freezing tables of 47 fields takes long and says nothing about the law
+# cheap ones first; 06 last: it finds most of its runs in the store
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06")
+# datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law of 03
+# wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
 ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}}
 
 
 def parameters(number: str, scales: list[int]) -> dict:
-    "What a notebook takes at full size, apart from the dataset: five seeds, and forty for the toy, which is cheap."
+    "What a notebook takes at full size, apart from the dataset: five seeds, forty for the toy, which is cheap."
     five = {"seeds": 5}
     return {"00": {}, "02": {"seeds": 40}, "03": {**five, "ranks": [1, 2, 4, 7, 10]},
             "01": {**five, "models": ["DCNv2", "DNN"], "scales": scales, "ablation_scale": 4 if GPU else 1},
-            "04": {**five, "scales": scales, "regularised_scales": scales if GPU else [s for s in scales if s <= 4],
+            "04": {**five, "scales": scales,
+                   "regularised_scales": scales if GPU else [s for s in scales if s <= 4],
                    "weights": [1e-6, 1e-4, 1e-3] if GPU else [1e-4, 1e-3]}, # 1e-5 is the one of every size
             "05": {**five, "scales": [s for s in scales if s > 1][-2:], "control_scale": min(4, max(scales)),
                    "hidden": [100, 800] if GPU else [100], "depths": [1, 3]},
@@ -50,17 +53,18 @@ def plan(files: dict[str, str], numbers: list[str], scales: list[int]) -> list[t
         if number == "02": runs.append((number, parameters(number, scales)))
         for dataset, source in files.items() if number != "02" else ():
             if number in ONLY.get(dataset, NOTEBOOKS):
-                store, own = {} if number == "00" else {"store": "runs/models"}, ONLY.get(dataset, {}).get(number, {})
-                runs.append((number, {"dataset": dataset, "source": source, **store, **parameters(number, scales), **own}))
+                values = {"dataset": dataset, "source": source, **parameters(number, scales)}
+                if number != "00": values["store"] = "runs/models"
+                runs.append((number, values | ONLY.get(dataset, {}).get(number, {})))
     return runs
 
 
-def execute(number: str, given: dict) -> bool:
+def execute(number: str, values: dict) -> bool:
     "Run one notebook at full size, and note the command when it is done."
     notebook = next((ROOT / "nbs").glob(f"{number}_*.ipynb"))
-    label = f"{notebook.stem} {given.get('dataset', '')}".strip()
+    label = f"{notebook.stem} {values.get('dataset', '')}".strip()
     out = f"runs/results/{label.replace(' ', '-')}"
-    words = yaml.safe_dump({**given, "out_dir": out}, default_flow_style=True, width=10**6).strip()
+    words = yaml.safe_dump({**values, "out_dir": out}, default_flow_style=True, width=10**6).strip()
     command = ["papermill", "--no-progress-bar", f"nbs/{notebook.name}", f"{out}.ipynb", "-y", words]
     print(f"== {label}", flush=True)
     start = time.perf_counter()
@@ -68,14 +72,17 @@ def execute(number: str, given: dict) -> bool:
     seconds = time.perf_counter() - start
     print(f"== {label}: {'done' if code == 0 else 'FAILED'} after {seconds:.0f} s", flush=True)
     for table in (ROOT / out).glob("*.csv") if code == 0 else (): shutil.copy(table, RESULTS)
-    if code == 0: note(label, words.replace(str(given.get("source") or "\0"), Path(given.get("source", "")).name), seconds)
+    if code == 0: # a path of this machine is noted by the file's name alone
+        source = values.get("source", "")
+        note(label, words.replace(source, Path(source).name) if source else words, seconds)
     return code == 0
 
 
 def note(label: str, words: str, seconds: float) -> None:
-    "One row per notebook and dataset: the last command that was run for it, and how long this start of it took."
+    "One row per notebook and dataset: the last command that was run for it, and how long that took."
     file = RESULTS / "commands.csv"
-    rows = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["run", "parameters", "seconds", "finished"])
+    columns = ["run", "parameters", "seconds", "finished"]
+    rows = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=columns)
     today = time.strftime("%Y-%m-%d", time.gmtime())
     new = pd.DataFrame([{"run": label, "parameters": words, "seconds": round(seconds), "finished": today}])
     pd.concat([rows[rows["run"] != label], new]).sort_values("run").to_csv(file, index=False)
@@ -83,12 +90,13 @@ def note(label: str, words: str, seconds: float) -> None:
 
 def main(
     file: Annotated[list[str], typer.Option(help="DATASET=FILE, as often as there are datasets.")] = [],  # noqa: B006
-    only: Annotated[list[str], typer.Option(help="Number of a notebook, such as 03; all when none is given.")] = [],  # noqa: B006
-    dataset: Annotated[list[str], typer.Option(help="One of the datasets; all when none is given.")] = [],  # noqa: B006
+    only: Annotated[list[str], typer.Option(help="Number of a notebook, such as 03; else all.")] = [],  # noqa: B006
+    dataset: Annotated[list[str], typer.Option(help="One of the datasets; else all.")] = [],  # noqa: B006
     scales: Annotated[str, typer.Option(help="Model sizes.")] = SCALES,
 ) -> None:
     "Make or resume the full runs."
-    if wrong := [w for w in file if "=" not in w]: raise typer.BadParameter(f"{wrong[0]!r} was given: name datasets as DATASET=FILE.")
+    if wrong := [w for w in file if "=" not in w]:
+        raise typer.BadParameter(f"{wrong[0]!r} was given: name datasets as DATASET=FILE.")
     if wrong := sorted(set(only) - set(NOTEBOOKS)):
         raise typer.BadParameter(f"there is no study {wrong[0]!r}: choose of {' '.join(NOTEBOOKS)}.")
     files = {"synthetic": ""}
@@ -98,10 +106,12 @@ def main(
     if dataset: files = {name: source for name, source in files.items() if name in dataset}
     EXECUTED.mkdir(parents=True, exist_ok=True)
     todo = plan(files, [n for n in NOTEBOOKS if not only or n in only], [int(s) for s in scales.split(",")])
-    failed = [f"{number} {given.get('dataset', '')}" for number, given in todo if not execute(number, given)]
+    failed = [f"{number} {values.get('dataset', '')}" for number, values in todo
+              if not execute(number, values)]
     frame = RunStore(STORE).frame()
     trained = frame.drop_duplicates("group").fit_s.sum() if len(frame) else 0
-    print(f"{len(frame)} runs in runs/models, {trained / 60:.0f} minutes of training in all, over however many starts.")
+    print(f"{len(frame)} runs in runs/models, {trained / 60:.0f} minutes of training in all, "
+          "over however many starts.")
     for name in failed: print(f"FAILED: {name}")
     raise typer.Exit(bool(failed))
 

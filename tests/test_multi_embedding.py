@@ -1,4 +1,4 @@
-"Proofs of the appendix at any size, controls that stay what they are while they are trained, and figures from stored rows."
+"Proofs of the appendix at any size, controls that stay what they are in training, figures from stored rows."
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from collapse_nb.controls import block_diagonal_cross, disjoint, divergence, restrict_divergence, share_interaction, stored_models
+from collapse_nb.controls import (
+    block_diagonal_cross,
+    disjoint,
+    divergence,
+    restrict_divergence,
+    share_interaction,
+    stored_models,
+)
 from collapse_nb.data.made_up.synthetic import synthetic
 from collapse_nb.fields import FieldSchema
 from collapse_nb.multi_embedding import (
@@ -49,9 +56,11 @@ DATA = SimpleNamespace(train=split(1600, 0), valid=split(200, 1), test=split(200
 
 def trained(treat, seeds: tuple[int, ...] = SEEDS, **recipe) -> Model:
     "A treated DCNv2 of two sets, no dropout, float64, after 50 steps."
-    model = build(ModelSpec("DCNv2", DESIGNS.get(treat, "ME"), 2, base_dim=3, hidden=12, dropout=0.), SCHEMA, len(seeds), seeds).double()
+    model = build(ModelSpec("DCNv2", DESIGNS.get(treat, "ME"), 2, base_dim=3, hidden=12, dropout=0.), SCHEMA,
+                  len(seeds), seeds).double()
     regularizer = treat(model) if treat else None
-    fit(model, DATA, Recipe(batch_size=32, max_epochs=1, **recipe), device="cpu", regularizer=regularizer, show=False)
+    fit(model, DATA, Recipe(batch_size=32, max_epochs=1, **recipe), device="cpu", regularizer=regularizer,
+        show=False)
     return model
 
 
@@ -63,12 +72,14 @@ def test_me_of_linear_interactions_is_se_at_any_size(N, M, K):
     ours, order = e.transpose(1, 2).flatten(2), set_order(N, M, K) # (B, M, N·K)
     assert torch.equal(e.flatten(1)[:, order], ours.flatten(1))
     W = torch.randn(M, 5, N * K, generator=g, dtype=torch.double)
-    torch.testing.assert_close(e.flatten(1) @ joined_columns(W, N).T, torch.einsum("bmf,mhf->bh", ours, W), rtol=0, atol=1e-12)
+    torch.testing.assert_close(e.flatten(1) @ joined_columns(W, N).T, torch.einsum("bmf,mhf->bh", ours, W),
+                               rtol=0, atol=1e-12)
     assert torch.equal(split_columns(joined_columns(W, N), N, M), W)
     cross = CrossNetwork(M, N, K).double()
     for layer in cross.layers: layer.weight.data.normal_(generator=g); layer.bias.data.normal_(generator=g)
     wide = as_single(cross, N, M)(e.flatten(2)[None])[0, :, order]
-    torch.testing.assert_close(wide, cross(ours.transpose(0, 1)[:, :, None]).transpose(0, 1).flatten(1), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(wide, cross(ours.transpose(0, 1)[:, :, None]).transpose(0, 1).flatten(1),
+                               rtol=1e-11, atol=1e-11)
     square = torch.randn(2, M, N * K, N * K, generator=g)
     assert torch.equal(diagonal_blocks(block_diagonal(square, N), N, M), square)
 
@@ -88,19 +99,24 @@ def test_three_treated_replicas_are_three_trainings(treat):
     trio = trained(treat)
     for r, seed in enumerate(SEEDS):
         for name, t in trained(treat, (seed,)).replica_state(0).items():
-            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9, msg=lambda m,
+                                       n=name: f"{n}: {m}")
 
 
 def per_set(weight: Tensor) -> Tensor: return weight.unflatten(0, (-1, 2))
 
 def test_shared_weights_stay_shared_and_move():
-    model, start = trained(share_interaction), build(ModelSpec("DCNv2", "ME", 2, base_dim=3, hidden=12), SCHEMA, 3, SEEDS).double()
+    model, start = trained(share_interaction), build(ModelSpec("DCNv2", "ME", 2, base_dim=3, hidden=12),
+                                                     SCHEMA, 3, SEEDS).double()
     for layer, before in zip(model.interaction.layers, start.interaction.layers, strict=True):
         assert torch.equal(*per_set(layer.weight).unbind(1))
-        assert (per_set(layer.weight)[:, 0] - per_set(before.weight)[:, 0]).flatten(1).abs().amax(1).min() > .01
+        assert (per_set(layer.weight)[:, 0]
+                - per_set(before.weight)[:, 0]).flatten(1).abs().amax(1).min() > .01
     projection = model.projection[0]
-    assert torch.equal(*per_set(projection.linear.weight).unbind(1)) and torch.equal(*per_set(projection.norm.weight).unbind(1))
-    assert not torch.equal(*per_set(projection.norm.running_mean).unbind(1)) # a set keeps statistics of its own
+    for weight in (projection.linear.weight, projection.norm.weight):
+        assert torch.equal(*per_set(weight).unbind(1))
+    # a set keeps statistics of its own
+    assert not torch.equal(*per_set(projection.norm.running_mean).unbind(1))
     assert not torch.equal(*model.field_tables()[0].unbind(1))
 
 
@@ -122,7 +138,8 @@ def test_teams_have_nobody_in_common():
     for n, size in [(20, 4), (20, 10), (7, 3), (2, 2)]:
         teams = disjoint(range(n), size)
         members = [s for team in teams for s in team]
-        assert len(teams) == n // size and all(len(t) == size for t in teams) and len(set(members)) == len(members)
+        assert len(teams) == n // size and all(len(t) == size
+                                               for t in teams) and len(set(members)) == len(members)
 
 
 def test_stored_models_leave_failed_runs_out(tmp_path):
@@ -137,16 +154,19 @@ def test_stored_models_leave_failed_runs_out(tmp_path):
     without = RunStore(tmp_path / "bare")
     sweep([group], without, run=lambda g: run_group(g, data, "cpu", show=False), show=False)
     with pytest.raises(InputError, match="holds no weights"): stored_models(without, group)
-    with pytest.raises(InputError, match="DCNv2 ME 4x on synthetic"): stored_models(store, Study().group(data, ModelSpec("DCNv2", "ME", 4)))
+    with pytest.raises(InputError, match="DCNv2 ME 4x on synthetic"):
+        stored_models(store, Study().group(data, ModelSpec("DCNv2", "ME", 4)))
 
 
 def test_cka_is_symmetric_and_indifferent_to_rotation_scale_and_offset():
     g = torch.Generator().manual_seed(0)
-    a, b, weight = torch.randn(40, 5, generator=g), torch.randn(40, 3, generator=g), torch.rand(40, generator=g)
+    a, b = torch.randn(40, 5, generator=g), torch.randn(40, 3, generator=g)
+    weight = torch.rand(40, generator=g)
     turn = torch.linalg.qr(torch.randn(5, 5, generator=g)).Q
     for w in (None, weight):
         assert abs(linear_cka(a, b, w) - linear_cka(b, a, w)) < 1e-12
-        assert abs(linear_cka(a, b, w) - linear_cka(-2 * a @ turn + 3, b, w)) < 1e-5 and 0 <= linear_cka(a, b, w) <= 1
+        assert abs(linear_cka(a, b, w) - linear_cka(-2 * a @ turn + 3, b,
+                                                    w)) < 1e-5 and 0 <= linear_cka(a, b, w) <= 1
     wide = side_by_side(torch.stack([a, a]))
     assert wide.shape == (40, 10) and abs(linear_cka(wide, a) - 1) < 1e-12
 
@@ -161,17 +181,24 @@ def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame
     cells = [dict(seed=s, field=f, cardinality=d) for s in (0, 1) for f, d in fields]
     kinds = [(k, s) for k in figures.TABLES for s in (4, 10) if k != "apart" or s == 4 or null_at_ten]
     whole = [dict(design=k, scale=s, set="all", ia=rng.uniform(1, s), **c) for k, s in kinds for c in cells]
-    single = [dict(design=k, scale=4, set=str(m), ia=rng.uniform(1, 4), **c) for k in ("ME", "apart") for m in range(4) for c in cells]
-    norms = [(k, 4, 0, m, i, j, rng.uniform(1, 2)) for k in figures.SETS for m in range(4) for i, _ in fields for j, _ in fields]
-    arms = [("base", 1), ("SE", 4), ("ME", 4), ("SE", 10), ("ME", 10), (figures.RESTRICTED, 4), ("ensemble", 4)]
-    arms = pd.DataFrame(arms, columns=["arm", "scale"]).assign(n=2, mean=.8, low=.79, high=.81, table_parameters=1e6, dense_parameters=2e5)
+    single = [dict(design=k, scale=4, set=str(m), ia=rng.uniform(1, 4), **c) for k in ("ME", "apart")
+              for m in range(4) for c in cells]
+    norms = [(k, 4, 0, m, i, j, rng.uniform(1, 2)) for k in figures.SETS for m in range(4) for i, _ in fields
+             for j, _ in fields]
+    arms = [("base", 1), ("SE", 4), ("ME", 4), ("SE", 10), ("ME", 10), (figures.RESTRICTED, 4),
+            ("ensemble", 4)]
+    arms = pd.DataFrame(arms, columns=["arm", "scale"]).assign(n=2, mean=.8, low=.79, high=.81,
+                                                               table_parameters=1e6, dense_parameters=2e5)
     findings = pd.DataFrame({"where": PLACES, "claim": "made-up rows say something"})
     findings = findings.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell")
-    alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in figures.SETS for w in (False, True) for c in cells]
+    alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in figures.SETS
+             for w in (False, True) for c in cells]
     mlps = pd.DataFrame([("hidden", 100, .0002)], columns=["what", "value", "difference"])
-    return {"sets-abundance": pd.DataFrame(whole + single), "control-arms": arms, "similarity": pd.DataFrame(alike),
+    return {"sets-abundance": pd.DataFrame(whole + single), "control-arms": arms,
+            "similarity": pd.DataFrame(alike),
             "findings-05": findings,
-            "interaction-norms": pd.DataFrame(norms, columns=["design", "scale", "seed", "set", "i", "j", "norm"]),
+            "interaction-norms": pd.DataFrame(norms, columns=["design", "scale", "seed", "set", "i", "j",
+                                                              "norm"]),
             "hidden-margins": mlps.assign(n=2, low=-.0004, high=.0008, margin=.001, verdict="holds")}
 
 
@@ -188,8 +215,11 @@ def test_figures_are_drawn_from_stored_rows(tmp_path, num_fields, null_at_ten):
 
 def test_a_figure_states_its_claim_and_what_the_correction_took_away():
     frames = made_up(3)
-    title = " ".join(figures.abundance_chart(frames["sets-abundance"], frames["findings-05"]).to_dict()["title"]["text"])
-    assert title == ("Made-up rows say something: cannot tell, +0.20 (95 % interval +0.10 to +0.30); at face value yes; "
+    title = " ".join(figures.abundance_chart(frames["sets-abundance"],
+                                             frames["findings-05"]).to_dict()["title"]["text"])
+    assert title == ("Made-up rows say something: cannot tell, +0.20 (95 % interval +0.10 to +0.30); at face "
+                     "value yes; "
                      f"not after correcting for {len(PLACES) - 1} tests, p\u00a0=\u00a0.060")
     nowhere = frames["findings-05"][frames["findings-05"]["where"] == figures.ARM]
-    with pytest.raises(InputError, match="no claim of"): figures.spread_chart(frames["sets-abundance"], nowhere)
+    with pytest.raises(InputError, match="no claim of"):
+        figures.spread_chart(frames["sets-abundance"], nowhere)

@@ -20,7 +20,8 @@ from .charts import styled
 LOOK = {"learned": ("#0072B2", "circle"), "random": ("#777777", "diamond"), "Adam": ("#0072B2", "circle"),
         "AdamW": ("#D55E00", "square"), "SparseAdam": ("#009E73", "triangle-up")} # table -> colour and shape
 MEASURES = {"ia": "information abundance", "ia_normalised": "abundance / min(D, K)",
-            "ia_weighted": "abundance as clicks see it", "ia_hit": "abundance of rows with hits / min(rows, K)",
+            "ia_weighted": "abundance as clicks see it",
+            "ia_hit": "abundance of rows with hits / min(rows, K)",
             "effective_rank": "effective rank", "stable_rank": "stable rank"}
 
 def looks(
@@ -28,8 +29,10 @@ def looks(
 ) -> tuple[alt.Color, alt.Shape]:
     "Colour and shape of each table, with one legend for both."
     names = [table for table in LOOK if table in tables]
-    colours, shapes = (alt.Scale(domain=names, range=[LOOK[name][place] for name in names]) for place in (0, 1))
-    return alt.Color("table:N", scale=colours, legend=alt.Legend(symbolOpacity=1)), alt.Shape("table:N", scale=shapes)
+    colours, shapes = (alt.Scale(domain=names, range=[LOOK[name][place] for name in names])
+                       for place in (0, 1))
+    return alt.Color("table:N", scale=colours,
+                     legend=alt.Legend(symbolOpacity=1)), alt.Shape("table:N", scale=shapes)
 
 # %% ../../nbs/show/abundance.ipynb #d19b1f01
 FLOOR = 1e-4 # smaller ratios are drawn at the bottom of logarithmic axes
@@ -37,7 +40,12 @@ FLOOR = 1e-4 # smaller ratios are drawn at the bottom of logarithmic axes
 def largest(
     rows: pd.DataFrame, # with columns model and scale
 ) -> pd.DataFrame:      # the first model's rows at its largest size
-    "The rows that a figure of one model at one size shows."
+    """The rows that a figure of one model at one size shows.
+
+    >>> rows = pd.DataFrame({"model": ["DNN", "DNN", "DCNv2"], "scale": [1, 4, 10], "ia": [2.0, 3.0, 4.0]})
+    >>> largest(rows)["ia"].tolist()
+    [3.0]
+    """
     if rows.empty: raise InputError("no rows were given, so there is nothing to draw: run notebook 01 first.")
     rows = rows[rows["model"] == rows["model"].iloc[0]]
     return rows[rows["scale"] == rows["scale"].max()]
@@ -47,19 +55,21 @@ def _how_to_read(
     rows: pd.DataFrame, # singular values, of one model at one size
 ) -> list[str]:         # lines below the title
     "How to read the figure."
-    lines = ["A line per field, ending at min(rows, K) = its possible directions. Means over seeds, so no intervals. "
-             "Grey: random tables.",
+    lines = ["A line per field, ending at min(rows, K) = its possible directions. Means over seeds, so no "
+             "intervals. Grey: random tables.",
              "Rows that no training row hits are left out, of learned and of random tables alike."]
-    if (rows["ratio"] < FLOOR).any(): lines.append(f"Singular values below {FLOOR:g} σ₁ are drawn at the bottom.")
+    if (rows["ratio"] < FLOOR).any():
+        lines.append(f"Singular values below {FLOOR:g} σ₁ are drawn at the bottom.")
     return lines
 
 # %% ../../nbs/show/abundance.ipynb #00000008
 def spectra_chart(
-    spectra: pd.DataFrame, # model, scale, dim, field, cardinality, rows, k, ratio, random: a row per singular value
+    spectra: pd.DataFrame, # model, scale, dim, field, cardinality, rows, k, ratio, random; a row per k
 ) -> alt.LayerChart:       # 600 px wide
     "Normalised singular values of every learned table at the largest size, means over seeds (§1, Fig. 1b)."
     rows = largest(spectra)
-    rows = rows.assign(drawn=rows["ratio"].clip(lower=FLOOR).round(5), behind=rows["random"].clip(lower=FLOOR).round(5))
+    rows = rows.assign(drawn=rows["ratio"].clip(lower=FLOOR).round(5),
+                       behind=rows["random"].clip(lower=FLOOR).round(5))
     across = alt.Scale(domain=[1, int(rows["dim"].max())], nice=False)
     x = alt.X("k:Q", title="k, rank of the singular value", axis=alt.Axis(grid=False), scale=across)
     low = max(FLOOR, .8 * rows[["drawn", "behind"]].to_numpy().min())
@@ -77,8 +87,8 @@ def spectra_chart(
     small = rows.assign(learned=rows["ratio"] < .1, random=rows["random"] < .1)
     small = small.groupby("field")[["learned", "random"]].mean().median()
     name, size = rows["model"].iloc[0], int(rows["scale"].iloc[0])
-    title = (f"{name} at {size}x: in the median table {sentences.percent(small['learned'])} of the singular values are "
-             "below a tenth of the largest; in random tables of the same shapes, "
+    title = (f"{name} at {size}x: in the median table {sentences.percent(small['learned'])} of the singular "
+             "values are below a tenth of the largest; in random tables of the same shapes, "
              f"{sentences.percent(small['random'])}")
     return styled((behind + lines).properties(width=470, height=260), title, _how_to_read(rows))
 
@@ -100,19 +110,21 @@ def _panel(
     "One measure of all fields."
     measure, tables = rows["measure"].iloc[0], [t for t in LOOK if t in set(rows["table"])]
     axis = alt.Axis(labelLimit=200, ticks=False, domain=False, labelPadding=8, grid=True, labels=first)
-    y = alt.Y("label:N", sort=rows["label"].drop_duplicates().tolist(), title="field (cardinality)" if first else None,
-              axis=axis)
+    y = alt.Y("label:N", sort=rows["label"].drop_duplicates().tolist(), axis=axis,
+              title="field (cardinality)" if first else None)
     offset = [alt.YOffset("table:N", sort=tables, scale=alt.Scale(paddingOuter=.3))] if apart else []
     top = 1.1 * float(rows["most"].max())
     scale = (alt.Scale(domain=[0, 1]) if measure == "ia_normalised" else
              alt.Scale(type="log", domain=[1, top], nice=False))
     axis = alt.Axis(title=MEASURES[measure], tickCount=5, format="~g", grid=True)
     def x(field: str) -> alt.X: return alt.X(field, scale=scale, axis=axis)
-    tips = ["field", "cardinality", "table", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high")), "n"]
+    tips = ["field", "cardinality", "table", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high")),
+            "n"]
     columns = ["label", "field", "cardinality", "table", "mean", "low", "high", "n", "most"]
     base, (colour, shape) = alt.Chart(rows[columns].round(4)).encode(y), looks(tables)
     most = base.mark_tick(color="#222222", thickness=1.5, size=12, aria=False).encode(x("most:Q"))
-    spans = base.mark_rule(strokeWidth=1.6, clip=True, aria=False).encode(x("low:Q"), alt.X2("high:Q"), colour, *offset)
+    spans = base.mark_rule(strokeWidth=1.6, clip=True, aria=False)
+    spans = spans.encode(x("low:Q"), alt.X2("high:Q"), colour, *offset)
     points = base.mark_point(filled=True, size=42, opacity=1, aria=False)
     points = points.encode(x("mean:Q"), colour, shape, *offset, tooltip=tips)
     step = alt.Step(32 if apart else 21, **{"for": "position"})
@@ -134,7 +146,8 @@ def _panels(
     width = 420 if len(measures) == 1 else 205
     panels = [_panel(rows[rows["measure"] == measure], place == 0, apart, width)
               for place, measure in enumerate(measures)]
-    ends = "Points: means over seeds; bars: 95 % intervals" if rows["low"].notna().any() else "One run each, so no intervals"
+    several = rows["low"].notna().any()
+    ends = "Points: means over seeds; bars: 95 % intervals" if several else "One run each, so no intervals"
     possible = "min(D, K), or 1" if "ia_normalised" in measures else "min(D, K)"
     note = f"{ends}. Black tick: the most that is possible, {possible}."
     chart = panels[0] if len(panels) == 1 else alt.hconcat(*panels, spacing=16)
@@ -149,7 +162,8 @@ def _below(
     measure: str,       # one of MEASURES
 ) -> str:               # such as "in 9 of 10 fields"
     "In how many fields the learned table lies below the random one, interval and all."
-    gap = rows[(rows["table"] == "learned − random") & (rows["measure"] == measure)].dropna(subset="cardinality")
+    gap = rows[(rows["table"] == "learned − random")
+               & (rows["measure"] == measure)].dropna(subset="cardinality")
     if gap["high"].isna().all():
         return f"in {(gap['mean'] < 0).sum()} of {len(gap)} fields, by one run each, which cannot tell"
     below, above = int((gap["high"] < 0).sum()), int((gap["low"] > 0).sum())
@@ -165,7 +179,7 @@ def _model_and_size(
 def abundance_chart(
     intervals: pd.DataFrame, # model, scale, dim, field, cardinality, measure, table, mean, low, high, n
 ) -> alt.TopLevelMixin:      # 600 px wide
-    "Information abundance of every learned table and of a random one of its shape, at the largest size (§3, Fig. 2)."
+    "Information abundance of every learned table and of a random one, at the largest size (§3, Fig. 2)."
     rows = largest(intervals)
     title = (f"{_model_and_size(rows)}: learned tables hold less information abundance than random ones "
              f"{_below(rows, 'ia')}")
@@ -175,10 +189,10 @@ def abundance_chart(
 def normalised_chart(
     intervals: pd.DataFrame, # as for `abundance_chart`
 ) -> alt.TopLevelMixin:      # 600 px wide
-    "Normalised and frequency-weighted abundance, learned against random, at the largest size (beside §3, Fig. 2)."
+    "Normalised and frequency-weighted abundance, learned against random (beside §3, Fig. 2)."
     rows = largest(intervals)
-    title = (f"{_model_and_size(rows)}: weighted by clicks, learned tables hold less abundance than random ones "
-             f"{_below(rows, 'ia_weighted')}")
+    title = (f"{_model_and_size(rows)}: weighted by clicks, learned tables hold less abundance than random "
+             f"ones {_below(rows, 'ia_weighted')}")
     how = [UNADJUSTED, "Left: IA over the most that is possible. "
                        "Right: IA(diag(√p) E), p the share of training rows that hold a value."]
     return _panels(rows, ["learned", "random"], ["ia_normalised", "ia_weighted"], title, how)
@@ -202,7 +216,8 @@ def optimiser_chart(
     rows = largest(intervals)
     title = (f"Abundance against Adam, mean over fields: {_against_adam(rows, 'ia')}; "
              f"as clicks see it: {_against_adam(rows, 'ia_weighted')}")
-    how = [f"{_model_and_size(rows)}. Adam: L2 coupled into the gradient, as in the paper. AdamW: decoupled decay.",
+    how = [f"{_model_and_size(rows)}. Adam: L2 coupled into the gradient, as in the paper. AdamW: decoupled "
+           "decay.",
            "SparseAdam: rows that no batch hits stay as they are. "
            "Left: every row counts alike; right: as often as it is clicked."]
     tables = ["random", "Adam", "AdamW", "SparseAdam"]
@@ -231,10 +246,12 @@ def _growth_panel(
     colours, shapes = (alt.Scale(domain=series, range=[pair[place] for pair in pairs]) for place in (0, 1))
     colour = alt.Color("series:N", scale=colours, legend=alt.Legend(symbolOpacity=1))
     tips = ["series", "scale", "dim", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high")), "n"]
-    limit = alt.Chart(bound).mark_line(color="#222222", strokeDash=[4, 3], strokeWidth=1).encode(x, y("most:Q"))
+    limit = alt.Chart(bound).mark_line(color="#222222", strokeDash=[4, 3], strokeWidth=1)
+    limit = limit.encode(x, y("most:Q"))
     base = alt.Chart(rows).encode(x)
     lines = base.mark_line(strokeWidth=1.8, aria=False).encode(y("mean:Q"), colour)
-    spans = base.mark_rule(strokeWidth=1.4, clip=True, aria=False).encode(y("low:Q"), alt.Y2("high:Q"), colour)
+    spans = base.mark_rule(strokeWidth=1.4, clip=True, aria=False)
+    spans = spans.encode(y("low:Q"), alt.Y2("high:Q"), colour)
     points = base.mark_point(filled=True, size=48, opacity=1, aria=False)
     points = points.encode(y("mean:Q"), colour, alt.Shape("series:N", scale=shapes), tooltip=tips)
     return (limit + lines + spans + points).properties(width=225, height=220)
@@ -259,7 +276,8 @@ def growth_chart(
                  for row in growth[growth["table"] == "learned"].itertuples()]
     title = (f"Mean information abundance grows as {' and '.join(exponents)}" if exponents else
              "Mean information abundance against K")
-    which = "Fields with D ≥ K at every size" if large else "No field has D ≥ K at every size, so all fields, limited by rank"
+    which = ("Fields with D ≥ K at every size" if large else
+             "No field has D ≥ K at every size, so all fields, limited by rank")
     how = [f"{which}; means over fields, then seeds, with 95 % intervals over seeds.",
            "Dashed: the most that is possible, K and 1. Grey: random tables of the same shapes."]
     return styled(alt.hconcat(*panels, spacing=24), title, how)
@@ -278,10 +296,12 @@ def _hits_panel(
     title = "row RMS / RMS at the start" if lengths else "abundance / min(rows, K)"
     axis = alt.Axis(title=title, tickCount=5, format="~g")
     def y(field: str) -> alt.Y: return alt.Y(field, scale=scale, axis=axis)
-    x = alt.X("bucket:N", sort=buckets, title="training rows that hold the value", axis=alt.Axis(labelAngle=0, grid=False))
+    x = alt.X("bucket:N", sort=buckets, title="training rows that hold the value",
+              axis=alt.Axis(labelAngle=0, grid=False))
     tables = [table for table in LOOK if table in set(rows["table"])]
     offset = alt.XOffset("table:N", sort=tables, scale=alt.Scale(paddingOuter=.8))
-    tips = ["table", "bucket", *(alt.Tooltip(c, format=".3g") for c in ("mean", "low", "high")), "n", "values",
+    tips = ["table", "bucket", *(alt.Tooltip(c, format=".3g") for c in ("mean", "low", "high")), "n",
+            "values",
             alt.Tooltip("share", format=".1%")]
     base, (colour, shape) = alt.Chart(rows).encode(x), looks(tables)
     spans = base.mark_rule(strokeWidth=1.4, clip=True, aria=False)
@@ -298,7 +318,7 @@ def _hits_panel(
 def hits_chart(
     hits: pd.DataFrame, # model, scale, table, bucket, measure, mean, low, high, n, values, share
 ) -> alt.HConcatChart:  # 600 px wide
-    "Length and abundance of rows by how many training rows hold them, under three optimisers (beside §3, Fig. 2)."
+    "Length and abundance of rows by their hits in training, under three optimisers (beside §3, Fig. 2)."
     rows = largest(hits)
     buckets = rows["bucket"].drop_duplicates().tolist()
     rare = rows[(rows["measure"] == "rms") & (rows["bucket"] == buckets[0]) & (rows["table"] != "random")]
@@ -306,11 +326,13 @@ def hits_chart(
               for row in rare[["table", "mean", "low", "high"]].itertuples(index=False))
     title = f"Rows with {buckets[0]} hits, against their length at the start: {', '.join(ratios)}"
     shares = rows.drop_duplicates("bucket")[["bucket", "values", "share"]]
-    sizes = (f"{row.bucket}: {int(row.values):,}, {sentences.percent(row.share, 1)}" for row in shares.itertuples(index=False))
+    sizes = (f"{row.bucket}: {int(row.values):,}, {sentences.percent(row.share, 1)}"
+             for row in shares.itertuples(index=False))
     how = [f"Hits, values, share of clicks: {'; '.join(sizes)}.",
            "Means over seeds with 95 % intervals; left, all rows of a bucket, as geometric means over seeds; "
            "right, means over fields."]
-    if (rows["mean"] < FLOOR).any(): how.append(f"Lengths below {FLOOR:g} of the start are drawn at the bottom.")
+    if (rows["mean"] < FLOOR).any():
+        how.append(f"Lengths below {FLOOR:g} of the start are drawn at the bottom.")
     panels = [_hits_panel(rows[rows["measure"] == measure], buckets) for measure in ("rms", "ia_normalised")
               if (rows["measure"] == measure).any()]
     return styled(alt.hconcat(*panels, spacing=24), title, how)

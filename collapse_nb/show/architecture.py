@@ -18,18 +18,23 @@ def _single() -> list[tuple]:
     "SE: (name, x, y, width, label, fill, names of what it feeds)."
     return [("x1", 75, 20, 44, "x1", "plain", ["e1"]), ("x2", 195, 20, 44, "x2", "plain", ["e2"]),
             ("e1", 75, 75, 108, "e1, 2K wide", "SE", ["I"]), ("e2", 195, 75, 108, "e2, 2K wide", "SE", ["I"]),
-            ("I", 135, 130, 228, "interaction", "SE", ["P"]), ("P", 135, 185, 228, "hidden layer, ReLU", "SE", ["F"]),
-            ("F", 135, 295, 228, "rest of the MLP, F", "plain", ["y"]), ("y", 135, 350, 66, "prediction", "plain", [])]
+            ("I", 135, 130, 228, "interaction", "SE", ["P"]),
+            ("P", 135, 185, 228, "hidden layer, ReLU", "SE", ["F"]),
+            ("F", 135, 295, 228, "rest of the MLP, F", "plain", ["y"]),
+            ("y", 135, 350, 66, "prediction", "plain", [])]
 
 def _multi() -> list[tuple]:
     "ME: the same, both sets."
-    parts = [("x1", 395, 20, 44, "x1", "plain", ["e11", "e12"]), ("x2", 515, 20, 44, "x2", "plain", ["e21", "e22"])]
+    parts = [("x1", 395, 20, 44, "x1", "plain", ["e11", "e12"]),
+             ("x2", 515, 20, 44, "x2", "plain", ["e21", "e22"])]
     for m, left in (1, 367), (2, 513):
         fill = f"set {m}"
-        parts += [(f"e1{m}", left, 75, 54, "e1, K", fill, [f"I{m}"]), (f"e2{m}", left + 60, 75, 54, "e2, K", fill, [f"I{m}"]),
+        parts += [(f"e1{m}", left, 75, 54, "e1, K", fill, [f"I{m}"]),
+                  (f"e2{m}", left + 60, 75, 54, "e2, K", fill, [f"I{m}"]),
                   (f"I{m}", left + 30, 130, 114, f"interaction, set {m}", fill, [f"P{m}"]),
                   (f"P{m}", left + 30, 185, 114, "projection, ReLU", fill, ["mean"])]
-    return [*parts, ("mean", 470, 240, 114, "mean over sets", "plain", ["F"]), ("F", 470, 295, 260, "rest of the MLP, F", "plain", ["y"]),
+    return [*parts, ("mean", 470, 240, 114, "mean over sets", "plain", ["F"]),
+            ("F", 470, 295, 260, "rest of the MLP, F", "plain", ["y"]),
             ("y", 470, 350, 66, "prediction", "plain", [])]
 
 # %% ../../nbs/show/architecture.ipynb #00000006
@@ -37,12 +42,14 @@ HALF = 14 # half the height of a box, px
 
 def _drawn(parts: list[tuple]) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Boxes, and the arrows between them from top to bottom edge."
-    boxes = pd.DataFrame([dict(x=x - w / 2, x2=x + w / 2, y=y - HALF, y2=y + HALF, at=x, mid=y, label=label, fill=fill)
+    boxes = pd.DataFrame([dict(x=x - w / 2, x2=x + w / 2, y=y - HALF, y2=y + HALF, at=x, mid=y, label=label,
+                               fill=fill)
                           for _, x, y, w, label, fill, _ in parts])
     place = {name: (x, y, w) for name, x, y, w, *_ in parts}
     def arrow(a: str, b: str) -> dict:
         (x, y, w), (u, v, z) = place[a], place[b]
-        if z > w and abs(x - u) < z / 2: u = x                                       # straight up into a wider box
+        # straight up into a wider box
+        if z > w and abs(x - u) < z / 2: u = x
         elif w > z: x = u                                                            # straight up out of one
         return dict(x=x, y=y + HALF, x2=min(max(x, u - z / 3), u + z / 3), y2=v - HALF)
     return boxes, pd.DataFrame([arrow(name, to) for name, *_, targets in parts for to in targets])
@@ -52,17 +59,22 @@ def architecture_chart() -> alt.LayerChart: # 600 px wide
     "SE and ME for N = 2 fields and M = 2 sets (§5.1, Fig. 7)."
     drawn = [_drawn(parts) for parts in (_single(), _multi())]
     boxes, arrows = (pd.concat(frames, ignore_index=True) for frames in zip(*drawn, strict=True))
-    heads = pd.DataFrame({"at": [135, 470], "mid": 385, "label": ["SE: one set, twice as wide", "ME: two sets, each with an interaction"]})
+    heads = pd.DataFrame({"at": [135, 470], "mid": 385,
+                          "label": ["SE: one set, twice as wide", "ME: two sets, each with an interaction"]})
     X, Y = alt.Scale(domain=[0, 610], nice=False), alt.Scale(domain=[0, 400], nice=False)
     x, y = (lambda f: alt.X(f, scale=X, axis=None)), (lambda f: alt.Y(f, scale=Y, axis=None))
     fill = alt.Color("fill:N", scale=alt.Scale(domain=list(FILLS), range=list(FILLS.values())), legend=None)
-    lines = alt.Chart(arrows).mark_rule(color="#555555").encode(x("x:Q"), y("y:Q"), alt.X2("x2"), alt.Y2("y2"))
-    heads_of = alt.Chart(arrows).mark_point(shape="triangle-up", filled=True, size=36, color="#555555", opacity=1, yOffset=3)
+    lines = alt.Chart(arrows).mark_rule(color="#555555")
+    lines = lines.encode(x("x:Q"), y("y:Q"), alt.X2("x2"), alt.Y2("y2"))
+    heads_of = alt.Chart(arrows).mark_point(shape="triangle-up", filled=True, size=36, color="#555555",
+                                            opacity=1, yOffset=3)
     tips = heads_of.encode(x("x2:Q"), y("y2:Q"))
     rects = alt.Chart(boxes).mark_rect(cornerRadius=4, stroke="#777777", strokeWidth=1, opacity=1).encode(
         x("x:Q"), y("y:Q"), alt.X2("x2"), alt.Y2("y2"), fill)
     texts = alt.Chart(boxes).mark_text(fontSize=11).encode(x("at:Q"), y("mid:Q"), text="label:N")
-    names = alt.Chart(heads).mark_text(fontSize=12, fontWeight="bold").encode(x("at:Q"), y("mid:Q"), text="label:N")
-    note = "Two fields, base width K, model size 2; read upwards. Both designs have the same number of table entries."
+    names = alt.Chart(heads).mark_text(fontSize=12, fontWeight="bold")
+    names = names.encode(x("at:Q"), y("mid:Q"), text="label:N")
+    note = ("Two fields, base width K, model size 2; read upwards. "
+            "Both designs have the same number of table entries.")
     chart = (lines + tips + rects + texts + names).properties(width=590, height=390)
     return styled(chart, "Single- and multi-embedding at the same table size", [note])

@@ -28,7 +28,8 @@ def offline(
 ) -> tuple[dict, dict]: # a MIME bundle, and its metadata
     "Altair renderer that needs no network: Vega-Lite for JupyterLab, SVG for everything else."
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-    bundle = {"application/vnd.vegalite.v5+json": spec, "image/svg+xml": svg, "text/plain": "a Vega-Lite chart"}
+    bundle = {"application/vnd.vegalite.v5+json": spec, "image/svg+xml": svg,
+              "text/plain": "a Vega-Lite chart"}
     return bundle, {}
 
 def enable() -> None:
@@ -48,8 +49,14 @@ def styled(
     title: str,               # the finding that it shows
     subtitle: list[str],      # lines below it: how to read the figure
 ) -> alt.TopLevelMixin:       # with the look of all figures
-    "The house style, with titles wrapped to 600 px."
-    head = alt.TitleParams(text=textwrap.wrap(title, 80), fontSize=14, anchor="start", frame="bounds", offset=12,
+    """The house style, with titles wrapped to 600 px.
+
+    >>> chart = alt.Chart(pd.DataFrame({"a": [1]})).mark_point()
+    >>> styled(chart, "One point", ["Of no meaning."]).to_dict()["title"]["text"]
+    ['One point']
+    """
+    head = alt.TitleParams(text=textwrap.wrap(title, 80), fontSize=14, anchor="start", frame="bounds",
+                           offset=12,
                            color=INK, subtitle=subtitle, subtitleFontSize=11, subtitleColor="#444444",
                            subtitlePadding=6)
     text = {"guide-label": {"fill": INK}, "guide-title": {"fill": INK}}
@@ -64,7 +71,12 @@ def contrast_sentence(
     contrasts: pd.DataFrame,               # from stats.contrasts
     bootstrap: pd.DataFrame | None = None, # from stats.bootstrap, for the same runs
 ) -> str:                                  # a sentence without its full stop
-    "What the primary contrast supports, in words, and no more."
+    """What the primary contrast supports, in words, and no more.
+
+    >>> primary = dict(model="DNN", scale=10, difference=0.0033, low=0.0018, high=0.0049, verdict="holds")
+    >>> contrast_sentence(pd.DataFrame([primary]))
+    'ME beats SE at 10x for DNN: holds, +0.0033 AUC (95 % interval +0.0018 to +0.0049)'
+    """
     if not len(contrasts): return "No size was run as both SE and ME, so there is nothing to compare"
     primary = contrasts.iloc[0]
     models = "on average over models" if primary["model"] == "mean over models" else f"for {primary['model']}"
@@ -74,16 +86,22 @@ def contrast_sentence(
     if pd.isna(primary["low"]): return f"{text}: one run per cell"
     if bootstrap is None or primary["verdict"] == "cannot tell": return text
     low, high = bootstrap[["low", "high"]].iloc[0]
-    if pd.isna(low) or sentences.at_face_value(low, high) == sentences.at_face_value(*primary[["low", "high"]]):
-        return text
+    over_seeds, over_both = (sentences.at_face_value(*ends)
+                             for ends in (primary[["low", "high"]], (low, high)))
+    if pd.isna(low) or over_both == over_seeds: return text
     return f"{text}; on other test rows: cannot tell ({sentences.interval(low, high)})"
 
 # %% ../../nbs/show/charts.ipynb #afc9f174
 def size_axis(
     sizes: list[int], # model sizes, ascending
 ) -> alt.X:           # of the column `at`: a size, or a size set apart
-    "The logarithmic axis of model sizes, such as 1x, 4x and 10x."
-    axis = alt.Axis(values=sizes, labelExpr="datum.value + 'x'", title="model size", grid=False, labelOverlap=False)
+    """The logarithmic axis of model sizes, such as 1x, 4x and 10x.
+
+    >>> size_axis([1, 4, 10]).to_dict()["axis"]["values"]
+    [1, 4, 10]
+    """
+    axis = alt.Axis(values=sizes, labelExpr="datum.value + 'x'", title="model size", grid=False,
+                    labelOverlap=False)
     scale = alt.Scale(type="log", domain=[.88 * sizes[0], 1.12 * sizes[-1]], nice=False)
     return alt.X("at:Q", axis=axis, scale=scale)
 
@@ -107,7 +125,7 @@ def _lines(
     value: str,          # "mean" or "gain"
     designs: list[str],  # which lines
     source: str,         # "here" or "published"
-) -> pd.DataFrame:       # a row per point of a line: series, point, at, auc, low, high, n, failed, size, source
+) -> pd.DataFrame:       # a row per point: series, point, at, auc, low, high, n, failed, size, source
     "What one source contributes to the figure."
     low, high = ("low", "high") if value == "mean" else ("gain_low", "gain_high")
     points = cells.rename(columns={value: "auc"})
@@ -118,7 +136,8 @@ def _lines(
     table = pd.concat(lines, ignore_index=True)
     is_base = table["scale"] == 1
     table = table.assign(point=table["series"].mask(is_base, "base"), source=source,
-                         at=table["scale"] * table["apart"].mask(is_base, 1.), size=table["scale"].map("{}x".format))
+                         at=table["scale"] * table["apart"].mask(is_base, 1.),
+                         size=table["scale"].map("{}x".format))
     return table.drop(columns=["design", "apart"])
 
 # %% ../../nbs/show/charts.ipynb #00000015
@@ -136,10 +155,12 @@ def _panel(
     colour, shape = alt.Color("point:N", scale=colours), alt.Shape("point:N", scale=shapes)
     dashes = alt.Scale(domain=sources, range=[[1, 0], [4, 3]][:len(sources)])
     dash = alt.StrokeDash("source:N", scale=dashes, legend=alt.Legend() if len(sources) > 1 else None)
-    tips = ["model", "point", "size", *(alt.Tooltip(c, format=".5f") for c in ("auc", "low", "high")), "n", "failed"]
+    tips = ["model", "point", "size", *(alt.Tooltip(c, format=".5f") for c in ("auc", "low", "high")), "n",
+            "failed"]
     auc, low, high = alt.Y("auc:Q", **y), alt.Y("low:Q", **y), alt.Y2("high:Q")
     ours = alt.Chart(rows[rows["source"] == "here"].drop_duplicates("at")).encode(x)
-    lines = alt.Chart(rows).mark_line(strokeWidth=1.8).encode(x, auc, alt.Color("series:N", scale=colours), dash)
+    lines = alt.Chart(rows).mark_line(strokeWidth=1.8)
+    lines = lines.encode(x, auc, alt.Color("series:N", scale=colours), dash)
     spans = ours.mark_rule(strokeWidth=1.4).encode(low, high, colour)
     points = ours.mark_point(filled=True, size=45, opacity=1).encode(auc, colour, shape, tooltip=tips)
     head = alt.TitleParams(rows["model"].iloc[0], fontSize=12, offset=4)
@@ -178,7 +199,8 @@ def _how_to_read(
     gain: bool,          # whether gains are drawn, which share one axis
 ) -> list[str]:          # lines below the title
     "What the figure's intervals and axes are, and what is left out of it."
-    means = "Means and 95 % intervals over seeds." if rows["low"].notna().any() else "One run per cell, so no intervals."
+    several = rows["low"].notna().any()
+    means = "Means and 95 % intervals over seeds." if several else "One run per cell, so no intervals."
     if rows["model"].nunique() > 1:
         axes = ("All panels share one axis." if gain else
                 "Every panel has its own origin, all the same span; no axis starts at zero.")
@@ -194,10 +216,18 @@ def scaling_chart(
     designs: tuple[str, ...] = ("SE", "ME"), # which lines
     value: str = "mean",                     # "mean", the test AUC, or "gain", what it is over the base size
 ) -> alt.ConcatChart:                        # 600 px wide
-    "Test AUC against model size, a panel per model (§1, Fig. 1a; §5, Fig. 7; App., Fig. 9 and 10)."
+    """Test AUC against model size, a panel per model (§1, Fig. 1a; §5, Fig. 7; App., Fig. 9 and 10).
+
+    >>> cells = pd.DataFrame([("DNN", design, scale, 0.80, 0.79, 0.81, 5, 0) for design, scale in
+    ...                       (("SE", 1), ("SE", 4), ("ME", 4))],
+    ...                      columns=["model", "design", "scale", "mean", "low", "high", "n", "failed"])
+    >>> len(scaling_chart(cells, "Made up").to_dict()["concat"]) # panels
+    1
+    """
     ours = _lines(cells, value, designs, "here")
     if ours.empty:
-        raise InputError("none of the runs given has finished, so there is nothing to draw: look at their errors first.")
+        raise InputError("none of the runs given has finished, so there is nothing to draw: look at their "
+                         "errors first.")
     rows, gain = _beside(ours, published, value, designs), value == "gain"
     series = [s for s in COLOURS if s in {*ours["series"], *ours["point"]}]
     sources = list(rows["source"].unique())
@@ -219,7 +249,13 @@ def difference_chart(
     title: str,                            # the finding, such as contrast_sentence(contrasts)
     bootstrap: pd.DataFrame | None = None, # from stats.bootstrap, for the same runs
 ) -> alt.LayerChart:                       # 600 px wide
-    "ME − SE in test AUC at each model and size, with both intervals (§5)."
+    """ME − SE in test AUC at each model and size, with both intervals (§5).
+
+    >>> columns = ["model", "scale", "difference", "low", "high", "p", "p_holm", "verdict"]
+    >>> rows = pd.DataFrame([("DNN", 4, 0.002, 0.001, 0.003, 0.01, None, "holds")], columns=columns)
+    >>> len(difference_chart(rows, "Made up").layer) # zero, intervals, points
+    3
+    """
     rows = contrasts.assign(row=contrasts["model"] + ", " + contrasts["scale"].map("{}x".format),
                             better=contrasts["verdict"].map(lambda verdict: VERDICTS[verdict][0]))
     rows = rows.dropna(subset="difference")
@@ -237,7 +273,8 @@ def difference_chart(
         return base.encode(x("low:Q"), alt.X2("high:Q"), y, colour)
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#222222").encode(x("zero:Q"))
     layers = [zero, bars(rows, 5, .45)]
-    thick = "Thick: 95 % interval over seeds." if rows["low"].notna().any() else "One run per cell, so no interval over seeds."
+    thick = ("Thick: 95 % interval over seeds." if rows["low"].notna().any() else
+             "One run per cell, so no interval over seeds.")
     note = f"Top: the primary contrast. {thick}"
     if bootstrap is not None:
         both = rows[["model", "scale", "row", "better"]].merge(bootstrap, on=["model", "scale"])

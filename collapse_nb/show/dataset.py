@@ -32,7 +32,8 @@ def _top(
     fields: pd.DataFrame, # those that are drawn
 ) -> pd.DataFrame:        # a row per commonest value: field, rank, value, share, label_rate
     "The commonest values of every field."
-    rows = [(f.field, rank, *top) for f in fields.itertuples() for rank, top in zip(RANKS, f.top, strict=False)]
+    rows = [(f.field, rank, *top) for f in fields.itertuples()
+            for rank, top in zip(RANKS, f.top, strict=False)]
     return pd.DataFrame(rows, columns=["field", "rank", "value", "share", "label_rate"])
 
 # %% ../../nbs/show/dataset.ipynb #00000009
@@ -47,9 +48,12 @@ def _ids_panel(fields: pd.DataFrame, high: alt.Step) -> alt.LayerChart:
     ticks = [10 ** p for p in range(0, 10, 1 if most < 1e5 else 2) if 10 ** p <= most]
     x = alt.X("ids:Q", title="ids, D", axis=alt.Axis(values=ticks, format="~s", grid=True),
               scale=alt.Scale(type="log", domain=[1, max(10, 9 * most)], nice=False)) # room for the number
-    base, tips = alt.Chart(fields[["field", "ids"]]).encode(_rows(names, True), x), ["field", alt.Tooltip("ids", format=",")]
-    points = base.mark_point(filled=True, size=40, opacity=1, color=COLOURS["base"], aria=False).encode(tooltip=tips)
-    words = base.mark_text(align="left", dx=6, fontSize=10, color=INK).encode(text=alt.Text("ids:Q", format=","))
+    base = alt.Chart(fields[["field", "ids"]]).encode(_rows(names, True), x)
+    tips = ["field", alt.Tooltip("ids", format=",")]
+    points = base.mark_point(filled=True, size=40, opacity=1, color=COLOURS["base"], aria=False)
+    points = points.encode(tooltip=tips)
+    words = base.mark_text(align="left", dx=6, fontSize=10, color=INK)
+    words = words.encode(text=alt.Text("ids:Q", format=","))
     return (points + words).properties(width=115, height=high)
 
 # %% ../../nbs/show/dataset.ipynb #0000000a
@@ -61,12 +65,14 @@ def _gaps_panel(fields: pd.DataFrame, high: alt.Step) -> alt.LayerChart:
     scale = alt.Scale(domain=list(GAPS), range=list(GAPS.values()))
     colour = alt.Color("gap:N", scale=scale, legend=alt.Legend(direction="vertical", offset=4))
     top = max(.01, float(shares[list(GAPS)].sum(axis=1).max()))
-    x = alt.X("share:Q", title="share of rows", axis=alt.Axis(format="~%", tickCount=3), scale=alt.Scale(domain=[0, top], nice=True))
+    x = alt.X("share:Q", title="share of rows", axis=alt.Axis(format="~%", tickCount=3),
+              scale=alt.Scale(domain=[0, top], nice=True))
     bars = alt.Chart(long.dropna()).mark_bar(height=9, aria=False).encode(
         _rows(names), x, colour, tooltip=["field", "gap", alt.Tooltip("share", format=".2%")])
     unknown = shares[shares[list(GAPS)].isna().any(axis=1)][["field"]]
     marks = alt.Chart(unknown).mark_text(align="right", fontSize=10, color="#666666")
-    return (bars + marks.encode(_rows(names), text=alt.value("?"), x=alt.value(75))).properties(width=75, height=high)
+    chart = bars + marks.encode(_rows(names), text=alt.value("?"), x=alt.value(75))
+    return chart.properties(width=75, height=high)
 
 # %% ../../nbs/show/dataset.ipynb #0000000b
 def _rate_axis(end: float, ticks: int = 4) -> alt.X:
@@ -96,20 +102,25 @@ def _values_panels(
     points = points.encode(_rows(names), x, *look, tooltip=tips)
     def listed(values: pd.Series) -> str: return _cut(", ".join(_cut(str(value), 12) for value in values), 24)
     names_of_values = top.groupby("field", sort=False)["value"].agg(listed).reset_index()
-    words = alt.Chart(names_of_values).mark_text(align="left", fontSize=10, color=INK).encode(_rows(names), text="value:N", x=alt.value(0))
+    words = alt.Chart(names_of_values).mark_text(align="left", fontSize=10, color=INK)
+    words = words.encode(_rows(names), text="value:N", x=alt.value(0))
     return [(_overall(rate, x) + points).properties(width=size[0], height=size[1]),
             words.properties(width=120, height=size[1])]
 
 # %% ../../nbs/show/dataset.ipynb #0000000d
 def _splits_panels(splits: pd.DataFrame, rate: float, end: float) -> list[alt.TopLevelMixin]:
     "Label rate of each split, and the same in words."
-    frame = splits.assign(text=[f"{percent(share, 2)} of {n:,}" for share, n in zip(splits["label_rate"], splits["rows"], strict=True)])
+    frame = splits.assign(text=[f"{percent(share, 2)} of {n:,}"
+                                for share, n in zip(splits["label_rate"], splits["rows"], strict=True)])
     axis = alt.Axis(ticks=False, domain=False, labelPadding=6)
     base, x = alt.Chart(frame[["split", "text", "label_rate"]]), _rate_axis(end, 2)
     y = lambda axis: alt.Y("split:N", sort=frame["split"].tolist(), title=None, axis=axis)
-    points = base.mark_point(filled=True, size=48, opacity=1, color=COLOURS["base"], aria=False).encode(x, y(axis))
-    words = base.mark_text(align="left", fontSize=10, color=INK).encode(y(None), text="text:N", x=alt.value(0))
-    return [(_overall(rate, x) + points).properties(width=130, height=66), words.properties(width=100, height=66)]
+    points = base.mark_point(filled=True, size=48, opacity=1, color=COLOURS["base"], aria=False)
+    points = points.encode(x, y(axis))
+    words = base.mark_text(align="left", fontSize=10, color=INK)
+    words = words.encode(y(None), text="text:N", x=alt.value(0))
+    return [(_overall(rate, x) + points).properties(width=130, height=66),
+            words.properties(width=100, height=66)]
 
 # %% ../../nbs/show/dataset.ipynb #0000000e
 def _time_panel(time: pd.DataFrame, rate: float) -> alt.LayerChart:
@@ -123,7 +134,8 @@ def _time_panel(time: pd.DataFrame, rate: float) -> alt.LayerChart:
     tips = [alt.Tooltip("start:T", format="%Y-%m-%d %H:%M"), alt.Tooltip("rows:Q", format=","),
             alt.Tooltip("label_rate:Q", format=".2%")]
     blue = COLOURS["SE"]
-    line = alt.Chart(rows).mark_line(strokeWidth=1.8, color=blue, point={"size": 18, "color": blue}, aria=False)
+    line = alt.Chart(rows).mark_line(strokeWidth=1.8, color=blue, point={"size": 18, "color": blue},
+                                     aria=False)
     overall = alt.Chart(pd.DataFrame({"label_rate": [rate]}))
     overall = overall.mark_rule(color="#222222", strokeDash=[4, 3], aria=False).encode(y)
     return (overall + line.encode(x, y, tooltip=tips)).properties(width=240, height=66)
@@ -156,8 +168,10 @@ def _how_to_read(
     gaps: bool,           # whether it is known how many rows are missing or too rare
 ) -> list[str]:           # lines below the title
     "How to read the figure."
-    lines = ["Dashed: the overall label rate. Points, and the words beside them: each field's three commonest values."]
-    if len(fields) < len(look.fields): lines.append(f"The {len(fields)} of {len(look.fields)} fields with the most ids.")
+    lines = ["Dashed: the overall label rate. Points, and the words beside them: each field's three "
+             "commonest values."]
+    if len(fields) < len(look.fields):
+        lines.append(f"The {len(fields)} of {len(look.fields)} fields with the most ids.")
     if not gaps: return [*lines, "How many rows are missing or too rare is not known."]
     rare = "Too rare: values with fewer rows than min_count, which share one id."
     if look.fields[SHARES].isna().any(axis=None): rare += " ?: a share is not known."
@@ -176,7 +190,9 @@ def dataset_chart(
     if gaps: above.append(_gaps_panel(fields, height))
     above += _values_panels(fields, rate, end, (150 if gaps else 237, height))
     below = _splits_panels(look.splits, rate, end)
-    if look.time is not None and look.time["label_rate"].notna().any(): below.append(_time_panel(look.time, rate))
+    if look.time is not None and look.time["label_rate"].notna().any():
+        below.append(_time_panel(look.time, rate))
     panels = [alt.hconcat(*row, spacing=12).resolve_scale(color="independent", shape="independent")
               for row in (above, below)]
-    return styled(alt.vconcat(*panels, spacing=20), _title(look, rate, rows), _how_to_read(look, fields, gaps))
+    return styled(alt.vconcat(*panels, spacing=20), _title(look, rate, rows),
+                  _how_to_read(look, fields, gaps))

@@ -34,7 +34,12 @@ def law_row(
 def is_seen(
     row: pd.Series, # of the law
 ) -> bool:          # whether both tests, over fields and over their names, exclude zero
-    "Whether a correlation may be called one."
+    """Whether a correlation may be called one.
+
+    >>> row = pd.Series({"low": 0.4, "high": 0.6, "p": 0.003})
+    >>> is_seen(row), is_seen(row.replace(0.003, 0.2))
+    (True, False)
+    """
     return bool(row["p"] < .05 and row["low"] * row["high"] > 0)
 
 def law_verdict(
@@ -53,7 +58,13 @@ def law_sentence(
     model: str,        # FFM or DCNv2
     over: str = "",    # what the figure sums over, such as "over fields i"
 ) -> str:              # without its full stop
-    "What the trained model's correlation supports, and no more."
+    """What the trained model's correlation supports, and no more.
+
+    >>> law = pd.DataFrame([dict(model="FFM", state="trained", statistic="rank correlation", mean=0.5,
+    ...                          low=0.4, high=0.6, p=0.003)])
+    >>> law_sentence(law, "FFM").split(": ")[1].split(", p")[0]
+    'holds, +0.50 (95 % interval +0.40 to +0.60)'
+    """
     row = law_row(law, model)
     where = f"In {model}, summed {over}," if over else f"In {model}"
     claim = f"{where} a sub-embedding's abundance rises with the partner's, by rank correlation within rows"
@@ -82,14 +93,21 @@ def sum_sentence(
     place = {"FFM": "§4.1, Fig. 3b", "DCNv2": "§4.1, Fig. 3e"}[model]
     claims = tested.loc[tested["where"] == place, "claim"]
     if claims.empty:
-        raise InputError(f"the findings given say nothing of {model}'s sums: run notebook 03 with it among its law_models.")
+        raise InputError(f"the findings given say nothing of {model}'s sums: run notebook 03 with it among "
+                         "its law_models.")
     return sentences.verdict_of(tested, claims.iloc[0], bounds=(-1, 1))
 
 # %% ../../nbs/show/evidence.ipynb #289477ad
 def frozen_sentence(
     causal: pd.DataFrame, # rows of causal
 ) -> str:                 # without its full stop
-    "What the slope of the sub-embeddings towards the frozen field supports."
+    """What the slope of the sub-embeddings towards the frozen field supports.
+
+    >>> causal = pd.DataFrame([dict(field="city", outcome="towards the frozen field", slope=0.2,
+    ...                             slope_low=0.1, slope_high=0.3)])
+    >>> frozen_sentence(causal).split(": ")[1]
+    'holds, +0.20 a rank (95 % interval +0.10 to +0.30)'
+    """
     row = causal[causal["outcome"] == "towards the frozen field"].iloc[0]
     slope, low, high = row[["slope", "slope_low", "slope_high"]]
     judgement = "holds" if low > 0 else "does not hold" if high < SMALL_SLOPE else "cannot tell"
@@ -103,7 +121,8 @@ def _rows_of(
 ) -> pd.DataFrame:      # this model's
     "One model's rows."
     part = rows[rows["model"] == model]
-    if part.empty: raise InputError(f"the rows given hold no {model}: run notebook 03 with it among its law_models.")
+    if part.empty:
+        raise InputError(f"the rows given hold no {model}: run notebook 03 with it among its law_models.")
     return part
 
 def _fields(
@@ -125,7 +144,8 @@ def _heat(
 ) -> alt.LayerChart:     # without title or size
     "Cells in shades, with numbers where they can be read."
     few = len(order) <= ROOM
-    axis = partial(alt.Axis, labelFontSize=11 if few else 7, labelOverlap=False, ticks=False, domain=False, labelLimit=110)
+    axis = partial(alt.Axis, labelFontSize=11 if few else 7, labelOverlap=False, ticks=False, domain=False,
+                   labelLimit=110)
     x = alt.X("towards:N", sort=order, axis=axis(title="partner j, by IA(E_j) →", labelAngle=-90))
     y = alt.Y("field:N", sort=order, axis=axis(title="← by IA(E_i), field i"))
     legend = alt.Legend(title="IA", orient="right", gradientLength=160, format=".1f")
@@ -228,7 +248,8 @@ def _law_panel(
     zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#222222").encode(x("zero"))
     bars = means.mark_rule(strokeWidth=5, opacity=.4).encode(x("low"), alt.X2("high:Q"), y, colour)
     seeds = alt.Chart(rows).mark_tick(thickness=1, size=12, opacity=.7).encode(x("rho"), y, colour)
-    points = means.mark_point(filled=True, size=60, opacity=1).encode(x("mean"), y, colour, shape, tooltip=tips)
+    points = means.mark_point(filled=True, size=60, opacity=1)
+    points = points.encode(x("mean"), y, colour, shape, tooltip=tips)
     labels = means.mark_text(dy=-12, fontSize=10, color="#444444").encode(x("mean"), y, alt.Text("label:N"))
     layers = alt.layer(zero, bars, seeds, points, labels.transform_filter("datum.state == 'trained'"))
     return layers.properties(width=190, height=alt.Step(32), title=alt.TitleParams(title, fontSize=12))
@@ -242,7 +263,8 @@ def law_chart(
     rows[["low", "high"]] = rows[["low", "high"]].clip(-1, 1) # of a correlation
     ends = pd.concat([rows["rho"], rows["low"], rows["high"]])
     domain = [min(ends.min(), 0) - .05, max(ends.max(), 0) + .05]
-    panels = [_law_panel(rows[rows["statistic"] == name], name, domain) for name in dict.fromkeys(law["statistic"])]
+    panels = [_law_panel(rows[rows["statistic"] == name], name, domain)
+              for name in dict.fromkeys(law["statistic"])]
     note = ["Bars: 95 % intervals over fields (jackknife); ticks: seeds. p permutes the names of the fields.",
             "At equal cardinality: partial on log D of the partner."]
     verdicts = ". ".join(law_beside_shuffled(law, model) for model in dict.fromkeys(law["model"]))
@@ -273,9 +295,11 @@ def frozen_chart(
     layers = [means.mark_area(opacity=.18).encode(x, y("low"), alt.Y2("high:Q"), colour),
               means.mark_line(strokeWidth=1.8).encode(x, y("mean"), colour),
               seeds.encode(x, y("ia"), colour),
-              means.mark_point(filled=True, size=50, opacity=1).encode(x, y("mean"), colour, shape, tooltip=tips)]
+              means.mark_point(filled=True, size=50,
+                               opacity=1).encode(x, y("mean"), colour, shape, tooltip=tips)]
     band = "bands: 95 % intervals over seeds" if causal["low"].notna().any() else "one seed, so no intervals"
-    note = [f"DCNv2, retrained at each rank. Means over the fields other than {causal['field'].iloc[0]}; {band}.",
+    note = [f"DCNv2, retrained at each rank. Means over the fields other than {causal['field'].iloc[0]}; "
+            f"{band}.",
             "The axis does not start at zero. “tables”: IA(E_i); the others: IA(E_i→j) by partner."]
     return styled(alt.layer(*layers).properties(width=530, height=260), frozen_sentence(causal), note)
 

@@ -28,9 +28,16 @@ def claim_sentence(
     findings: pd.DataFrame, # a table of findings
     where: str,             # the place of the claim, such as "§5.3, Fig. 8a"
 ) -> str:                   # without its full stop
-    "The first claim of a place, with what became of it."
+    """The first claim of a place, with what became of it.
+
+    >>> findings = pd.DataFrame([dict(where="§5.3, Fig. 8a", claim="ME has a higher IA than SE at 4x",
+    ...                               value=2.0, low=1.0, high=3.0, p=None, verdict="holds")])
+    >>> claim_sentence(findings, "§5.3, Fig. 8a")
+    'ME has a higher IA than SE at 4x: holds, +2.0 (95 % interval +1.0 to +3.0)'
+    """
     claims = findings.loc[findings["where"] == where, "claim"]
-    if claims.empty: raise InputError(f"the findings hold no claim of {where!r}: run notebook 05, which makes them.")
+    if claims.empty:
+        raise InputError(f"the findings hold no claim of {where!r}: run notebook 05, which makes them.")
     return sentences.verdict_of(findings, claims.iloc[0], **TESTED.get(where, {}))
 
 # %% ../../nbs/show/multi_embedding.ipynb #0000000a
@@ -59,7 +66,8 @@ def _fields(
 ) -> alt.X:
     "One column per field, by cardinality."
     order = rows.drop_duplicates("field").sort_values(["cardinality", "field"])["field"].tolist()
-    axis = alt.Axis(title="field, by cardinality" if labels else None, labels=labels, labelAngle=-45, labelLimit=70,
+    axis = alt.Axis(title="field, by cardinality" if labels else None, labels=labels, labelAngle=-45,
+                    labelLimit=70,
                     labelOverlap=False, ticks=False, grid=False)
     return alt.X("field:N", sort=order, axis=axis)
 
@@ -80,26 +88,32 @@ def _columns(
     labels: bool,           # whether fields are named below
 ) -> alt.LayerChart:        # per field and design: mean, and range over seeds
     "One panel of values by field."
-    cells = rows.groupby(["design", "field", "cardinality"], as_index=False)[value].agg(["mean", "min", "max", "count"])
+    cells = rows.groupby(["design", "field", "cardinality"],
+                         as_index=False)[value].agg(["mean", "min", "max", "count"])
     cells["kind"] = cells["design"].map(names)
     base = alt.Chart(cells).encode(_fields(rows, labels), alt.XOffset("kind:N", sort=list(names.values())))
     def y(field: str) -> alt.Y: return alt.Y(field, axis=alt.Axis(title=title, tickCount=5))
-    tips = ["field", "cardinality", "kind", *(alt.Tooltip(c, format=".3f") for c in ("mean", "min", "max")), "count"]
+    tips = ["field", "cardinality", "kind", *(alt.Tooltip(c, format=".3f") for c in ("mean", "min", "max")),
+            "count"]
     spans = base.mark_rule(strokeWidth=1.6, opacity=.6).encode(y("min:Q"), alt.Y2("max"), _colours(names))
-    points = base.mark_point(filled=True, size=36, opacity=1).encode(y("mean:Q"), _colours(names), tooltip=tips)
-    return (spans + points).properties(width=540, height=170, title=alt.TitleParams(head, fontSize=12, offset=4))
+    points = base.mark_point(filled=True, size=36, opacity=1)
+    points = points.encode(y("mean:Q"), _colours(names), tooltip=tips)
+    chart = spans + points
+    return chart.properties(width=540, height=170, title=alt.TitleParams(head, fontSize=12, offset=4))
 
 # %% ../../nbs/show/multi_embedding.ipynb #0000000d
 def abundance_chart(
-    abundance: pd.DataFrame, # design, scale, seed, field, cardinality, set, ia; rows of whole tables have set "all"
+    abundance: pd.DataFrame, # design, scale, seed, field, cardinality, set, ia; set is "all" for whole tables
     findings: pd.DataFrame,  # findings-05
 ) -> alt.VConcatChart:       # 600 px wide
     "IA of SE's tables, of ME's sets side by side, and of as many base models' (§5.3, Fig. 8a)."
     rows = _checked(abundance[abundance["set"] == "all"], "whole tables")
     names, scales = _names(rows, TABLES), sorted(rows["scale"].unique(), reverse=True)
-    panels = [_columns(rows[rows["scale"] == scale], "ia", names, "IA", f"{scale}x", bool(scale == scales[-1]))
+    panels = [_columns(rows[rows["scale"] == scale], "ia", names, "IA", f"{scale}x",
+                       bool(scale == scales[-1]))
               for scale in scales]
-    note = ["Dots: means over seeds; rules: from the lowest to the highest. All three have tables of the same width.",
+    note = ["Dots: means over seeds; rules: from the lowest to the highest. All three have tables of the "
+            "same width.",
             "Grey, the null: base models trained apart, whose tables are put side by side. "
             "The title is about the mean over fields."]
     return styled(alt.vconcat(*panels, spacing=14), claim_sentence(findings, "§5.3, Fig. 8a"), note)
@@ -121,8 +135,10 @@ def spread_chart(
     points = base.mark_point(filled=True, size=36, opacity=.75).encode(y, _colours(names), tooltip=tips)
     spans = base.mark_rule(strokeWidth=1.2, opacity=.5)
     spans = spans.encode(alt.Y("min(ia):Q"), alt.Y2("max(ia)"), _colours(names))
-    note = [f"Each dot is a table of the base width at {rows['scale'].iloc[0]}x: one set of the first seed, or one base model.",
-            "The title is about the standard deviation over sets, relative to the mean, averaged over fields, in all seeds."]
+    note = [f"Each dot is a table of the base width at {rows['scale'].iloc[0]}x: one set of the first seed, "
+            "or one base model.",
+            "The title is about the standard deviation over sets, relative to the mean, averaged over "
+            "fields, in all seeds."]
     chart = (spans + points).properties(width=540, height=220)
     return styled(chart, claim_sentence(findings, "§5.3, Fig. 8b"), note)
 
@@ -148,10 +164,11 @@ def pattern_chart(
     findings: pd.DataFrame, # findings-05
     most: int = 4,          # sets that are shown
 ) -> alt.VConcatChart:      # 600 px wide
-    "||W^(m)_{i->j}||_F of the first cross layer, a panel per set, trained and before training (§5.3, Fig. 8c)."
+    "||W^(m)_{i->j}||_F of the first cross layer, a panel per set, trained and before (§5.3, Fig. 8c)."
     rows = _checked(norms[norms["set"] < most], "interaction norms")
     order, names = list(dict.fromkeys(rows["i"])), _names(rows, SETS)
-    shades = alt.Color("norm:Q", scale=alt.Scale(scheme="blues", domain=[rows["norm"].min(), rows["norm"].max()]),
+    shades = alt.Color("norm:Q",
+                       scale=alt.Scale(scheme="blues", domain=[rows["norm"].min(), rows["norm"].max()]),
                        legend=alt.Legend(title="norm", titleOrient="left", gradientLength=200, format=".1f"))
     heads = {"ME": "set {}", "start": "set {}, untrained", "apart": "base model {}"}
     lines = []
@@ -159,7 +176,8 @@ def pattern_chart(
         sets = rows[rows["design"] == kind].groupby("set")
         panels = [_pattern(part, order, heads[kind].format(m + 1), shades, m == 0) for m, part in sets]
         lines.append(alt.hconcat(*panels, spacing=8))
-    note = [f"At {rows['scale'].iloc[0]}x, from above: {', '.join(names.values())}. Both axes have one order of fields.",
+    note = [f"At {rows['scale'].iloc[0]}x, from above: {', '.join(names.values())}. Both axes have one order "
+            "of fields.",
             "The title is about 1 − correlation between two patterns, averaged over pairs, in all seeds."]
     return styled(alt.vconcat(*lines, spacing=10), claim_sentence(findings, "§5.3, Fig. 8c"), note)
 
@@ -189,7 +207,8 @@ def divergence_chart(
     marks += chart.mark_point(filled=True, size=45, opacity=1).encode(y("mean:Q"), colour, tooltip=tips)
     note = ("Means and 95 % intervals over seeds; all three lines start from the same base. "
             "The axis does not start at zero.")
-    return styled((spans + marks).properties(width=520, height=230), claim_sentence(findings, "§5.3, Fig. 8d"), [note])
+    return styled((spans + marks).properties(width=520, height=230),
+                  claim_sentence(findings, "§5.3, Fig. 8d"), [note])
 
 # %% ../../nbs/show/multi_embedding.ipynb #00000018
 def controls_chart(
@@ -200,14 +219,16 @@ def controls_chart(
     scale = _checked(summary[summary["arm"] == RESTRICTED], "controls")["scale"].iloc[0]
     rows = summary[summary["scale"].isin([1, scale])].sort_values("mean", ascending=False)
     def millions(column: str) -> pd.Series: return (rows[column] / 1e6).map("{:.2f}".format)
-    names = [arm if size == 1 else f"{arm}, {size}x" for arm, size in zip(rows["arm"], rows["scale"], strict=True)]
+    names = [arm if size == 1 else f"{arm}, {size}x"
+             for arm, size in zip(rows["arm"], rows["scale"], strict=True)]
     rows = rows.assign(size=millions("table_parameters") + " + " + millions("dense_parameters"), row=names,
                        kind=rows["arm"].where(rows["arm"].isin(["SE", "ME"]), "base"))
     arms = alt.Axis(ticks=False, domain=False, labelLimit=200, labelPadding=8)
     y = alt.Y("row:N", sort=rows["row"].tolist(), title=None, axis=arms)
     axis = alt.Axis(title="test AUC", format=".4f", tickCount=5)
     def x(field: str) -> alt.X: return alt.X(field, axis=axis, scale=alt.Scale(zero=False, padding=10))
-    kinds = alt.Color("kind:N", scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())), legend=None)
+    kinds = alt.Color("kind:N", scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
+                      legend=None)
     tips = ["arm", "scale", "n", *(alt.Tooltip(c, format=".5f") for c in ("mean", "low", "high")),
             "table_parameters", "dense_parameters"]
     chart, plain = alt.Chart(rows), alt.Chart(rows[rows["kind"] != "base"])
@@ -226,13 +247,16 @@ def similarity_chart(
     similarity: pd.DataFrame, # design, weighted, seed, field, cardinality, cka
     findings: pd.DataFrame,   # findings-05
 ) -> alt.VConcatChart:        # 600 px wide
-    "Linear CKA between sets' tables, trained and before training, and between base models' (§5.3, a control)."
+    "Linear CKA between sets' tables, trained and before, and between base models' (§5.3, a control)."
     rows = _checked(similarity, "similarities")
     heads = {False: "all rows alike", True: "rows weighted by their training frequency"}
-    panels = [_columns(rows[rows["weighted"].astype(bool) == weighted], "cka", _names(rows, SETS), "CKA", head, weighted)
+    panels = [_columns(rows[rows["weighted"].astype(bool) == weighted], "cka", _names(rows, SETS), "CKA",
+                       head, weighted)
               for weighted, head in heads.items()]
-    note = ["Mean over pairs of tables of a field: 1 is the same table up to rotation and scale. Dots: means over models;",
-            "rules: from the lowest to the highest. CKA of tables with few rows is high whatever they hold: compare the colours."]
+    note = ["Mean over pairs of tables of a field: 1 is the same table up to rotation and scale. Dots: means "
+            "over models;",
+            "rules: from the lowest to the highest. CKA of tables with few rows is high whatever they hold: "
+            "compare the colours."]
     return styled(alt.vconcat(*panels, spacing=14), claim_sentence(findings, CKA), note)
 
 # %% ../../nbs/show/multi_embedding.ipynb #0000001d
@@ -243,7 +267,8 @@ def hidden_chart(
     rows, margin = _checked(margins, "other MLPs"), margins["margin"].iloc[0]
     rows = rows.assign(row=[f"{value} x 2" if what == "hidden" else f"400 x {value}"
                             for what, value in zip(rows["what"], rows["value"], strict=True)])
-    y = alt.Y("row:N", sort=rows["row"].tolist(), title="hidden width x layers", axis=alt.Axis(ticks=False, domain=False))
+    y = alt.Y("row:N", sort=rows["row"].tolist(), title="hidden width x layers",
+              axis=alt.Axis(ticks=False, domain=False))
     axis = alt.Axis(title="test AUC less that of 400 x 2", format="+.3f", tickCount=4, labelOverlap=True)
     def x(field: str) -> alt.X: return alt.X(field, axis=axis, scale=alt.Scale(padding=14))
     band = alt.Chart(pd.DataFrame({"a": [-margin], "b": [margin]})).mark_rect(color="#009E73", opacity=.15)
@@ -251,10 +276,12 @@ def hidden_chart(
     tips = ["row", "n", *(alt.Tooltip(c, format="+.5f") for c in ("difference", "low", "high")), "verdict"]
     points = alt.Chart(rows).mark_point(filled=True, size=60, opacity=1, color="#555555")
     points = points.encode(x("difference:Q"), y, tooltip=tips)
-    verdicts = {v: ", ".join(rows[rows["verdict"] == v]["row"]) for v in ("holds", "does not hold", "cannot tell")}
+    verdicts = {v: ", ".join(rows[rows["verdict"] == v]["row"])
+                for v in ("holds", "does not hold", "cannot tell")}
     outcome = "; ".join(f"{verdict} for {names}" for verdict, names in verdicts.items() if names)
     title = f"Test AUC stays within {margin} of that of 400 x 2: {outcome}"
-    note = f"Differences with 95 % intervals over seeds. Green: within ±{margin}, the paper's threshold of significance."
+    note = (f"Differences with 95 % intervals over seeds. Green: within ±{margin}, "
+            "the paper's threshold of significance.")
     chart = band.encode(x("a:Q"), alt.X2("b")) + spans + points
     return styled(chart.properties(width=440, height=alt.Step(26)), title, [note])
 

@@ -27,7 +27,8 @@ def smoke_notice(
     ''
     """
     if not smoke: return ""
-    return "**Smoke run.** Every parameter is at its default: the numbers test the code and say nothing about any claim."
+    return ("**Smoke run.** Every parameter is at its default: "
+            "the numbers test the code and say nothing about any claim.")
 
 def seeds_notice(
     seeds: int, # how many there were

@@ -26,13 +26,18 @@ NAMES = {"paper": "the printed form", "released": "the released form",
          "matched": "the released form at matched weight"} # in claims
 
 class Claim(NamedTuple):
-    "How notebook 04 words a claim, and how it is tested."
+    """How notebook 04 words a claim, and how it is tested.
+
+    >>> CLAIMS["swept auc"].text.format(first="1e-05", last="0.001")
+    'From weight 1e-05 to 0.001 test AUC falls'
+    """
     text: str         # with sizes, forms and weights in braces
     sign: int = 1     # claimed direction: 1 for above the limit, −1 for below
     limit: float = 0. # what the value is compared with
 
 CLAIMS = {
-    "gain": Claim("DCNv2 gains no more AUC from {base}x to {scale}x with {form} than without (.0005)", # the primary claim
+    # the primary claim
+    "gain": Claim("DCNv2 gains no more AUC from {base}x to {scale}x with {form} than without (.0005)",
                   sign=-1, limit=.0005),
     "even": Claim("At {scale}x {form} makes the blocks more even than plain DCNv2's (IA(W) / K)"),
     "swept blocks": Claim("From weight {first} to {last} the blocks become more even (IA(W) / K)"),
@@ -51,7 +56,12 @@ def claim_sentences(
     *names: str,            # of claims in `CLAIMS`
     **words,                # sizes and other words that stand in them; for the form, the printed one
 ) -> str:                   # a sentence for each
-    "A figure's title: the named claims with their verdicts and intervals."
+    """A figure's title: the named claims with their verdicts and intervals.
+
+    >>> findings = pd.DataFrame(columns=["claim", "value", "low", "high", "p", "verdict"])
+    >>> claim_sentences(findings, "DNN gain", scale=10)
+    'DNN gains less AUC than DCNv2 from 1x to 10x: not run here'
+    """
     claims = [CLAIMS[name] for name in names]
     texts = [claim.text.format(**{"form": NAMES["paper"], **words}) for claim in claims]
     return ". ".join(sentences.verdict_of(findings, text, sign=claim.sign, limit=claim.limit)
@@ -146,14 +156,15 @@ def confound(
     rows: pd.DataFrame,     # regularised: form, scale
     findings: pd.DataFrame, # findings-04
 ) -> str:                   # a sentence; empty without findings about the blocks
-    "How much the penalty of the primary claim, and that of matched weight, even the blocks at both ends of the sizes."
+    "How much the penalty of the primary claim, and that of matched weight, even the blocks at both ends."
     base, top = _sizes(rows)
     values = dict(zip(findings["claim"], findings["value"], strict=True))
     def evened(form: str, scale: int) -> float:
         return values.get(CLAIMS["even"].text.format(form=NAMES[form], scale=scale), math.nan)
     # at the base the matched weight is the released one
     parts = []
-    for words, at_base, at_top in ("printed form", "paper", "paper"), ("matched weight", "released", "matched"):
+    for words, at_base, at_top in ("printed form", "paper",
+                                   "paper"), ("matched weight", "released", "matched"):
         small, large = evened(at_base, base), evened(at_top, top)
         if math.isnan(small) or math.isnan(large): continue
         parts.append(f"{words} {sentences.number(small)} at {base}x, {sentences.number(large)} at {top}x")
@@ -172,8 +183,10 @@ def fig5b(
         rows = pd.concat([rows, start])
         notes[0] += f" Matched weight at {base}x: the released form's runs once more."
     if evened:
-        notes += [evened, "Where a form's two numbers differ, size and the penalty's hold on the blocks change together."]
-    chart = _over_sizes(rows, "test_auc", "test AUC", ".4f", _colour("series:N", rows["series"], FORM_COLOURS), 520)
+        notes += [evened, "Where a form's two numbers differ, size and the penalty's hold on the blocks "
+                          "change together."]
+    chart = _over_sizes(rows, "test_auc", "test AUC", ".4f",
+                        _colour("series:N", rows["series"], FORM_COLOURS), 520)
     return styled(chart, claim_sentences(findings, "gain", base=base, scale=top), notes)
 
 # %% ../../nbs/show/overfitting.ipynb #00000016
@@ -184,11 +197,11 @@ def _distance(
     loss = rows.pivot(index=["seed", "epoch"], columns="series", values="train_loss_nats")
     loss = loss.reindex(columns=FORMS.values())
     far = loss.sub(loss[FORMS["plain"]], axis=0).groupby("epoch").mean().abs().max(axis=None)
-    return (f"Left: at no epoch is a form's mean loss more than {sentences.number(far, 4, plus=False)} nats from plain's, "
-            "so lines may lie on one another.")
+    return (f"Left: at no epoch is a form's mean loss more than {sentences.number(far, 4, plus=False)} nats "
+            "from plain's, so lines may lie on one another.")
 
 def fig5c(
-    epochs: pd.DataFrame,   # regularised-epochs: model, form, scale, seed, status, epoch, train_loss_nats, valid_auc
+    epochs: pd.DataFrame,   # regularised-epochs: model, form, scale, seed, status, epoch, loss, valid_auc
     findings: pd.DataFrame, # findings-04
 ) -> alt.HConcatChart:      # 600 px wide
     "Training loss and validation AUC epoch by epoch at the largest regularised size (§4.2, Fig. 5c)."
@@ -200,8 +213,10 @@ def fig5c(
     for value, title in (("train_loss_nats", "training loss, nats"), ("valid_auc", "validation AUC")):
         y = _y(title, ".3f", f"{value}:Q")
         tips = ["series", "seed", "epoch", alt.Tooltip(value, format=".5f")]
-        lines = alt.Chart(rows).mark_line(strokeWidth=1.2, opacity=.75).encode(x, y, colour, alt.Detail("seed:N"))
-        rings = alt.Chart(peaks).mark_point(size=45, strokeWidth=1.6, opacity=1).encode(x, y, colour, tooltip=tips)
+        lines = alt.Chart(rows).mark_line(strokeWidth=1.2, opacity=.75)
+        lines = lines.encode(x, y, colour, alt.Detail("seed:N"))
+        rings = alt.Chart(peaks).mark_point(size=45, strokeWidth=1.6, opacity=1)
+        rings = rings.encode(x, y, colour, tooltip=tips)
         panels.append((lines + rings).properties(width=235, height=220))
     note = (f"DCNv2 at {top}x; a line is a seed, a ring its best epoch. "
             "The loss is cross-entropy in training, without the penalty.")
@@ -225,7 +240,7 @@ def fig5_weights(
     rows: pd.DataFrame,     # regularised: form, weight, scale, seed, status, evenness, ia_norm, test_auc
     findings: pd.DataFrame, # findings-04
 ) -> alt.HConcatChart:      # 600 px wide
-    "Blocks, tables and test AUC against the penalty's weight, at the base size in the released form (§4.2, Evidence III)."
+    "Blocks, tables and test AUC against the released form's weight, at the base size (§4.2, Evidence III)."
     (swept, plain), panels = _swept(rows), []
     weights = sorted(swept["weight"].unique().tolist())
     scale = alt.Scale(type="log", domain=[weights[0] / 2, weights[-1] * 2], nice=False)
@@ -242,7 +257,8 @@ def fig5_weights(
         line = alt.Chart(swept).mark_line(strokeWidth=2, color=color)
         line = line.encode(x, _y(title, labels, f"mean({value}):Q"))
         panels.append((band + line + dots).properties(width=138, height=190))
-    title = claim_sentences(findings, "swept blocks", "swept auc", first=f"{weights[0]:g}", last=f"{weights[-1]:g}")
+    title = claim_sentences(findings, "swept blocks", "swept auc", first=f"{weights[0]:g}",
+                            last=f"{weights[-1]:g}")
     note = "Dots: seeds. Lines: means. Grey: plain DCNv2, lowest to highest seed. No axis starts at zero."
     return styled(alt.hconcat(*panels, spacing=22), title, [note, HOLM])
 
@@ -267,7 +283,7 @@ def fig6_batch(
     rows: pd.DataFrame,     # batch-spectra: model, scale, seed, view, ia_norm
     findings: pd.DataFrame, # findings-04
 ) -> alt.HConcatChart:      # 600 px wide
-    "Abundance of tables and of a batch's embeddings over sizes of DNN and DCNv2 (§4.2, Fig. 6; arXiv 2604.26489)."
+    "Abundance of tables and of a batch's embeddings over sizes (§4.2, Fig. 6; arXiv 2604.26489)."
     colour, panels, largest = _colour("model:N", rows["model"], MODEL_COLOURS), [], rows["scale"].max()
     for view, part in rows.groupby("view", sort=False):
         title = alt.TitleParams(view, fontSize=12, offset=4)

@@ -90,7 +90,8 @@ def estimate(
     unit: str = "",                                # behind the number, such as "AUC"
     level: str = "",                               # what the interval is, such as "95 % interval"
     plus: bool = True,                             # whether positive numbers have their sign
-    bounds: tuple[float, float] | None = None,     # what no value can exceed, such as (-1, 1) of a correlation
+    bounds: tuple[float, float]
+    | None = None,     # what no value can exceed, such as (-1, 1) of a correlation
 ) -> str:
     """A measured value with its interval, rounded to what the interval supports.
 
@@ -175,7 +176,7 @@ def at_face_value(
 
 def verdict(
     claim: str,                                     # a sentence without its full stop
-    judgement: str,                                 # "holds", "does not hold", "cannot tell" or "not run here"
+    judgement: str,                                 # holds, does not hold, cannot tell, or not run here
     value: float = math.nan,                        # what was measured
     low: float = math.nan,                          # lower end of its 95 % interval; NaN where there is none
     high: float = math.nan,                         # upper end
@@ -212,7 +213,7 @@ def tests_in(
     return max(1, int(findings["p"].iloc[1:].notna().sum()))
 
 def verdict_of(
-    findings: pd.DataFrame, # a table of findings: claim, value, low, high, p, verdict; the primary claim first
+    findings: pd.DataFrame, # claim, value, low, high, p, verdict; the primary claim first
     claim: str,             # one of its claims
     **how,                  # sign, limit, unit or bounds, as `verdict` takes them
 ) -> str:                   # "not run here" for a claim that the table does not have
@@ -225,7 +226,8 @@ def verdict_of(
     rows = findings[findings["claim"] == claim]
     if rows.empty: return verdict(claim, "not run here")
     row = rows.iloc[0]
-    return verdict(claim, row["verdict"], row["value"], row["low"], row["high"], row["p"], tests=tests_in(findings), **how)
+    return verdict(claim, row["verdict"], row["value"], row["low"], row["high"], row["p"],
+                   tests=tests_in(findings), **how)
 
 def corrected_away(
     findings: pd.DataFrame, # a table of findings, the primary claim first

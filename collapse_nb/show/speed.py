@@ -17,7 +17,8 @@ from .sentences import number
 
 # %% ../../nbs/show/speed.ipynb #00000005
 OURS = "collapse_nb" # the name of the library's rows
-LOOKS = {OURS: (COLOURS["SE"], "circle"), "per line": (COLOURS["ME"], "square"), "blocks of lines": ("#009E73", "diamond"),
+LOOKS = {OURS: (COLOURS["SE"], "circle"), "per line": (COLOURS["ME"], "square"),
+         "blocks of lines": ("#009E73", "diamond"),
          "FuxiCTR": ("#CC79A7", "triangle-up")} # colours told apart by the colour-blind, from Okabe and Ito
 
 def _times(ratio: float) -> str: return f"{number(ratio, 1, plus=False)} times"
@@ -28,7 +29,8 @@ def _labels(
     "What stands beside the marks."
     ours = rows[rows["program"] == OURS]
     race = rows[rows["program"] != OURS]
-    if race.empty or ours.empty: raise InputError("a race of one program was given: run notebook 09, which measures at least two.")
+    if race.empty or ours.empty:
+        raise InputError("a race of one program was given: run notebook 09, which measures at least two.")
     both = race.merge(ours[["rows", "rows_per_s"]], on="rows", suffixes=("", "_ours"))
     times = both["rows_per_s_ours"] / both["rows_per_s"]
     rates = [f"{number(rate / 1000, 0, plus=False)} k" for rate in both["rows_per_s"]]
@@ -45,8 +47,10 @@ def _axes(
     race = rows.loc[rows["program"] != OURS, "rows"].max()
     span = [.8 * rows["rows"].min(), 1.2 * max(rows["rows"].max(), 6 * race)]
     tall = [.6 * rows["rows_per_s"].min(), 1.6 * rows["rows_per_s"].max()]
-    return (alt.X("rows:Q", axis=alt.Axis(title="rows of the file", **axis), scale=alt.Scale(domain=span, **log)),
-            alt.Y("rows_per_s:Q", axis=alt.Axis(title="rows per second", **axis), scale=alt.Scale(domain=tall, **log)))
+    return (alt.X("rows:Q", axis=alt.Axis(title="rows of the file", **axis),
+                  scale=alt.Scale(domain=span, **log)),
+            alt.Y("rows_per_s:Q", axis=alt.Axis(title="rows per second", **axis),
+                  scale=alt.Scale(domain=tall, **log)))
 
 def speed_chart(
     rows: pd.DataFrame, # program, rows, rows_per_s: a row per program and file
@@ -54,20 +58,24 @@ def speed_chart(
     "Rows per second over the size of the file."
     race, ours, (x, y) = _labels(rows), rows[rows["program"] == OURS].sort_values("rows"), _axes(rows)
     programs = [program for program in LOOKS if (rows["program"] == program).any()]
-    colours, shapes = (alt.Scale(domain=programs, range=[LOOKS[p][place] for p in programs]) for place in (0, 1))
+    colours, shapes = (alt.Scale(domain=programs, range=[LOOKS[p][place] for p in programs])
+                       for place in (0, 1))
     colour = alt.Color("program:N", scale=colours, legend=None)
     shape = alt.Shape("program:N", scale=shapes, legend=None)
     tips = ["program", alt.Tooltip("rows", format=","), alt.Tooltip("rows_per_s", format=",.0f")]
     line = alt.Chart(ours).mark_line(strokeWidth=2).encode(x, y, colour)
-    marks = alt.Chart(rows).mark_point(filled=True, size=80, opacity=1).encode(x, y, colour, shape, tooltip=tips)
+    marks = alt.Chart(rows).mark_point(filled=True, size=80, opacity=1)
+    marks = marks.encode(x, y, colour, shape, tooltip=tips)
     beside = alt.Chart(race).mark_text(align="left", dx=9, fontSize=11, color=INK).encode(x, y, text="label")
     name = alt.Chart(ours[:1].assign(label="library")).mark_text(align="left", dy=-14, fontSize=11, color=INK)
     layers = alt.layer(line, marks, beside, name.encode(x, y, text="label")).properties(width=600, height=280)
-    best, spread = race.sort_values("rows_per_s").iloc[-1], ours["rows_per_s"].max() / ours["rows_per_s"].min()
-    title = (f"On {best['rows']:,} rows the library encodes {_times(best['times'])} the rows per second of the fastest "
-             f"other program; its rate varies by a factor of {number(spread, 1, plus=False)} "
+    best = race.sort_values("rows_per_s").iloc[-1]
+    spread = ours["rows_per_s"].max() / ours["rows_per_s"].min()
+    title = (f"On {best['rows']:,} rows the library encodes {_times(best['times'])} the rows per second of "
+             f"the fastest other program; its rate varies by a factor of {number(spread, 1, plus=False)} "
              f"over {ours['rows'].min():,} to {ours['rows'].max():,} rows")
-    note = ["From raw text to a folder (library, FuxiCTR) or to ids in memory (the others); medians, higher is better."]
+    note = ["From raw text to a folder (library, FuxiCTR) or to ids in memory (the others); medians, higher "
+            "is better."]
     return styled(layers, title, note)
 
 # %% ../../nbs/show/speed.ipynb #0000000a

@@ -74,7 +74,13 @@ def _cell(
 def table1(
     cells: pd.DataFrame, # from stats.cells
 ) -> Shown:              # rows model x design, columns sizes; `.frame` has the text of each cell
-    "Test AUC, mean ± sd over seeds, in the shape of the paper's Table 1 (§5)."
+    """Test AUC, mean ± sd over seeds, in the shape of the paper's Table 1 (§5).
+
+    >>> cells = pd.DataFrame([("DNN", "SE", 1, 0.8, 0.001, 5, 0)],
+    ...                      columns=["model", "design", "scale", "mean", "sd", "n", "failed"])
+    >>> table1(cells).frame.loc[("DNN", "SE"), ["base", "2x"]].tolist()
+    ['0.80000 ± 0.00100 *', 'not run here']
+    """
     by_name = {(c["model"], c["design"], c["scale"]): c for c in cells.to_dict("records")}
     sizes, rows = sorted({*SIZES, *cells["scale"]}), {}
     for model in cells["model"].unique():
@@ -152,13 +158,23 @@ CORRELATIONS = ("in a row, IA(E_i→j) rises with IA(E_j)", "the same at equal l
 def bounds_of(
     claim: str, # of a table of findings
 ) -> tuple[float, float] | None: # the values that the claim's quantity can have; None for all
-    "The bounds of what a claim is about: ±1 for correlations."
+    """The bounds of what a claim is about: ±1 for correlations.
+
+    >>> bounds_of("FFM: the same at equal log D_j"), bounds_of("IA grows")
+    ((-1.0, 1.0), None)
+    """
     return (-1., 1.) if any(words in claim for words in CORRELATIONS) else None
 
 def findings_table(
     findings: pd.DataFrame, # from findings.findings, or read back with `results.read_table`
 ) -> Shown:                 # a row per claim
-    "Claims with our numbers, the paper's, and verdicts."
+    """Claims with our numbers, the paper's, and verdicts.
+
+    >>> row = dict(claim="IA grows", where="§3", value=0.5, low=0.4, high=0.6, p=0.01, paper="",
+    ...            verdict="holds")
+    >>> findings_table(pd.DataFrame([row])).frame[["ours", "95 % interval", "p"]].values.tolist()
+    [['+0.50', '+0.40 to +0.60', '.010']]
+    """
     values, intervals = _written(findings, "value", [bounds_of(claim) for claim in findings["claim"]])
     paper = findings["paper"].fillna("").replace("", sentences.DASH)
     frame = pd.DataFrame({"claim": findings["claim"], "where": findings["where"], "ours": values,

@@ -17,13 +17,14 @@ from .charts import enable, styled
 
 # %% ../../nbs/show/toy.ipynb #00000005
 def _lower(
-    row: dict,   # with behind, behind_low, behind_high: a difference in IA and its 95 % interval; NaN without one
+    row: dict,   # with behind, behind_low, behind_high: a difference in IA and its 95 % interval
     what: str,   # whose IA, such as "With D3 = 3 IA(E1)"
     than: str,   # what it is compared with, such as "with D3 = 100"
 ) -> str:        # without its full stop
     "That one information abundance ends lower than another, with the verdict on it."
     behind, low, high = (row[name] for name in ("behind", "behind_low", "behind_high"))
-    judgement = {"yes": "holds", "no": "does not hold", "": "cannot tell"}[sentences.at_face_value(low, high, sign=-1)]
+    judgement = {"yes": "holds", "no": "does not hold",
+                 "": "cannot tell"}[sentences.at_face_value(low, high, sign=-1)]
     return sentences.verdict(f"{what} ends lower than {than}", judgement, behind, low, high)
 
 # %% ../../nbs/show/toy.ipynb #00000008
@@ -44,7 +45,7 @@ def _checked(
 
 # %% ../../nbs/show/toy.ipynb #00000009
 def toy_chart(
-    bands: pd.DataFrame, # d3, iteration, mean, low, high, sd, n, behind, behind_low, behind_high; largest d3: reference
+    bands: pd.DataFrame, # d3 (the largest: reference), iteration, mean, low, high, sd, n, behind and its ends
 ) -> alt.LayerChart:     # 600 px wide
     "IA(E_1) along training, mean, 95 % interval and spread of seeds (§4.1, Fig. 4)."
     rows = _named(_checked(bands)).assign(least=bands["mean"] - bands["sd"], most=bands["mean"] + bands["sd"])
@@ -105,10 +106,13 @@ def _sweep_panel(
     numbers = ("behind", "behind_low", "behind_high")
     tips = ["embedding_dim", "d3", *(alt.Tooltip(c, format="+.3f") for c in numbers), "n"]
     base = alt.Chart(rows).encode(x("d3:Q"))
-    spans = base.mark_rule(strokeWidth=1.4, color="#0072B2").encode(alt.Y("behind_low:Q"), alt.Y2("behind_high"))
-    line = base.mark_line(strokeWidth=1.4, color="#0072B2", point={"filled": True, "size": 34, "color": "#0072B2"})
+    spans = base.mark_rule(strokeWidth=1.4, color="#0072B2")
+    spans = spans.encode(alt.Y("behind_low:Q"), alt.Y2("behind_high"))
+    line = base.mark_line(strokeWidth=1.4, color="#0072B2",
+                          point={"filled": True, "size": 34, "color": "#0072B2"})
     head = alt.TitleParams(f"K = {K}", fontSize=12, offset=4)
-    return (zero + limit + spans + line.encode(y, tooltip=tips)).properties(width=width, height=200, title=head)
+    chart = zero + limit + spans + line.encode(y, tooltip=tips)
+    return chart.properties(width=width, height=200, title=head)
 
 # %% ../../nbs/show/toy.ipynb #00000010
 def sweep_chart(
@@ -120,24 +124,27 @@ def sweep_chart(
     columns = min(4, len(parts))
     width = {1: 530, 2: 235, 3: 140, 4: 96}[columns]
     panels = [_sweep_panel(part, width, place % columns == 0) for place, part in enumerate(parts)]
-    note = [f"Mean and 95 % interval over {cells['n'].min()} seeds, for each point by itself; all panels share their axis.",
+    note = [f"Mean and 95 % interval over {cells['n'].min()} seeds, for each point by itself; all panels "
+            "share their axis.",
             "Dashed: D3 = K. The title names the largest D3 up to which every interval lies below zero."]
     chart = alt.concat(*panels, columns=columns, spacing=10).resolve_scale(y="shared", x="independent")
     return styled(chart, _starts(cells), note)
 
 # %% ../../nbs/show/toy.ipynb #00000014
 KINDS = {"as drawn": ("#0072B2", "circle"), "100 rows, r equal singular values": ("#D55E00", "square"),
-         "100 rows, decaying singular values": ("#E69F00", "diamond"), "100 rows, larger norm": ("#009E73", "triangle-up"),
+         "100 rows, decaying singular values": ("#E69F00", "diamond"),
+         "100 rows, larger norm": ("#009E73", "triangle-up"),
          "3 rows, mean removed, norm kept": ("#CC79A7", "triangle-down")}
 
 def control_chart(
-    cells: pd.DataFrame, # kind, label, ia3, mean, low, high, n, behind, behind_low, behind_high (less 100 rows as drawn)
+    cells: pd.DataFrame, # kind, label, ia3, mean, low, high, n, behind (less 100 rows as drawn) and its ends
 ) -> alt.LayerChart:     # 600 px wide
     "Final IA(E_1) against IA(E_3), by the way E_3 was made (§4.1, a control)."
     drawn = _checked(cells)[["kind", "label", "ia3", "mean", "low", "high", "n"]].round(3)
     points, without = drawn.dropna(subset="ia3"), drawn[drawn["ia3"].isna()]
     kinds = [kind for kind in KINDS if kind in set(points["kind"])]
-    colours, shapes = (alt.Scale(domain=kinds, range=[KINDS[kind][place] for kind in kinds]) for place in (0, 1))
+    colours, shapes = (alt.Scale(domain=kinds, range=[KINDS[kind][place] for kind in kinds])
+                       for place in (0, 1))
     colour = alt.Color("kind:N", scale=colours, legend=alt.Legend(columns=2, labelLimit=260))
     x = alt.X("ia3:Q", axis=alt.Axis(title="IA(E3)"), scale=alt.Scale(zero=False, padding=12))
     y = alt.Y("mean:Q", axis=alt.Axis(title="IA(E1) at the end"), scale=alt.Scale(zero=False, padding=8))
@@ -148,7 +155,8 @@ def control_chart(
               base.mark_line(strokeWidth=1.2, opacity=.5).encode(y, colour),
               base.mark_rule(strokeWidth=1.4).encode(alt.Y("low:Q"), alt.Y2("high"), colour),
               marks.encode(y, colour, alt.Shape("kind:N", scale=shapes), tooltip=tips)]
-    note = f"Means and 95 % intervals over {cells['n'].min()} seeds. Dashed: no third field. Neither axis starts at zero."
+    note = (f"Means and 95 % intervals over {cells['n'].min()} seeds. Dashed: no third field. "
+            "Neither axis starts at zero.")
     return styled(alt.layer(*layers).properties(width=520, height=300), _hangs_on(cells), [note])
 
 # %% ../../nbs/show/toy.ipynb #00000015

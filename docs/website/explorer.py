@@ -11,7 +11,8 @@ from collapse_nb.findings import mean_interval
 from website.gallery import ROOT
 
 ROWS = ROOT / "data" / "results"
-RUNS = {"test_auc": "test AUC", "valid_auc": "validation AUC", "test_logloss_nats": "test logloss"} # columns of a runs table
+# columns of a runs table
+RUNS = {"test_auc": "test AUC", "valid_auc": "validation AUC", "test_logloss_nats": "test logloss"}
 CELL = ["model", "design", "scale"]
 
 
@@ -21,44 +22,50 @@ def read(stem: str) -> pd.DataFrame | None:
 
 def records(frame: pd.DataFrame) -> list[dict]:
     "Rows for JSON: numbers to six digits, none that JSON lacks."
-    plain = lambda v: None if isinstance(v, float) and math.isnan(v) else round(v, 6) if isinstance(v, float) else v
-    return [{k: plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+    def plain(value: object) -> object:
+        if not isinstance(value, float): return value
+        return None if math.isnan(value) else round(value, 6)
+    return [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def cells(runs: pd.DataFrame) -> pd.DataFrame:
     "A row per metric and cell, with 95 % intervals from the spread pooled over the dataset's cells."
-    found = []
+    columns, tables = [*CELL, "mean", "low", "high", "n", "failed"], []
     for metric in RUNS:
-        made = stats.cells(runs.assign(test_auc=runs[metric]))
-        found.append(made[[*CELL, "mean", "low", "high", "n", "failed"]].assign(metric=metric))
+        means = stats.cells(runs.assign(test_auc=runs[metric]))
+        tables.append(means[columns].assign(metric=metric))
         if metric == "test_auc":
-            gain = made[[*CELL, "gain", "gain_low", "gain_high", "n", "failed"]]
-            found.append(gain.set_axis([*CELL, "mean", "low", "high", "n", "failed"], axis=1).assign(metric="gain"))
-    return pd.concat(found)
+            gains = means[[*CELL, "gain", "gain_low", "gain_high", "n", "failed"]]
+            tables.append(gains.set_axis(columns, axis=1).assign(metric="gain"))
+    return pd.concat(tables)
 
 
 def by_seed(dataset: str) -> pd.DataFrame | None:
-    "Information abundance of each field in each run: single-embedding of all sizes, and multi-embedding's sets side by side."
+    "Information abundance of each field in each run: SE of all sizes, and ME's sets side by side."
     wide, sets = read(f"abundance-{dataset}"), read(f"sets-abundance-{dataset}")
-    parts = [] if wide is None else [wide.assign(design=wide["table"].map({"learned": "SE", "random": "random"}))]
-    if sets is not None: parts.append(sets[(sets["set"] == "all") & (sets["design"] == "ME")].assign(model="DCNv2"))
+    designs = {"learned": "SE", "random": "random"}
+    parts = [] if wide is None else [wide.assign(design=wide["table"].map(designs))]
+    if sets is not None:
+        parts.append(sets[(sets["set"] == "all") & (sets["design"] == "ME")].assign(model="DCNv2"))
     if not parts: return None
     return pd.concat(parts)[[*CELL, "seed", "field", "cardinality", "ia"]].reset_index(drop=True)
 
 def abundance(rows: pd.DataFrame) -> pd.DataFrame:
     "A row per cell and field, with the 95 % interval over seeds."
-    found = []
-    for (model, design, scale, field, size), part in rows.groupby([*CELL, "field", "cardinality"], sort=False):
+    cells = []
+    groups = rows.groupby([*CELL, "field", "cardinality"], sort=False)
+    for (model, design, scale, field, size), part in groups:
         mean, low, high = mean_interval(part["ia"])
-        found.append({"model": model, "design": design, "scale": int(scale), "field": field, "cardinality": int(size),
-                      "mean": float(mean), "low": float(low), "high": float(high), "n": len(part)})
-    return pd.DataFrame(found)
+        cells.append({"model": model, "design": design, "scale": int(scale), "field": field,
+                      "cardinality": int(size), "mean": float(mean), "low": float(low), "high": float(high),
+                      "n": len(part)})
+    return pd.DataFrame(cells)
 
 def mean_abundance(rows: pd.DataFrame) -> pd.DataFrame:
     "The mean over fields of each cell, with its interval over seeds."
     seeds = rows[rows["design"] != "random"].groupby([*CELL, "seed"], sort=False)["ia"].mean().reset_index()
-    made = stats.cells(seeds.assign(dataset="", variant="", status="done", test_auc=seeds["ia"]))
-    return made[[*CELL, "mean", "low", "high", "n", "failed"]].assign(metric="ia")
+    means = stats.cells(seeds.assign(dataset="", variant="", status="done", test_auc=seeds["ia"]))
+    return means[[*CELL, "mean", "low", "high", "n", "failed"]].assign(metric="ia")
 
 
 def published(dataset: str) -> pd.DataFrame:
@@ -67,23 +74,25 @@ def published(dataset: str) -> pd.DataFrame:
     low, high = stats.interval(theirs["mean"], theirs["sd"] / theirs["n"] ** .5, theirs["n"] - 1)
     whole = theirs[[*CELL, "mean", "sd", "n"]].assign(low=low, high=high, metric="test_auc")
     base = whole["model"].map(whole[whole["scale"] == 1].set_index("model")["mean"]).astype(float)
-    return pd.concat([whole, whole.assign(mean=whole["mean"] - base, low=float("nan"), high=float("nan"), metric="gain")])
+    return pd.concat([whole, whole.assign(mean=whole["mean"] - base, low=float("nan"), high=float("nan"),
+                                          metric="gain")])
 
 
 def dataset(name: str) -> dict:
     "All that the explorer shows of one dataset."
     runs, ia = read(f"runs-{name}"), by_seed(name)
     card = ROOT / "data" / f"{name}.toml"
-    made = [] if runs is None else [cells(runs)]
-    if ia is not None: made.append(mean_abundance(ia))
+    tables = [] if runs is None else [cells(runs)]
+    if ia is not None: tables.append(mean_abundance(ia))
     return {"title": tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else name,
-            "cells": records(pd.concat(made)) if made else [], "paper": records(published(name)),
+            "cells": records(pd.concat(tables)) if tables else [], "paper": records(published(name)),
             "fields": records(abundance(ia)) if ia is not None else []}
 
 
 def write(file: Path) -> None:
     "Writes the data as a script, which a page opened from a file may load too."
-    names = sorted({f.stem.removeprefix("runs-") for f in ROWS.glob("runs-*.csv")}, key=lambda n: (n == "synthetic", n))
+    names = sorted({f.stem.removeprefix("runs-") for f in ROWS.glob("runs-*.csv")},
+                   key=lambda n: (n == "synthetic", n))
     data = {name: dataset(name) for name in dict.fromkeys([*names, "criteo", "avazu"])}
-    said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    file.write_text(f"window.explorerData={said}\n", encoding="utf-8")
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    file.write_text(f"window.explorerData={text}\n", encoding="utf-8")

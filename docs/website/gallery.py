@@ -1,4 +1,4 @@
-"Figures on the site: an interactive chart that loads when it is scrolled into view, and its SVG for browsers without scripts."
+"Figures on the site: a chart that loads when it is scrolled into view, and its SVG for browsers without scripts."
 import html
 import json
 import re
@@ -12,8 +12,8 @@ def words(spec: dict) -> tuple[str, str]:
     "The finding that a chart's title states, and how to read the chart."
     head = spec.get("title", "")
     if not isinstance(head, dict): head = {"text": head}
-    said = [" ".join([part] if isinstance(part, str) else part) for part in (head.get("text", ""), head.get("subtitle", ""))]
-    return said[0] or "A chart", said[1]
+    def joined(part: str | list[str]) -> str: return part if isinstance(part, str) else " ".join(part)
+    return joined(head.get("text", "")) or "A chart", joined(head.get("subtitle", ""))
 
 
 def size(svg: str) -> tuple[int, int]:
@@ -23,32 +23,41 @@ def size(svg: str) -> tuple[int, int]:
 
 
 class Gallery:
-    "Writes charts below _static/charts, each once, as a script: pages opened from a file may load scripts, but fetch nothing."
+    """Writes charts below _static/charts, each once.
+
+    They are scripts, because pages opened from a file may load scripts, but fetch nothing.
+    """
     def __init__(self, static: Path):
         self.folder = static / "charts"
         self.folder.mkdir(parents=True, exist_ok=True)
-        # the text of every figure's title -> its name, to know a figure again in a notebook that keeps only its picture
-        self.titles = {words(json.loads(f.read_text(encoding="utf-8")))[0]: f.stem for f in sorted(FIGURES.glob("*.json"))}
+        # title of every figure -> its name, to know a figure again in a notebook that keeps only its picture
+        self.titles = {words(json.loads(f.read_text(encoding="utf-8")))[0]: f.stem
+                       for f in sorted(FIGURES.glob("*.json"))}
 
     def add(self, name: str, spec: dict, svg: str, depth: int = 0) -> str:
         "The HTML of a chart; `depth` is how many folders the page lies below the site's root."
         spec = {k: v for k, v in spec.items() if k != "$schema"}
-        said = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
-        (self.folder / f"{name}.js").write_text(f"(window.charts??={{}})[{json.dumps(name)}]={said}\n", encoding="utf-8")
+        text = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
+        (self.folder / f"{name}.js").write_text(f"(window.charts??={{}})[{json.dumps(name)}]={text}\n",
+                                                encoding="utf-8")
         (self.folder / f"{name}.svg").write_text(svg, encoding="utf-8")
         (finding, reading), (width, height), root = words(spec), size(svg), "../" * depth
         label, source = html.escape(f"{finding}. {reading}"), f"{root}_static/charts/{name}"
-        return (f'<figure class="chart" id="{name}"><div class="canvas" data-chart="{name}" data-src="{source}.js" role="img" tabindex="0" '
-                f'aria-label="{label}" style="max-width:{width}px"><div class="hold" style="aspect-ratio:{width}/{height}"></div>'
-                f'<noscript><img src="{source}.svg" width="{width}" height="{height}" alt="{label}"></noscript></div></figure>')
+        return (f'<figure class="chart" id="{name}"><div class="canvas" data-chart="{name}" '
+                f'data-src="{source}.js" role="img" tabindex="0" '
+                f'aria-label="{label}" style="max-width:{width}px"><div class="hold" '
+                f'style="aspect-ratio:{width}/{height}"></div>'
+                f'<noscript><img src="{source}.svg" width="{width}" height="{height}" '
+                f'alt="{label}"></noscript></div></figure>')
 
     def stored(self, name: str, depth: int = 0) -> str | None:
         "The HTML of a figure of figures/; None when there is no such chart."
         spec, svg = (FIGURES / f"{name}.{ending}" for ending in ("json", "svg"))
         if not spec.is_file(): return None
-        return self.add(name, json.loads(spec.read_text(encoding="utf-8")), svg.read_text(encoding="utf-8"), depth)
+        return self.add(name, json.loads(spec.read_text(encoding="utf-8")), svg.read_text(encoding="utf-8"),
+                        depth)
 
-    def known(self, svg: str) -> str | None:
+    def name_of(self, svg: str) -> str | None:
         "The name of the figure that an SVG is a picture of."
         text = re.sub(r"\W+", "", html.unescape(re.sub(r"<[^>]+>", "", svg)))
         return next((name for title, name in self.titles.items() if re.sub(r"\W+", "", title) in text), None)

@@ -142,7 +142,7 @@ class Page:
             self.drawn += 1
             return raw(self.gallery.add(f"{self.file.stem}-{self.drawn}", spec, data["image/svg+xml"], self.depth))
         if svg := data.get("image/svg+xml"):
-            name = self.gallery.known(svg)
+            name = self.gallery.name_of(svg)
             return raw(self.gallery.stored(name, self.depth) if name else f'<figure class="chart">{svg}</figure>')
         if "text/html" in data: return table(data["text/html"])
         if "text/markdown" in data: return self.prose(data["text/markdown"])

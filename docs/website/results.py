@@ -1,4 +1,4 @@
-"Pages of results: what became of every claim, each dataset's findings, tables and figures, and the dataset cards."
+"Pages of results: what became of every claim, each dataset's findings, tables and figures, and the cards."
 import re
 import shutil
 import tomllib
@@ -16,35 +16,43 @@ from website.notebooks import docname, fenced, listed, raw, table, title
 ROWS = ROOT / "data" / "results"
 VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
 # where figures are at home, by the longest beginning of their name
-HOMES = {stem: number for number, stem in ITEMS.values() if stem} | {"difference": "06", "fig7-architecture": "05",
-                                                                        "fig-hidden": "05", "encoding": "09"}
-TOY = "The toy of notebook 02, three small tables and random labels, a drawing, and how fast raw text is encoded"
+HOMES = {stem: number for number, stem in ITEMS.values() if stem}
+HOMES |= {"difference": "06", "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09"}
+TOY = ("The toy of notebook 02, three small tables and random labels, a drawing, "
+       "and how fast raw text is encoded")
 ORDER = ("06", "00", "01", "02", "03", "04", "05", "09")
 
 
-def numbered(number: str) -> Path | None: return next((f for f in listed() if f.name.startswith(f"{number}_")), None)
+def numbered(number: str) -> Path | None:
+    return next((f for f in listed() if f.name.startswith(f"{number}_")), None)
 
-def found(number: str, dataset: str) -> pd.DataFrame | None:
-    file = ROWS / f"findings-{number}{f'-{dataset}' * bool(dataset)}.csv"
+def stem(number: str, dataset: str) -> str:
+    "The name of a notebook's table of findings; the toy's has no dataset."
+    return f"findings-{number}-{dataset}" if dataset else f"findings-{number}"
+
+def findings(number: str, dataset: str) -> pd.DataFrame | None:
+    file = ROWS / f"{stem(number, dataset)}.csv"
     return pd.read_csv(file) if file.is_file() else None
 
 def datasets() -> list[str]:
-    "Every dataset that has findings; the empty name is the toy's, which has no dataset. Real data come first."
+    "Every dataset that has findings; the empty name is the toy's, which has none. Real data come first."
     names = {re.sub(r"^findings-\d\d-?", "", f.stem) for f in ROWS.glob("findings-[0-9][0-9]*.csv")}
     return sorted(names, key=lambda name: (not name, name == "synthetic", name))
 
 def called(dataset: str) -> str: return dataset or "toy"
 
 
-def shown(frame: pd.DataFrame, name: str, index: bool = False) -> str:
+def scrolling(frame: pd.DataFrame, name: str, index: bool = False) -> str:
     "A frame as a table that scrolls; verdicts are marked by more than a colour."
     markup = frame.to_html(border=0, index=index, escape=True, na_rep="–")
-    mark = lambda said: f'<td><span class="verdict {said[1].replace(" ", "-")}">{said[1]}</span></td>'
+    def mark(cell: re.Match) -> str:
+        return f'<td><span class="verdict {cell[1].replace(" ", "-")}">{cell[1]}</span></td>'
     return table(re.sub(rf"<td>({'|'.join(VERDICTS)})</td>", mark, markup), name)
 
 def rows(*stems: str) -> str:
     "Links to the rows behind what is shown."
-    links = [f'<a href="../_static/rows/{stem}.csv" download>{stem}.csv</a>' for stem in stems if (ROWS / f"{stem}.csv").is_file()]
+    links = [f'<a href="../_static/rows/{name}.csv" download>{name}.csv</a>' for name in stems
+             if (ROWS / f"{name}.csv").is_file()]
     return raw(f'<p class="kin">Rows: {", ".join(links)}</p>') if links else ""
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -68,102 +76,126 @@ def scaling(dataset: str) -> list[str]:
     runs, drawn = pd.read_csv(ROWS / f"runs-{dataset}.csv"), ROWS / f"resampled-{dataset}.csv"
     parts = [tables.table1(stats.cells(runs)),
              tables.contrast_table(stats.contrasts(runs), pd.read_csv(drawn) if drawn.is_file() else None)]
-    said = [f"{shown(readable(t.frame), name)}\n\n*{t.caption}*" for t, name in zip(parts, ("Table 1", "ME − SE"), strict=True)]
-    return ["### Table 1", said[0], "### ME − SE", said[1], rows(f"runs-{dataset}", f"table1-{dataset}", f"differences-{dataset}")]
+    first, second = (f"{scrolling(readable(part.frame), name)}\n\n*{part.caption}*"
+                     for part, name in zip(parts, ("Table 1", "ME − SE"), strict=True))
+    links = rows(f"runs-{dataset}", f"table1-{dataset}", f"differences-{dataset}")
+    return ["### Table 1", first, "### ME − SE", second, links]
 
 def claims_table(claims: pd.DataFrame) -> tables.Shown:
     "The findings of a notebook; what was counted has no interval to show."
     if claims["value"].notna().all() and (claims["low"] == claims["high"]).all():
         plain = claims[["claim", "where", "value", "paper", "verdict"]].rename(columns={"value": "ours"})
-        return tables.Shown(plain.assign(ours=plain["ours"].map("{:,.10g}".format)), "Counted, so without intervals.")
+        return tables.Shown(plain.assign(ours=plain["ours"].map("{:,.10g}".format)),
+                            "Counted, so without intervals.")
     return tables.findings_table(claims)
 
 def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
     "What one notebook found on one dataset."
-    notebook, claims, drawn = numbered(number), found(number, dataset), figures(number, dataset)
-    if notebook is None or (claims is None and not drawn): return []
-    said = [f"## {number} {title(notebook)}", f"From [the notebook](/{docname(notebook)}.md)."]
+    notebook, claims, names = numbered(number), findings(number, dataset), figures(number, dataset)
+    if notebook is None or (claims is None and not names): return []
+    parts = [f"## {number} {title(notebook)}", f"From [the notebook](/{docname(notebook)}.md)."]
     if claims is not None:
         listing = claims_table(claims)
-        said += ["### Claims", shown(listing.frame, f"Claims of notebook {number}"), f"*{listing.caption}*",
-                 rows(f"findings-{number}{f'-{dataset}' * bool(dataset)}")]
-    if number == "06": said += scaling(dataset)
+        parts += ["### Claims", scrolling(listing.frame, f"Claims of notebook {number}"),
+                  f"*{listing.caption}*",
+                  rows(stem(number, dataset))]
+    if number == "06": parts += scaling(dataset)
     if number == "00" and (file := ROWS / f"table2-{dataset}.csv").is_file():
-        said += ["### Table 2", shown(pd.read_csv(file), "Table 2"), rows(file.stem)]
-    if drawn: said.append("### Figures")
-    for name in drawn: said += [f"(result-{name})=\n#### {name.removesuffix(f'-{dataset}').replace('fig', 'Fig. ', 1)}",
-                                raw(gallery.stored(name, 1))]
-    return said
+        parts += ["### Table 2", scrolling(pd.read_csv(file), "Table 2"), rows(file.stem)]
+    if names: parts.append("### Figures")
+    for name in names:
+        head = name.removesuffix(f"-{dataset}").replace("fig", "Fig. ", 1)
+        parts += [f"(result-{name})=\n#### {head}", raw(gallery.stored(name, 1))]
+    return parts
 
 def dataset_page(dataset: str, gallery: Gallery) -> str:
     "Everything that was found on a dataset."
     card = ROOT / "data" / f"{dataset}.toml"
     about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else TOY
     name = f"# Results on {dataset}" if dataset else "# Results without a dataset"
-    said = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the claimed direction, *does not hold* "
-            "when it lies on the other side, or short of what the claim says would matter, *cannot tell* otherwise.")
-    return "\n\n".join([name, said, *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
+    head = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the "
+            "claimed direction, *does not hold* when it lies on the other side, or short of what the claim "
+            "says would matter, *cannot tell* otherwise.")
+    return "\n\n".join([name, head,
+                        *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
 
 
 def published_page() -> str:
     "The paper's own cells, ours beside them where somebody ran them."
-    said = ["# The published cells", "Tables 3 and 4 of the paper's appendix (its Table 1 with more digits): test AUC of six models on "
-            "Criteo and Avazu. Ours stands beside each one where it was run."]
+    parts = ["# The published cells",
+             "Tables 3 and 4 of the paper's appendix (its Table 1 with more digits): "
+             "test AUC of six models on Criteo and Avazu. Ours stands beside each one where it was run."]
     for dataset, number in (("criteo", 3), ("avazu", 4)):
         file = ROWS / f"runs-{dataset}.csv"
-        runs = pd.read_csv(file if file.is_file() else next(ROWS.glob("runs-*.csv")), nrows=None if file.is_file() else 0)
+        runs = pd.read_csv(file if file.is_file() else next(ROWS.glob("runs-*.csv")),
+                           nrows=None if file.is_file() else 0)
         beside = tables.published_table(stats.against_published(runs, published(dataset)))
-        said += [f"## {dataset.capitalize()} (Table {number})", shown(readable(beside.frame), f"Table {number}"), f"*{beside.caption}*"]
-    return "\n\n".join(said) + "\n"
+        parts += [f"## {dataset.capitalize()} (Table {number})",
+                  scrolling(readable(beside.frame), f"Table {number}"),
+                  f"*{beside.caption}*"]
+    return "\n\n".join(parts) + "\n"
 
 
 def index_page() -> str:
     "Every claim with its verdict on each dataset."
-    said: dict[tuple[str, str, str], dict[str, str]] = {}
+    verdicts: dict[tuple[str, str, str], dict[str, str]] = {} # number, claim, where -> dataset -> verdict
     for dataset in datasets():
         for number in ORDER:
-            claims = found(number, dataset)
+            claims = findings(number, dataset)
             for row in claims.itertuples() if claims is not None else ():
-                said.setdefault((number, row.claim, row.where), {})[called(dataset)] = row.verdict
+                verdicts.setdefault((number, row.claim, row.where), {})[called(dataset)] = row.verdict
     names = [called(d) for d in datasets()]
-    out = ["# Results", f"{len(said)} claims, the paper's and ours (*control*), held against the runs of `data/results`: the verdict on "
-           "each dataset. A dash means that the claim was not asked of that dataset; sizes and datasets that no row names were not run.",
-           shown(counts(said, names), "Verdicts, counted"), "To compare models and sizes yourself, open the "
-           "[explorer](/explorer.md)."]
+    out = ["# Results",
+           f"{len(verdicts)} claims, the paper's and ours (*control*), tested on the runs of `data/results`: "
+           "the verdict on each dataset. A dash means that the claim was not asked of that dataset; sizes "
+           "and datasets that no row names were not run.",
+           scrolling(counts(verdicts, names), "Verdicts, counted"),
+           "To compare models and sizes yourself, open the [explorer](/explorer.md)."]
     for number in ORDER:
-        mine = {key: verdicts for key, verdicts in said.items() if key[0] == number}
-        used = [n for n in names if any(n in v for v in mine.values())]
-        frame = pd.DataFrame([{"claim": k[1], "where": k[2], **{n: v.get(n, "–") for n in used}} for k, v in mine.items()])
-        if mine: out += [f"## {number} {title(numbered(number))}", shown(frame, f"Claims of notebook {number}")]
+        own = {key: by_dataset for key, by_dataset in verdicts.items() if key[0] == number}
+        used = [name for name in names if any(name in by_dataset for by_dataset in own.values())]
+        frame = pd.DataFrame([{"claim": claim, "where": where,
+                               **{name: by_dataset.get(name, "–") for name in used}}
+                              for (_, claim, where), by_dataset in own.items()])
+        if own:
+            out += [f"## {number} {title(numbered(number))}",
+                    scrolling(frame, f"Claims of notebook {number}")]
     toc = "\n".join([*(called(d) for d in datasets()), "published"])
     return "\n\n".join([*out, "```{toctree}\n:hidden:\n\n" + toc + "\n```"]) + "\n"
 
-def counts(said: dict, names: list[str]) -> pd.DataFrame:
+def counts(verdicts: dict, names: list[str]) -> pd.DataFrame:
     "How often each verdict was given."
-    cells = lambda name: [sum(v.get(name) == verdict for v in said.values()) for verdict in VERDICTS]
-    return pd.DataFrame([{"dataset": name, **dict(zip(VERDICTS, cells(name), strict=True))} for name in names])
+    def count(name: str, verdict: str) -> int: return sum(v.get(name) == verdict for v in verdicts.values())
+    return pd.DataFrame([{"dataset": name, **{verdict: count(name, verdict) for verdict in VERDICTS}}
+                         for name in names])
 
 
 def card_section(file: Path) -> str:
     "A dataset card: what it says, and what the paper published of it."
     text = file.read_text(encoding="utf-8")
     card = tomllib.loads(text)
-    fields = [f if isinstance(f, str) else next(iter(f)) for f in card.get("fields", [])] # names, as a list or a table has them
+    # names, as a list or a table has them
+    fields = [f if isinstance(f, str) else next(iter(f)) for f in card.get("fields", [])]
     source = re.sub(r"(https?://\S+)", r"<\1>", card["source"])
-    facts = {"source": source, "licence": card["licence"], "label": f"`{card['label']}`" if "label" in card else "generated",
+    facts = {"source": source, "licence": card["licence"], "label": f"`{card['label']}`"
+             if "label" in card else "generated",
              "fields": f"{len(fields)}: {', '.join(f'`{f}`' for f in fields)}" if fields else "generated"}
-    facts |= {name: f"`{card[name]}`" for name in ("where", "min_count", "vocabulary", "split") if name in card}
+    facts |= {name: f"`{card[name]}`" for name in ("where", "min_count", "vocabulary", "split")
+              if name in card}
     if sizes := card.get("published", {}).get("cardinalities"):
         ids = f"{sum(sizes):,} ids in {len(sizes)} fields, from {min(sizes)} to {max(sizes):,}"
         facts["published"] = f"{card['published']['rows']:,} rows, {ids}"
-    listing = "\n".join(f"| {name} | {said.replace('|', chr(92) + '|')} |" for name, said in facts.items())
+    listing = "\n".join(f"| {name} | {text.replace('|', chr(92) + '|')} |" for name, text in facts.items())
     return (f"## {file.stem}\n\n{card['title']}\n\n| | |\n|---|---|\n{listing}\n\n"
-            f"{raw(f'<details><summary>{file.name}</summary>')}\n\n{fenced(text.strip(), 'toml')}\n\n{raw('</details>')}")
+            f"{raw(f'<details><summary>{file.name}</summary>')}\n\n{fenced(text.strip(), 'toml')}\n\n"
+            f"{raw('</details>')}")
 
 def cards_page() -> str:
     "The dataset cards."
-    head = ("# Dataset cards\n\nA card says where a table comes from, which column is the click, and which columns are fields. These come "
-            "with the library: `load_card(\"criteo\")`. A card of your own is a few lines ([how](/guide.md#your-own-table)).")
+    head = ("# Dataset cards\n\nA card says where a table comes from, which column is the click, and which "
+            "columns are fields. These come "
+            "with the library: `load_card(\"criteo\")`. A card of your own is a few lines "
+            "([how](/guide.md#your-own-table)).")
     return "\n\n".join([head, *(card_section(f) for f in sorted((ROOT / "data").glob("*.toml")))]) + "\n"
 
 
