@@ -3,10 +3,12 @@
     PYTHONPATH=docs .venv/bin/python -m website      # what `make site` does; a folder may be named
 """
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from configparser import ConfigParser
 from importlib.metadata import distribution
 from pathlib import Path
@@ -17,7 +19,7 @@ from sphinx.cmd.build import main as sphinx
 from collapse_nb.show.charts import VEGA_LITE
 from website import api, explorer, results
 from website.gallery import ROOT, Gallery
-from website.notebooks import NBS, Page, docname, listed, text, title
+from website.notebooks import LINK, NBS, Page, docname, listed, text, title
 
 HERE = Path(__file__).parent
 ARCHIVE = "collapse_nb.tar.gz"
@@ -82,9 +84,23 @@ def sources(out: Path) -> None:
     (out / "api" / "index.md").write_text(api.index(), encoding="utf-8")
     for file in api.modules(): (out / "api" / f"{api.module(file)}.md").write_text(api.page(file, git), encoding="utf-8")
     shutil.copy(ROOT / "CHANGELOG.md", out / "changelog.md")
+    for page in (ROOT / "CONTRIBUTING.md", out / "examples.md"): # whose links are from the root of the project
+        (out / page.name.lower()).write_text(LINK.sub(from_root(git), page.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(HERE / "conf.py", out)
     results.write(out, gallery)
     explorer.write(out / "_static" / "explorer-data.js")
+
+
+def from_root(git: str) -> Callable[[re.Match], str]:
+    "What a link from the root of the project is on the site: pages and notebooks are here, other files in the repository."
+    def turned(link: re.Match) -> str:
+        words, path, anchor = link[2], ROOT / link[3], link[4] or ""
+        if path.suffix == ".ipynb": target = f"/{docname(path)}.md"
+        elif path.parent == HERE / "pages": target = f"/{path.name}"
+        elif path.name == "CHANGELOG.md": target = "/changelog.md"
+        else: target = f"{git}/blob/main/{link[3]}"
+        return f"[{words}]({target}{anchor})"
+    return turned
 
 
 def library() -> str:
