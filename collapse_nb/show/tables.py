@@ -7,6 +7,8 @@ __all__ = ['QUIET', 'SIZES', 'CORRELATIONS', 'Shown', 'size_name', 'table1', 'co
            'findings_table']
 
 # %% ../../nbs/show/tables.ipynb #00000002
+import re
+
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -39,9 +41,10 @@ class Shown:
         def look(text: object) -> str:
             if str(text).endswith("*"): return "font-weight: bold"
             return "opacity: .6" if str(text) in QUIET else ""
-        # ids for styled cells alone, as notebooks keep these tables
+        # ids for styled cells alone and no classes, as notebooks keep these tables
         plain = Styler(self.frame, uuid="t", cell_ids=False)
-        return plain.set_caption(self.caption).set_table_styles(style).map(look).to_html()
+        html = plain.set_caption(self.caption).set_table_styles(style).map(look).to_html()
+        return re.sub(r'(<t[hd]\b[^>]*?) class="[^"]*"\s*', r"\1", html)
 
 # %% ../../nbs/show/tables.ipynb #0000000a
 SIZES = (1, 2, 3, 4, 10) # the columns of the paper's Table 1
