@@ -44,36 +44,36 @@ def named(node: ast.AST, home: list[str]) -> Iterator[str]:
             if called in ("import_module", "__import__"): yield name
 
 
-def imports(name: str, file: Path, known: dict[str, Path], top: str) -> set[str]:
+def imports(name: str, file: Path, modules_there: dict[str, Path], top: str) -> set[str]:
     "Modules of ours that a module imports; of `from a.b import c`, a.b.c when that is a module and a.b when it is not."
     home = [top, *name.split(".")] if name else [top]
     if file.name != "__init__.py": home = home[:-1]
-    found = set()
+    targets = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         for full in named(node, home):
             if full.split(".")[0] != top: continue
             below = full.removeprefix(top).removeprefix(".")
-            found.add(below if below in known else below.rpartition(".")[0])
-    return found - {name}
+            targets.add(below if below in modules_there else below.rpartition(".")[0])
+    return targets - {name}
 
 
 def violations(package: Path) -> list[str]:
     "A sentence for every import that points the wrong way, every module without a place, and a cycle."
-    known, said = modules(package), []
-    graph = {name: imports(name, file, known, package.name) for name, file in known.items()}
+    modules_there, wrong = modules(package), []
+    graph = {name: imports(name, file, modules_there, package.name) for name, file in modules_there.items()}
     for name, targets in sorted(graph.items()):
         unit = name.split(".")[0] or "__init__"
         if unit not in MAY_IMPORT:
-            said.append(f"{package.name}.{unit} is new: give it a place in the import graph, MAY_IMPORT in tests/test_imports.py.")
+            wrong.append(f"{package.name}.{unit} is new: give it a place in the import graph, MAY_IMPORT in tests/test_imports.py.")
             continue
         for target in sorted(targets):
             other = target.split(".")[0] or "__init__"
-            if target not in known: said.append(f"{name} imports {target}, which does not exist.")
+            if target not in modules_there: wrong.append(f"{name} imports {target}, which does not exist.")
             elif other not in MAY_IMPORT[unit] | {unit, "__init__"}:
-                said.append(f"{name} imports {target}: of ours, {unit} may import {', '.join(sorted(MAY_IMPORT[unit])) or 'nothing'}.")
+                wrong.append(f"{name} imports {target}: of ours, {unit} may import {', '.join(sorted(MAY_IMPORT[unit])) or 'nothing'}.")
     try: TopologicalSorter({n: t - {""} for n, t in graph.items() if n}).prepare()
-    except CycleError as err: said.append(f"modules import each other in a circle: {' -> '.join(err.args[1])}.")
-    return said
+    except CycleError as err: wrong.append(f"modules import each other in a circle: {' -> '.join(err.args[1])}.")
+    return wrong
 
 
 def test_imports_point_one_way():
@@ -97,7 +97,7 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
     return package
 
 
-@pytest.mark.parametrize("name, text, said", [
+@pytest.mark.parametrize("name, text, complaint", [
     ("nn/zoo", "from ..train.fit import fit", "nn.zoo imports train.fit"),
     ("nn/zoo", "from collapse_nb.train import fit", "nn.zoo imports train.fit"),
     ("nn/zoo", "from .. import train", "nn.zoo imports train:"),
@@ -112,9 +112,9 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
     ("surprise", "", "collapse_nb.surprise is new: give it a place in the import graph"),
     ("nn/zoo", "from .layers import Hidden", "nn.zoo imports nn.layers, which does not exist"),
 ])
-def test_wrong_imports_are_seen(tmp_path, name, text, said):
+def test_wrong_imports_are_seen(tmp_path, name, text, complaint):
     files = {"stats": ""} if "stats" in text else {}
-    assert any(said in sentence for sentence in violations(tree(tmp_path, files | {name: text})))
+    assert any(complaint in sentence for sentence in violations(tree(tmp_path, files | {name: text})))
 
 
 def test_circles_are_seen(tmp_path):
