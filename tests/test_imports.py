@@ -28,21 +28,21 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 def violations(package: Path) -> list[str]:
     "A sentence for every import that points the wrong way, every module without a place, and a cycle."
-    known, said = modules(package), []
+    modules_there, wrong = modules(package), []
     graph = module_graph(package)
     for name, targets in sorted(graph.items()):
         unit = name.split(".")[0] or "__init__"
         if unit not in MAY_IMPORT:
-            said.append(f"{package.name}.{unit} is new: give it a place in the import graph, MAY_IMPORT in tests/test_imports.py.")
+            wrong.append(f"{package.name}.{unit} is new: give it a place in the import graph, MAY_IMPORT in tests/test_imports.py.")
             continue
         for target in sorted(targets):
             other = target.split(".")[0] or "__init__"
-            if target not in known: said.append(f"{name} imports {target}, which does not exist.")
+            if target not in modules_there: wrong.append(f"{name} imports {target}, which does not exist.")
             elif other not in MAY_IMPORT[unit] | {unit, "__init__"}:
-                said.append(f"{name} imports {target}: of ours, {unit} may import {', '.join(sorted(MAY_IMPORT[unit])) or 'nothing'}.")
+                wrong.append(f"{name} imports {target}: of ours, {unit} may import {', '.join(sorted(MAY_IMPORT[unit])) or 'nothing'}.")
     try: TopologicalSorter({n: t - {""} for n, t in graph.items() if n}).prepare()
-    except CycleError as err: said.append(f"modules import each other in a circle: {' -> '.join(err.args[1])}.")
-    return said
+    except CycleError as err: wrong.append(f"modules import each other in a circle: {' -> '.join(err.args[1])}.")
+    return wrong
 
 
 def test_imports_point_one_way():
@@ -75,7 +75,7 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
     return package
 
 
-@pytest.mark.parametrize("name, text, said", [
+@pytest.mark.parametrize("name, text, complaint", [
     ("nn/zoo", "from ..train.fit import fit", "nn.zoo imports train.fit"),
     ("nn/zoo", "from collapse_nb.train import fit", "nn.zoo imports train.fit"),
     ("nn/zoo", "from .. import train", "nn.zoo imports train:"),
@@ -90,9 +90,9 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
     ("surprise", "", "collapse_nb.surprise is new: give it a place in the import graph"),
     ("nn/zoo", "from .layers import Hidden", "nn.zoo imports nn.layers, which does not exist"),
 ])
-def test_wrong_imports_are_seen(tmp_path, name, text, said):
+def test_wrong_imports_are_seen(tmp_path, name, text, complaint):
     files = {"stats": ""} if "stats" in text else {}
-    assert any(said in sentence for sentence in violations(tree(tmp_path, files | {name: text})))
+    assert any(complaint in sentence for sentence in violations(tree(tmp_path, files | {name: text})))
 
 
 def test_circles_are_seen(tmp_path):
