@@ -36,7 +36,8 @@ def _say(text: str, status: int) -> int:
 # %% ../nbs/cli.ipynb #00000006
 @contextmanager
 def one_interrupt() -> Iterator[None]:
-    "Ctrl-C interrupts and SIGTERM ends, and for two seconds no other one does, while what was begun is tidied away."
+    """Ctrl-C interrupts and SIGTERM ends, and for two seconds no other one does, while what was begun is
+    tidied away."""
     import polars # noqa: F401 (its own handler, set when it is imported, would interrupt a second time)
     asked, hook = {}, sys.unraisablehook # signal -> when it came
     def ask(number, _):
@@ -44,7 +45,8 @@ def one_interrupt() -> Iterator[None]:
         asked[number] = time.monotonic()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
     ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN # as by a job in the background
-    before = {number: signal.signal(number, ask) for number in [signal.SIGTERM, *[signal.SIGINT] * (not ignored)]}
+    before = {number: signal.signal(number, ask)
+              for number in [signal.SIGTERM, *[signal.SIGINT] * (not ignored)]}
     # what is raised in a callback of polars is reported there, and comes out as an error of polars
     sys.unraisablehook = lambda said: None if asked else hook(said)
     try: yield
@@ -129,26 +131,33 @@ class Door(TyperGroup):
             sys.stdout.flush() # a closed pipe shows here, not while Python shuts down
         except KeyboardInterrupt: raise typer.Exit(_say("stopped; finished work is kept.", 130)) from None
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # what is still buffered goes nowhere
+            # what is still buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         return done
 
 # %% ../nbs/cli.ipynb #0000000a
-app = typer.Typer(cls=Door, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
-                  help="Embedding collapse in recommendation models: encode a table, train models on it, look at the runs.")
+app = typer.Typer(cls=Door, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+                  rich_markup_mode=None,
+                  help="Embedding collapse in recommendation models: encode a table, train models on it, "
+                       "look at the runs.")
 
 def main() -> None:
     "Run the command line; wrong input is one sentence and exit status 2."
     try: app()
     except InputError as err: sys.exit(_say(str(err), 2))
     except KeyboardInterrupt: sys.exit(_say("stopped; finished work is kept.", 130))
-    except OSError as err: # what a system can refuse is endless: names that are too long, permissions, disks that fail
+    # what a system can refuse is endless: names that are too long, permissions, disks that fail
+    except OSError as err:
         if not err.strerror: raise
-        sys.exit(_say(f"{err.filename or 'a file'} cannot be used ({err.strerror}): check the path, its permissions and its disk.", 2))
+        sys.exit(_say(f"{err.filename or 'a file'} cannot be used ({err.strerror}): check the path, its "
+                      "permissions and its disk.", 2))
 
 # %% ../nbs/cli.ipynb #0000000b
-Card_ = Annotated[str, typer.Argument(metavar="CARD", help="A dataset card: its name, or the path of a .toml file.")]
-Source_ = Annotated[str, typer.Option(help="Raw file (CSV, TSV, Parquet; gzip too) or encoded folder; empty for embedded data.")]
+Card_ = Annotated[str, typer.Argument(metavar="CARD",
+                                      help="A dataset card: its name, or the path of a .toml file.")]
+Source_ = Annotated[str, typer.Option(help="Raw file (CSV, TSV, Parquet; gzip too) or encoded folder; empty "
+                                           "for embedded data.")]
 Device_ = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
 
@@ -164,7 +173,8 @@ def _fetched(card: str, folder: Path | None) -> Path:
     return source
 
 # %% ../nbs/cli.ipynb #0000000f
-def _encode(card, sources: list[Path] | dict[str, list[Path]], out: Path, bad: tuple[str, float], fields: bool):
+def _encode(card, sources: list[Path] | dict[str, list[Path]], out: Path, bad: tuple[str, float],
+            fields: bool):
     "Encode, and say what came of it."
     from collapse_nb.data.encode import encode as encode_files
     data = encode_files(card, sources, out, *bad)
@@ -189,7 +199,8 @@ def _show(data, card: str) -> None:
     "Say what is in encoded data, or in a folder of them."
     from collapse_nb.data.look import look
     seen = look(data)
-    if seen.name != card: raise InputError(f"{data} holds {seen.name} and {card} was asked for: name one or the other.")
+    if seen.name != card:
+        raise InputError(f"{data} holds {seen.name} and {card} was asked for: name one or the other.")
     print("\n".join(seen.lines(max(80, min(120, console.width)))))
 
 
@@ -198,16 +209,22 @@ def _show(data, card: str) -> None:
 def encode(
     card: Card_,
     source: Annotated[list[Path] | None,
-                      typer.Option(help="Raw file, gzip too; a folder or a pattern of files; more of them in order.")] = None,
+                      typer.Option(help="Raw file, gzip too; a folder or a pattern of files; more of them in "
+                                        "order.")] = None,
     valid: Annotated[list[Path] | None, typer.Option(
         help="Rows of validation, where they are in files of their own; --source then has the training rows.")] = None,
     test: Annotated[list[Path] | None, typer.Option(help="And the rows of test.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Download the raw files first, where they are open to all.")] = False,
-    on_bad_row: Annotated[str, typer.Option(help="stop at the first bad row, or skip: put it aside, in refused.jsonl.")] = "stop",
+    out: Annotated[Path | None,
+                   typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch",
+                                        help="Download the raw files first, where they are open to all.")] = False,
+    on_bad_row: Annotated[str, typer.Option(help="stop at the first bad row, or skip: put it aside, in "
+                                                 "refused.jsonl.")] = "stop",
     max_bad: Annotated[float, typer.Option(help="The largest share of rows that may be put aside.")] = 1e-4,
-    check: Annotated[bool, typer.Option("--check", help="Cardinalities beside the published ones; --out alone: of what is there.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="What is in the data; without --out nothing stays; --out alone: as it is.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Cardinalities beside the published ones; --out "
+                                                        "alone: of what is there.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="What is in the data; without --out nothing stays; "
+                                                      "--out alone: as it is.")] = False,
 ) -> None:
     "Turn a raw table into encoded data, by its card."
     if fetch: source = [_fetched(card, source[0] if source else None)]
@@ -230,13 +247,15 @@ def encode(
 def synth(
     format: Annotated[str, typer.Argument(metavar="FORMAT", help="criteo or avazu.")],
     rows: Annotated[int, typer.Option(help="How many.")],
-    out: Annotated[Path, typer.Option(help="File to write, gzip if its name ends in .gz; it appears whole or not at all.")],
+    out: Annotated[Path, typer.Option(help="File to write, gzip if its name ends in .gz; it appears whole or "
+                                           "not at all.")],
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
 ) -> None:
     "Write made-up clicks as Criteo's train.txt or Avazu's train.csv has them, with as many rare values."
     from collapse_nb.data.made_up.raw import write_raw
     size = write_raw(format, rows, out, seed).stat().st_size
-    console.print(f"{out}: {rows:,} rows of made-up {format}, {size:,} bytes; collapse encode {format} --source {out} reads them")
+    console.print(f"{out}: {rows:,} rows of made-up {format}, {size:,} bytes; collapse encode {format} "
+                  f"--source {out} reads them")
 
 # %% ../nbs/cli.ipynb #00000014
 def _train(where: tuple[str, str, int], spec, recipe, seeds: range, device: str, store: Path):
@@ -252,7 +271,8 @@ def _train(where: tuple[str, str, int], spec, recipe, seeds: range, device: str,
     return frame[frame.group.isin(mine) & frame.seed.isin(group.seeds)]
 
 # %% ../nbs/cli.ipynb #00000015
-@app.command(epilog="Example: collapse fit synthetic --model DCNv2 --design ME --scale 4 --seeds 3 --rows 20000")
+@app.command(epilog="Example: collapse fit synthetic --model DCNv2 --design ME --scale 4 --seeds 3 --rows "
+                    "20000")
 def fit(
     card: Card_,
     source: Source_ = "",
@@ -272,7 +292,8 @@ def fit(
     spec, recipe = ModelSpec(model, design, scale, variant), Recipe(max_epochs=max_epochs)
     if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
     frame = _train((card, source, rows), spec, recipe, range(seeds), device, store)
-    _table(frame[["model", "design", "scale", "seed", "status", "best_epoch", "valid_auc", "test_auc", "note"]])
+    _table(frame[["model", "design", "scale", "seed", "status", "best_epoch", "valid_auc", "test_auc",
+                  "note"]])
     for run in frame.group.unique(): console.print(f"kept in {store / run}", soft_wrap=True)
     if (frame.status != "done").any(): raise typer.Exit(1)
 
@@ -280,14 +301,17 @@ def fit(
 def _table(frame) -> None:
     "Print a frame as a table."
     table = Table(*(Column(name, no_wrap=True) for name in frame.columns), box=None)
-    for row in frame.itertuples(index=False): table.add_row(*(f"{v:.5f}" if isinstance(v, float) else str(v) for v in row))
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{v:.5f}" if isinstance(v, float) else str(v) for v in row))
     console.print(table)
 
 # %% ../nbs/cli.ipynb #000000f0
-@app.command(epilog="Example: collapse predict runs/store/0123456789abcdef --source tomorrow.csv --out scores.parquet")
+@app.command(epilog="Example: collapse predict runs/store/0123456789abcdef --source tomorrow.csv --out "
+                    "scores.parquet")
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as collapse fit prints it.")],
-    source: Annotated[list[Path], typer.Option(help="The rows: a file, a folder or a pattern; more of them in order.")],
+    source: Annotated[list[Path],
+                      typer.Option(help="The rows: a file, a folder or a pattern; more of them in order.")],
     out: Annotated[Path, typer.Option(help="File to write, .parquet or .csv; it appears whole or not at all.")],
     device: Device_ = "auto",
 ) -> None:
@@ -302,13 +326,16 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as collapse fit prints it.")],
     onnx: Annotated[Path, typer.Option(help="File to write; it appears whole or not at all.")],
 ) -> None:
-    "Write a trained model as ONNX; an id that its field does not have is refused when the file is run on a CPU."
+    """Write a trained model as ONNX; an id that its field does not have is refused when the file is run on a
+    CPU."""
     from collapse_nb.serve import export_onnx
     from collapse_nb.train.runs import open_run
     group, model = open_run(run)
     export_onnx(model, onnx, group.dataset)
-    shapes = f"ids (rows, {model.schema.num_columns}) int64 in, logits ({model.replicas}, rows) and score (rows) out"
-    console.print(f"{onnx}: {group.spec.model} on {group.dataset}, {onnx.stat().st_size:,} bytes; {shapes}", soft_wrap=True)
+    shapes = (f"ids (rows, {model.schema.num_columns}) int64 in, logits ({model.replicas}, rows) and score "
+              "(rows) out")
+    console.print(f"{onnx}: {group.spec.model} on {group.dataset}, {onnx.stat().st_size:,} bytes; {shapes}",
+                  soft_wrap=True)
 
 # %% ../nbs/cli.ipynb #00000018
 class Format(StrEnum):
@@ -325,7 +352,10 @@ def runs(
     "Show what a store holds."
     from collapse_nb.train.runs import RunStore
     frame = RunStore(store).frame()
-    if frame.empty: raise InputError(f"there are no runs in {str(store)!r}: make some with collapse fit or make sweep.")
+    if frame.empty:
+        raise InputError(f"there are no runs in {str(store)!r}: make some with collapse fit or make sweep.")
     if format is Format.csv: print(frame.to_csv(index=False), end="")
     elif format is Format.json: print(frame.to_json(orient="records", indent=1))
-    else: _table(frame[["dataset", "train_rows", "model", "design", "scale", "variant", "max_epochs", "seed", "status", "test_auc"]])
+    else:
+        _table(frame[["dataset", "train_rows", "model", "design", "scale", "variant", "max_epochs", "seed",
+                      "status", "test_auc"]])

@@ -16,24 +16,29 @@ from .records import InputError
 def _check(names: tuple[str, ...], cardinalities: tuple[int, ...], widths: tuple[int, ...]) -> None:
     "Refuse what cannot be a schema."
     if len(names) != len(cardinalities):
-        raise InputError(f"{len(names)} field names and {len(cardinalities)} cardinalities were given: give one of each per field.")
+        raise InputError(f"{len(names)} field names and {len(cardinalities)} cardinalities were given: give "
+                         "one of each per field.")
     if not names: raise InputError("a schema without fields was given: name at least one field.")
     if twice := {n for n in names if names.count(n) > 1}:
         raise InputError(f"field names {sorted(twice)} occur twice: give every field its own name.")
     if small := [n for n, d in zip(names, cardinalities, strict=True) if d < 1]:
         raise InputError(f"fields {small} have no values: a cardinality must be at least 1.")
     if len(widths) != len(names) or min(widths) < 1:
-        raise InputError(f"widths {list(widths)} were given for {len(names)} fields: give each field one column or more.")
+        raise InputError(f"widths {list(widths)} were given for {len(names)} fields: give each field one "
+                         "column or more.")
 
 # %% ../nbs/00_preliminaries.ipynb #00000035
 class _Columns:
-    "Where the fields of a schema are in x (n, P): field i occupies `widths[i]` columns, one behind the other."
+    """Where the fields of a schema are in x (n, P): field i occupies `widths[i]` columns, one behind the
+    other."""
     @property
-    def pooled(self) -> bool: return max(self.widths) > 1 # whether a row may have several values of some field
+    def pooled(self) -> bool:
+        return max(self.widths) > 1 # whether a row may have several values of some field
     @cached_property
     def num_columns(self) -> int: return sum(self.widths) # P; N when nothing is pooled
     @cached_property
-    def columns(self) -> tuple[int, ...]: return tuple(accumulate(self.widths, initial=0))[:-1] # the first of each field
+    def columns(self) -> tuple[int, ...]:
+        return tuple(accumulate(self.widths, initial=0))[:-1] # the first of each field
     @cached_property
     def column_fields(self) -> tuple[int, ...]: # (P,) the field of each column
         return tuple(i for i, width in enumerate(self.widths) for _ in range(width))
@@ -41,7 +46,8 @@ class _Columns:
 # %% ../nbs/00_preliminaries.ipynb #00000006
 @dataclass(frozen=True)
 class FieldSchema(_Columns):
-    "Names and cardinalities D_i of the N fields (§2); rows of the fused table are ids + the offset of their field."
+    """Names and cardinalities D_i of the N fields (§2); rows of the fused table are ids + the offset of
+    their field."""
     names: tuple[str, ...]         # one name per field
     cardinalities: tuple[int, ...] # D_i, the number of ids of each field
     widths: tuple[int, ...] = ()   # columns of x that each field occupies; one each when empty
@@ -50,7 +56,8 @@ class FieldSchema(_Columns):
         names, cardinalities = tuple(map(str, self.names)), tuple(map(int, self.cardinalities))
         widths = tuple(map(int, self.widths)) or (1,) * len(names)
         _check(names, cardinalities, widths)
-        for name, value in ("names", names), ("cardinalities", cardinalities), ("widths", widths): object.__setattr__(self, name, value)
+        for name, value in ("names", names), ("cardinalities", cardinalities), ("widths", widths):
+            object.__setattr__(self, name, value)
 
     @property
     def num_fields(self) -> int: return len(self.names)
@@ -59,4 +66,5 @@ class FieldSchema(_Columns):
     @cached_property
     def offsets(self) -> tuple[int, ...]: return tuple(accumulate(self.cardinalities, initial=0))[:-1]
     def to_dict(self) -> dict[str, tuple]: # what a file says of the fields
-        return {"names": self.names, "cardinalities": self.cardinalities} | ({"widths": self.widths} if self.pooled else {})
+        return {"names": self.names,
+                "cardinalities": self.cardinalities} | ({"widths": self.widths} if self.pooled else {})

@@ -77,13 +77,15 @@ def sentence(
     for e in err.errors():
         loc, msg = e["loc"], e["msg"].removeprefix("Value error, ")
         if e["type"] == "extra_forbidden":
-            sentences.append(str(unknown(f"entry of {what}:" if named else f"{what} field", _way(loc), fields)))
+            sentences.append(str(unknown(f"entry of {what}:" if named else f"{what} field", _way(loc),
+                                         fields)))
         elif e["type"] == "missing" and isinstance(loc[-1], int): # of a list that is too short
             wrong[_way(loc[:-1])] = e["input"], [{"type": "too_long", "ctx": {"max_length": loc[-1] + 1}}]
         elif e["type"] == "missing": sentences.append(f"{what} needs {_way(loc)}, which is missing.")
         elif e["type"] == "literal_error":
             options = e["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            sentences.append(str(unknown(f"{_way(loc)} of {what}:" if named else _way(loc), e["input"], options)))
+            sentences.append(str(unknown(f"{_way(loc)} of {what}:" if named else _way(loc), e["input"],
+                                         options)))
         elif e["type"] == "value_error": sentences.append(msg)
         else: # of several types that are allowed, each has an error of its own, below the entry
             several = loc[-1] in ("str", "int", "float", "bool") and len(loc) > 1

@@ -45,7 +45,8 @@ def gradient_terms(
     x: Tensor,                # (B, N) field-local ids
     slopes: Tensor,           # (B,) dl/dh of each row of the batch
 ) -> list[FieldTerm]:         # for fields 2 to N
-    "dL/dE_1 = sum_i theta_i with theta_i = sum_k alpha_{i,k} sigma_{i,k} v_{i,k}, for the mean loss of the batch (§4.1)."
+    """dL/dE_1 = sum_i theta_i with theta_i = sum_k alpha_{i,k} sigma_{i,k} v_{i,k}, for the mean loss of the
+    batch (§4.1)."""
     terms = []
     for table, ids in zip(tables[1:], x.T[1:], strict=True):
         u, sigma, directions = torch.linalg.svd(table, full_matrices=False)
@@ -109,7 +110,8 @@ def descend(
     by_value = third.new_empty(*y.shape[:2], third.shape[1])
     yield 0, first
     for step in range(1, iterations + 1):
-        slopes = torch.baddbmm(constant, first, second_t).add_((first @ third_t).gather(2, x3)).sigmoid_().sub_(y)
+        slopes = torch.baddbmm(constant, first,
+                               second_t).add_((first @ third_t).gather(2, x3)).sigmoid_().sub_(y)
         gradient = torch.baddbmm(by_value.zero_().scatter_add_(2, x3, slopes) @ third, slopes, second)
         first = torch.sub(first, gradient, alpha=lr / y[0].numel())
         if step % every == 0 or step == iterations: yield step, first
@@ -123,8 +125,10 @@ def _checked(seeds: Iterable[int], whole: dict[str, int], lr: float) -> list[int
     if not seeds or len(set(seeds)) < len(seeds) or not all(_natural(s, 0) for s in seeds):
         raise InputError(f"seeds = {seeds} were given: give at least one, each once, whole numbers from 0 on.")
     for name, value in whole.items():
-        if not _natural(value, 1): raise InputError(f"{name} = {value!r} was given: give a whole number, 1 or more.")
-    if not (math.isfinite(lr) and lr > 0): raise InputError(f"lr = {lr!r} was given: give a learning rate above zero.")
+        if not _natural(value, 1):
+            raise InputError(f"{name} = {value!r} was given: give a whole number, 1 or more.")
+    if not (math.isfinite(lr) and lr > 0):
+        raise InputError(f"lr = {lr!r} was given: give a learning rate above zero.")
     return seeds
 
 def _natural(value: object, least: int) -> bool:
@@ -139,10 +143,12 @@ def toy_experiment(
     iterations: int = 5000,# steps of gradient descent
     lr: float = 1.0,       # learning rate
     every: int = 50,       # steps between two looks
-    third: Callable[[Tensor], Tensor] | None = None, # makes another E_3 of the one that was drawn, (S, D_3, K)
+    third: Callable[[Tensor], Tensor]
+    | None = None, # makes another E_3 of the one that was drawn, (S, D_3, K)
 ) -> pd.DataFrame:         # seed, iteration, ia: IA(E_1)
     "IA(E_1) along the training of E_1 (§4.1, Fig. 4)."
-    seeds = _checked(seeds, {"d3": d3, "embedding_dim": embedding_dim, "iterations": iterations, "every": every}, lr)
+    seeds = _checked(seeds, {"d3": d3, "embedding_dim": embedding_dim, "iterations": iterations,
+                             "every": every}, lr)
     toy = draw_toy(d3, embedding_dim, seeds)
     if third is not None: toy = toy._replace(third=third(toy.third))
     looks = [(step, information_abundance(first)) for step, first in descend(toy, iterations, lr, every)]

@@ -51,7 +51,8 @@ def datasets(stem: str, stems: set[str]) -> set[str]:
 
 
 def sources(stems: tuple[str, ...], of_all: set[str]) -> list[str]:
-    "The datasets that have a table for every stem, as suffixes of file names; an empty one without a dataset."
+    """The datasets that have a table for every stem, as suffixes of file names; an empty one without a
+    dataset."""
     if all((RESULTS / f"{s}.csv").is_file() for s in stems): return [""]
     return sorted(set.intersection(*(datasets(s, of_all) for s in stems)))
 

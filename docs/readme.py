@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 # where in the notebook the list of `paper_list` belongs
 MARK = "<!-- the paper's figures and tables, with our verdicts -->"
-HEADER = "<!-- Written from nbs/index.ipynb by docs/readme.py (make readme): edit the notebook, not this file. -->"
+HEADER = ("<!-- Written from nbs/index.ipynb by docs/readme.py (make readme): edit the notebook, not this "
+          "file. -->")
 # `](target)` or `src="target"`, but for addresses and anchors; fenced code is matched first, to be left alone
 LINK = re.compile(r'(?P<code>^```.*?^```)|(?P<before>\]\(|src=")(?!\w+:|#|/)(?P<target>[^)\s"]+)',
                   flags=re.M | re.S)

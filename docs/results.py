@@ -34,7 +34,8 @@ ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}}
 
 
 def parameters(number: str, scales: list[int]) -> dict:
-    "What a notebook takes at full size, apart from the dataset: five seeds, forty for the toy, which is cheap."
+    """What a notebook takes at full size, apart from the dataset: five seeds, forty for the toy, which is
+    cheap."""
     five = {"seeds": 5}
     return {"00": {}, "02": {"seeds": 40}, "03": {**five, "ranks": [1, 2, 4, 7, 10]},
             "01": {**five, "models": ["DCNv2", "DNN"], "scales": scales, "ablation_scale": 4 if GPU else 1},
@@ -89,8 +90,10 @@ def note(label: str, words: str, seconds: float) -> None:
 
 
 def main(
-    file: Annotated[list[str], typer.Option(help="DATASET=FILE, as often as there are datasets.")] = [],  # noqa: B006
-    only: Annotated[list[str], typer.Option(help="Number of a notebook, such as 03; else all.")] = [],  # noqa: B006
+    file: Annotated[list[str],
+                    typer.Option(help="DATASET=FILE, as often as there are datasets.")] = [],  # noqa: B006
+    only: Annotated[list[str],
+                    typer.Option(help="Number of a notebook, such as 03; else all.")] = [],  # noqa: B006
     dataset: Annotated[list[str], typer.Option(help="One of the datasets; else all.")] = [],  # noqa: B006
     scales: Annotated[str, typer.Option(help="Model sizes.")] = SCALES,
 ) -> None:

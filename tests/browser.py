@@ -8,14 +8,17 @@ from urllib.parse import urlsplit
 import pytest
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MISSING = f"no browser: `playwright install chromium`, or one of {', '.join(PROGRAMS)} on the PATH (Debian: apt-get install chromium)"
+MISSING = (f"no browser: `playwright install chromium`, or one of {', '.join(PROGRAMS)} on the PATH (Debian: "
+           "apt-get install chromium)")
 
 
 @contextmanager
 def chromium() -> Iterator:
-    "Playwright's own Chromium where it was downloaded, else one on the PATH; without either the test is skipped."
+    """Playwright's own Chromium where it was downloaded, else one on the PATH; without either the test is
+    skipped."""
     # Playwright's loop runs in this thread as long as it is open, and asyncio.run fails meanwhile: close it before another test file
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright, which the dev extra brings")
+    sync_api = pytest.importorskip("playwright.sync_api",
+                                   reason="no Playwright: pip install playwright, which the dev extra brings")
     with sync_api.sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
         found = str(own) if own.is_file() else next(filter(None, map(shutil.which, PROGRAMS)), None)
@@ -35,7 +38,8 @@ class Witness:
         context.on("request", self.request)
         context.on("response", self.response)
         # a page takes a request back when it replaces an image before it has come
-        context.on("requestfailed", lambda r: "ERR_ABORTED" in (r.failure or "") or self.failed.append(f"{r.url}: {r.failure}"))
+        context.on("requestfailed", lambda r: "ERR_ABORTED" in (r.failure or "")
+                   or self.failed.append(f"{r.url}: {r.failure}"))
         context.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
         context.on("weberror", lambda e: self.errors.append(str(e.error)))
 

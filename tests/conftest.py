@@ -26,7 +26,8 @@ def site(tmp_path_factory, worker_id):
     with FileLock(base / "site.lock"):
         if not (done := base / "site.done").exists():
             env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "docs"), str(ROOT)])}
-            built = subprocess.run([sys.executable, "-m", "website", base / "site"], cwd=ROOT, env=env, capture_output=True, text=True)
+            built = subprocess.run([sys.executable, "-m", "website", base / "site"], cwd=ROOT, env=env,
+                                   capture_output=True, text=True)
             assert built.returncode == 0 and not built.stderr, built.stdout + built.stderr
             done.touch()
     return base / "site" / "html"

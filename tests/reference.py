@@ -23,9 +23,12 @@ class Reference:
         training: bool = False,   # batch statistics instead of running ones
         widths: Sequence[int] | None = None, # columns of x that each field has; None for one each
     ):
-        self.model, self.design, self.released, self.sets, self.dim = model, design, variant == "released", sets, dim
-        self.cardinalities, self.training, self.widths = cardinalities, training, widths or [1] * len(cardinalities)
-        self.p = {n: t.detach().clone().contiguous().requires_grad_("running" not in n) for n, t in state.items()}
+        self.model, self.design, self.released, self.sets, self.dim = (model, design, variant == "released",
+                                                                       sets, dim)
+        self.cardinalities, self.training, self.widths = (cardinalities, training,
+                                                          widths or [1] * len(cardinalities))
+        self.p = {n: t.detach().clone().contiguous().requires_grad_("running" not in n)
+                  for n, t in state.items()}
 
     def logits(self,
         x: Tensor, # (B, P) field-local ids
@@ -41,7 +44,8 @@ class Reference:
         y: Tensor, # (B,) labels
     ) -> Tensor:   # mean binary cross-entropy, in nats
         z = self.logits(x)
-        return (torch.where(z > 0, z, torch.zeros_like(z)) - z * y + torch.log1p(torch.exp(-z.abs()))).sum() / len(y)
+        return (torch.where(z > 0, z, torch.zeros_like(z)) - z * y
+                + torch.log1p(torch.exp(-z.abs()))).sum() / len(y)
 
     # tables
 
@@ -108,11 +112,13 @@ class Reference:
     # interactions: a list with one (B, H) per stream
 
     def interaction(self, e: list[Tensor], m: int) -> list[Tensor]:
-        if self.model == "xDeepFM": return [self.compressed(e, m), self.hidden("interaction.dnn", m, torch.cat(e, 1))]
+        if self.model == "xDeepFM":
+            return [self.compressed(e, m), self.hidden("interaction.dnn", m, torch.cat(e, 1))]
         if self.model == "FinalMLP": return self.two_streams(e, m)
         if self.model == "FM": return [self.fm(e)]
         if self.model == "FFM": return [self.ffm(e)]
-        h = {"DNN": self.concatenation, "IPNN": self.products, "NFwFM": self.pooling, "DCNv2": self.crosses}[self.model](e, m)
+        h = {"DNN": self.concatenation, "IPNN": self.products, "NFwFM": self.pooling,
+             "DCNv2": self.crosses}[self.model](e, m)
         return [self.hidden("projection", m, h)]
 
     def concatenation(self, e: list[Tensor], m: int) -> Tensor: return torch.cat(e, 1)
@@ -127,25 +133,30 @@ class Reference:
         N, r = len(e), iter(self.p["interaction.weight"][m])
         pairs = [(i, j) for i in range(N) for j in range(N) if self.released or i < j]
         assert len(pairs) == len(self.p["interaction.weight"][m])
-        return self.norm("interaction.norm", m, sum(w * e[i] * e[j] for (i, j), w in zip(pairs, r, strict=True)))
+        return self.norm("interaction.norm", m,
+                         sum(w * e[i] * e[j] for (i, j), w in zip(pairs, r, strict=True)))
 
     def crosses(self, e: list[Tensor], m: int) -> Tensor:
         "x_{l+1, j} = e_j * (sum_i W_{i->j} x_{l, i} + b_j) + x_{l, j}, four times."
         N, K, x = len(e), self.dim, list(e)
         for layer in range(4):
-            W, b = self.p[f"interaction.layers.{layer}.weight"][m], self.p[f"interaction.layers.{layer}.bias"][m]
+            W, b = (self.p[f"interaction.layers.{layer}.weight"][m],
+                    self.p[f"interaction.layers.{layer}.bias"][m])
             block = lambda i, j, W=W: W[j * K:(j + 1) * K, i * K:(i + 1) * K]  # W_{i->j}
-            x = [e[j] * (sum(x[i] @ block(i, j).T for i in range(N)) + b[j * K:(j + 1) * K]) + x[j] for j in range(N)]
+            x = [e[j] * (sum(x[i] @ block(i, j).T for i in range(N)) + b[j * K:(j + 1) * K]) + x[j]
+                 for j in range(N)]
         assert "interaction.layers.4.weight" not in self.p
         return torch.cat(x, 1)
 
     def compressed(self, e: list[Tensor], m: int) -> Tensor: # (B, 16 + 16)
-        "X'_h = f(beta_h + sum_i sum_c W_h,ic e_i * X_c), summed over k; f is ReLU (released) or the identity (paper)."
+        """X'_h = f(beta_h + sum_i sum_c W_h,ic e_i * X_c), summed over k; f is ReLU (released) or the
+        identity (paper)."""
         maps, pooled = list(e), []
         for layer in range(2):
             W, beta = self.p[f"interaction.cin.{layer}.weight"][m], self.p[f"interaction.cin.{layer}.bias"][m]
             C = len(maps)
-            new = [beta[h] + sum(W[h, i * C + c] * e[i] * maps[c] for i in range(len(e)) for c in range(C)) for h in range(16)]
+            new = [beta[h] + sum(W[h, i * C + c] * e[i] * maps[c] for i in range(len(e)) for c in range(C))
+                   for h in range(16)]
             maps = [torch.where(x > 0, x, torch.zeros_like(x)) if self.released else x for x in new]
             pooled += [sum(x[:, k] for k in range(self.dim)) for x in maps]
         return torch.stack(pooled, 1)
@@ -159,31 +170,37 @@ class Reference:
         return 2 / (1 + torch.exp(-opened)) * x
 
     def two_streams(self, e: list[Tensor], m: int) -> list[Tensor]:
-        return [self.hidden(f"interaction.streams.{s}", m, self.gated(s, m, torch.cat(e, 1))) for s in range(2)]
+        return [self.hidden(f"interaction.streams.{s}", m, self.gated(s, m, torch.cat(e, 1)))
+                for s in range(2)]
 
     def fm(self, e: list[Tensor]) -> Tensor: # (B, 1)
         return sum((e[i] * e[j]).sum(1, keepdim=True) for i in range(len(e)) for j in range(i))
 
     def ffm(self, e: list[Tensor]) -> Tensor: # (B, 1)
-        "Row i holds its blocks in the order of j, without j = i; a last block, when there is one, is never read."
+        """Row i holds its blocks in the order of j, without j = i; a last block, when there is one, is never
+        read."""
         def towards(i: int, j: int) -> Tensor: # e_i^{->j}
             place = [t for t in range(len(e)) if t != i].index(j)
             return e[i][:, place * self.dim:(place + 1) * self.dim]
-        return sum((towards(i, j) * towards(j, i)).sum(1, keepdim=True) for i in range(len(e)) for j in range(i))
+        return sum((towards(i, j) * towards(j, i)).sum(1, keepdim=True) for i in range(len(e))
+                   for j in range(i))
 
     # heads
 
-    def mlp(self, name: str, h: Tensor) -> Tensor: return self.linear(f"{name}.output", 0, self.hidden(f"{name}.layers", 0, h))[:, 0]
+    def mlp(self, name: str, h: Tensor) -> Tensor:
+        return self.linear(f"{name}.output", 0, self.hidden(f"{name}.layers", 0, h))[:, 0]
 
     def head(self, parts: list[Tensor]) -> Tensor: # (B,)
         if self.model in ("FM", "FFM"): return parts[0][:, 0]
-        if self.model == "xDeepFM": return self.linear("head.pooled", 0, parts[0])[:, 0] + self.mlp("head.mlp", parts[1])
+        if self.model == "xDeepFM":
+            return self.linear("head.pooled", 0, parts[0])[:, 0] + self.mlp("head.mlp", parts[1])
         if self.model == "FinalMLP": return self.fusion(*parts)
         return self.mlp("head", parts[0])
 
     def fusion(self, u: Tensor, v: Tensor) -> Tensor: # (B,)
         "w_u u + w_v v + sum_h u_h^T W_h v_h: one head (released), ten (paper)."
-        score, heads = self.linear("head.u", 0, u)[:, 0] + self.linear("head.v", 0, v)[:, 0], 1 if self.released else 10
+        score, heads = self.linear("head.u", 0,
+                                   u)[:, 0] + self.linear("head.v", 0, v)[:, 0], 1 if self.released else 10
         size = u.shape[1] // heads
         for h in range(heads):
             W = self.p["head.weight"][0, h]

@@ -31,7 +31,8 @@ def stream(*command: object, cwd: Path = ROOT) -> tuple[int, str]:
     "Run a command, show what it prints as it prints it, and return its exit code and all of its text."
     # IN_TEST silences nbdev_export; one thread a worker, because two workers of two threads fight over two cores
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
-    env |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), "PATH": f"{BIN}{os.pathsep}{env.get('PATH', '')}"}
+    env |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT),
+            "PATH": f"{BIN}{os.pathsep}{env.get('PATH', '')}"}
     text = []
     with subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, text=True, errors="replace", bufsize=1,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -45,7 +46,8 @@ def differences(ours: Path, fresh: Path) -> list[str]:
     "Python files that differ between two trees, or that only one of them has."
     names = {f.relative_to(tree) for tree in (ours, fresh) for f in tree.rglob("*.py")}
     return [f"{ours.name}/{name} is not what the notebooks export: run nbdev_export" for name in sorted(names)
-            if not ((ours / name).is_file() and (fresh / name).is_file() and filecmp.cmp(ours / name, fresh / name, shallow=False))]
+            if not ((ours / name).is_file() and (fresh / name).is_file()
+                    and filecmp.cmp(ours / name, fresh / name, shallow=False))]
 
 
 def export() -> Tally:
@@ -76,7 +78,8 @@ def count_notebooks(
     "nbdev_test prints no count: a notebook passed when it completed and no error names it."
     completed = set(re.findall(r"- Completed (.+?\.ipynb)", text))
     broken = set(re.findall(r"\w in (.+?\.ipynb):$", text, flags=re.M))
-    failures = [f"{n.relative_to(ROOT)}{'' if str(n) in completed else ' (never completed)'}" for n in notebooks
+    failures = [f"{n.relative_to(ROOT)}{'' if str(n) in completed else ' (never completed)'}"
+                for n in notebooks
                 if str(n) not in completed or str(n) in broken]
     passed = len(notebooks) - len(failures)
     if code and not failures: failures = [f"nbdev_test ended with exit code {code}"]
@@ -85,7 +88,8 @@ def count_notebooks(
 
 def notebooks() -> Tally:
     "Every notebook is one test."
-    found = [f for f in sorted((ROOT / "nbs").rglob("*.ipynb")) if not any(p[0] in "._" for p in f.relative_to(ROOT).parts)]
+    found = [f for f in sorted((ROOT / "nbs").rglob("*.ipynb"))
+             if not any(p[0] in "._" for p in f.relative_to(ROOT).parts)]
     code, text = stream(BIN / "nbdev_test", "--n_workers", 2, "--do_print")
     return count_notebooks(found, code, text)
 
@@ -105,7 +109,8 @@ def cases(chosen: str) -> Tally:
     "The tests of tests/ whose marks are the chosen ones."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        code, _ = stream(sys.executable, "-m", "pytest", "-n", "2", "-m", chosen, "tests", f"--junitxml={report}")
+        code, _ = stream(sys.executable, "-m", "pytest", "-n", "2", "-m", chosen, "tests",
+                         f"--junitxml={report}")
         return count_cases(report, code)
 
 
@@ -124,7 +129,8 @@ def attempt(part: Callable[[], Tally]) -> Tally:
     print(f"\n== {part.__name__}: {part.__doc__.splitlines()[0]}", flush=True)
     try: tally = part()
     except Exception as err: return Tally(0, [f"{part.__name__} crashed: {type(err).__name__}: {err}"])
-    return tally if tally.passed or tally.failures or tally.skipped else tally._replace(failures=[f"{part.__name__} found nothing to test"])
+    return (tally if tally.passed or tally.failures
+            or tally.skipped else tally._replace(failures=[f"{part.__name__} found nothing to test"]))
 
 
 def main() -> int:
@@ -132,11 +138,15 @@ def main() -> int:
     for part in (export, ruff, notebooks, crossing, *[browsers] * ("--browser" in sys.argv[1:])):
         start = time.perf_counter()
         tally = attempt(part)
-        lines.append(f"{part.__name__:10} {tally.passed:4} passed {len(tally.failures):4} failed {time.perf_counter() - start:6.0f} s")
+        lines.append(f"{part.__name__:10} {tally.passed:4} passed {len(tally.failures):4} failed "
+                     f"{time.perf_counter() - start:6.0f} s")
         lines += [f"    {failure}" for failure in tally.failures]
         tallies.append(tally)
-    passed, failed, skipped = sum(t.passed for t in tallies), sum(len(t.failures) for t in tallies), sum(t.skipped for t in tallies)
-    print("\n" + "\n".join(lines) + f"\n\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    passed, failed, skipped = sum(t.passed
+                                  for t in tallies), sum(len(t.failures)
+                                                         for t in tallies), sum(t.skipped for t in tallies)
+    print("\n" + "\n".join(lines) + f"\n\n{passed} passed, {failed} failed"
+          + (f", {skipped} skipped" if skipped else ""), flush=True)
     return int(failed > 0)
 
 

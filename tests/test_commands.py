@@ -18,7 +18,8 @@ TABLE = "day,item,bought\n" + "".join(f"{i % 7},{i % 11},{int(i * i % 5 < 2)}\n"
 
 
 # a test run in the background may have been told to ignore Ctrl-C, and its children with it
-HEARD = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+HEARD = ("import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], "
+         "sys.argv[1:])")
 MAIN = ("-c", "from collapse_nb.cli import main; main()")
 
 
@@ -26,7 +27,8 @@ def start(*words: object, cwd: Path) -> subprocess.Popen:
     "A command in a process of its own, with this repository's library."
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-c", HEARD, sys.executable, *map(str, words)]
-    return subprocess.Popen(command, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
 
 
 def command(*words: object, cwd: Path) -> subprocess.CompletedProcess:
@@ -36,7 +38,8 @@ def command(*words: object, cwd: Path) -> subprocess.CompletedProcess:
 
 def papermill(cwd: Path, *parameters: object) -> subprocess.CompletedProcess:
     places = ("-p", "store", cwd / "store", "-p", "out_dir", cwd / "out")
-    return command("-m", "papermill", ROOT / "nbs/06_scaling.ipynb", cwd / "done.ipynb", *places, *parameters, cwd=cwd)
+    return command("-m", "papermill", ROOT / "nbs/06_scaling.ipynb", cwd / "done.ipynb", *places, *parameters,
+                   cwd=cwd)
 
 
 def collapse(cwd: Path, *words: object) -> subprocess.CompletedProcess:
@@ -62,7 +65,8 @@ def test_papermill_on_a_table_of_ones_own(own):
     text = (own / "done.ipynb").read_text()
     assert "not run here" in text and '"output_type": "error"' not in text
     assert len(pd.read_csv(own / "out/runs-own.csv")) == 6
-    assert {"table1-own.csv", "differences-own.csv", "findings-06-own.csv"} <= {f.name for f in (own / "out").iterdir()}
+    assert {"table1-own.csv", "differences-own.csv",
+            "findings-06-own.csv"} <= {f.name for f in (own / "out").iterdir()}
     for stem in ("fig7-own", "fig1a-own", "difference-own"):
         assert "vega-lite" in json.loads((own / "out" / f"{stem}.json").read_text())["$schema"]
         assert ET.parse(own / "out" / f"{stem}.svg").getroot().tag.endswith("svg")
@@ -72,7 +76,8 @@ def test_papermill_on_a_table_of_ones_own(own):
 
 
 @pytest.mark.parametrize("sizes", ["{models: [DNN], scales: [2], seeds: 1, rows: 2048, max_epochs: 1}",
-                                   "{models: [DNN], designs: [ME], scales: [1], seeds: 1, rows: 2048, max_epochs: 1}"])
+                                   "{models: [DNN], designs: [ME], scales: [1], seeds: 1, rows: 2048, "
+                                   "max_epochs: 1}"])
 def test_papermill_without_a_base_or_a_second_design(tmp_path, sizes):
     done = papermill(tmp_path, "-y", sizes)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -100,19 +105,23 @@ def test_collapse_from_table_to_runs(own):
     (own / "own.csv.gz").write_bytes(gzip.compress(TABLE.encode()))
     encoded = collapse(own, "encode", "own.toml", "--source", "own.csv.gz", "--out", "enc")
     assert encoded.returncode == 0 and "2,400 train" in encoded.stdout
-    fit = ("fit", "own.toml", "--source", "enc", "--model", "DCNv2", "--design", "ME", "--scale", 2, "--seeds", 2, "--max-epochs", 1)
+    fit = ("fit", "own.toml", "--source", "enc", "--model", "DCNv2", "--design", "ME", "--scale", 2,
+           "--seeds", 2, "--max-epochs", 1)
     first, again = collapse(own, *fit), collapse(own, *fit)
     assert first.returncode == again.returncode == 0 and first.stdout == again.stdout
     run = own / first.stdout.split("kept in ")[1].strip()
     assert (run / "encoding.json").read_bytes() == (own / "enc/schema.json").read_bytes()
     assert (run / "vocabulary.parquet").read_bytes() == (own / "enc/vocabulary.parquet").read_bytes()
     exported = collapse(own, "export", run, "--onnx", "own.onnx")
-    assert exported.returncode == 0 and "ids (rows, 2)" in exported.stdout and (own / "own.onnx").stat().st_size > 0
+    assert (exported.returncode == 0 and "ids (rows, 2)" in exported.stdout
+            and (own / "own.onnx").stat().st_size > 0)
     rows = json.loads(collapse(own, "runs", "--format", "json").stdout)
-    assert [(r["dataset"], r["model"], r["seed"], r["status"]) for r in rows] == [("own", "DCNv2", s, "done") for s in (0, 1)]
+    assert [(r["dataset"], r["model"], r["seed"], r["status"])
+            for r in rows] == [("own", "DCNv2", s, "done") for s in (0, 1)]
     assert len(collapse(own, "runs", "--format", "csv").stdout.splitlines()) == 3
     assert all(f"{r['test_auc']:.5f}" in collapse(own, "runs").stdout for r in rows)
-    unread = [start(*MAIN, *words, cwd=own) for words in (["runs"], ["runs", "--format", "csv"], ["fit", "--help"])]
+    unread = [start(*MAIN, *words, cwd=own) for words in (["runs"], ["runs", "--format", "csv"],
+                                                          ["fit", "--help"])]
     for process in unread: process.stdout.close() # as `| head -1` does, when it has its line
     for process in unread:
         with process: assert (process.stderr.read(), process.wait()) == ("", 1)
@@ -145,7 +154,8 @@ def test_interrupt_while_training(own):
 
 def test_interrupt_while_starting(own):
     "Loading the library takes longer than anything else that a short command does."
-    process = start("-c", "from collapse_nb.cli import main; print('here', flush=True); main()", "runs", cwd=own)
+    process = start("-c", "from collapse_nb.cli import main; print('here', flush=True); main()", "runs",
+                    cwd=own)
     assert process.stdout.readline() == "here\n"
     time.sleep(.3)
     assert interrupted(process) == STOPPED
@@ -154,7 +164,8 @@ def test_interrupt_while_starting(own):
 def test_usage_errors_and_help(own):
     for words, said in {("fit", "synthetic", "--scale", "two"): "was given --scale two: give a whole number",
                         ("fitt",): "there is no command 'fitt': did you mean fit?",
-                        ("fit", "synthetic", "--scael", "2"): "fit has no option --scael: did you mean --scale?",
+                        ("fit", "synthetic", "--scael",
+                         "2"): "fit has no option --scael: did you mean --scale?",
                         ("encode",): "encode needs CARD, which is missing",
                         ("encode", "own.toml"): "Missing option"}.items():
         done = collapse(own, *words)
@@ -179,7 +190,8 @@ BAD_COMMANDS = {
     "zip": (("encode", "own.toml", "--source", "zip.csv", "--out", "enc"), "is a zip archive"),
     "no run's folder": (("export", ".", "--onnx", "x.onnx"), "is not a run's folder"),
     "seeds 0": (("fit", "synthetic", "--seeds", 0), "train at least one"),
-    "a name too long": (("encode", "own.toml", "--source", "own.csv", "--out", "x" * 300), "File name too long"),
+    "a name too long": (("encode", "own.toml", "--source", "own.csv", "--out", "x" * 300),
+                        "File name too long"),
     "unwritable": (("encode", "own.toml", "--source", "own.csv", "--out", "own.csv/enc"), "cannot write"),
 }
 

@@ -1,4 +1,5 @@
-"Encoding over several blocks and buckets equals counting the whole table at once; cards are found wherever the library lies."
+"""Encoding over several blocks and buckets equals counting the whole table at once; cards are found wherever
+the library lies."""
 import os
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ def expected(table: pd.DataFrame, min_count: int, seed: int) -> tuple[list[int],
     columns, cardinalities = [], []
     for name in NAMES:
         counts = table[name].value_counts().rename_axis("value").reset_index(name="count")
-        kept = counts[counts["count"] >= min_count].sort_values(["count", "value"], ascending=[False, True])["value"].tolist()
+        kept = counts[counts["count"] >= min_count].sort_values(["count", "value"],
+                                                                ascending=[False, True])["value"].tolist()
         ids = {value: i for i, value in enumerate(kept)}
         columns.append(table[name].map(ids).fillna(len(kept)).to_numpy().astype(np.int64))
         cardinalities.append(len(kept) + 1)
@@ -38,8 +40,10 @@ def test_many_blocks(tmp_path):
         "site": [f"s{v}" for v in rng.zipf(1.3, rows) % 100_000],
         "user": [f"a-user-with-a-rather-long-name-{v}" for v in rng.zipf(1.1, rows) % 300_000]})
     table.to_csv(tmp_path / "t.csv", index=False)
-    assert (tmp_path / "t.csv").stat().st_size > BLOCK_BYTES # several blocks of text, several of rows, several buckets
-    data = encode(Card(name="t", label="y", fields=NAMES, min_count=2, split_seed=3), tmp_path / "t.csv", tmp_path / "out")
+    # several blocks of text, several of rows, several buckets
+    assert (tmp_path / "t.csv").stat().st_size > BLOCK_BYTES
+    data = encode(Card(name="t", label="y", fields=NAMES, min_count=2, split_seed=3), tmp_path / "t.csv",
+                  tmp_path / "out")
     cardinalities, x, y = expected(table, 2, 3)
     assert data.schema.cardinalities == tuple(cardinalities)
     assert np.array_equal(np.load(tmp_path / "out" / "x.npy"), x)
@@ -51,8 +55,11 @@ def test_cards_of_an_installed_package(tmp_path):
     "In a wheel the cards lie inside the package, as collapse_nb/cards, and there is no data/ beside it."
     package = Path(collapse_nb.__file__).parent
     shutil.copytree(package, tmp_path / "collapse_nb")
-    if not (tmp_path / "collapse_nb" / "cards").exists(): shutil.copytree(package.parent / "data", tmp_path / "collapse_nb" / "cards")
-    call = "from collapse_nb.data import cards; print(cards.collapse_nb.__file__, cards.load_card('criteo').min_count)"
+    if not (tmp_path / "collapse_nb" / "cards").exists():
+        shutil.copytree(package.parent / "data", tmp_path / "collapse_nb" / "cards")
+    call = ("from collapse_nb.data import cards; print(cards.collapse_nb.__file__, "
+            "cards.load_card('criteo').min_count)")
     known = os.environ | {"PYTHONPATH": str(tmp_path)}
-    said = subprocess.run([sys.executable, "-c", call], cwd=tmp_path, env=known, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([sys.executable, "-c", call], cwd=tmp_path, env=known, capture_output=True,
+                          text=True, check=True).stdout
     assert said.split() == [str(tmp_path / "collapse_nb" / "__init__.py"), "10"]

@@ -40,12 +40,14 @@ def archive(kind: str) -> bytes:
     if kind == "tar":
         with tarfile.open(fileobj=file, mode="w") as t: t.addfile(tarfile.TarInfo("t.csv"))
     magic = {"zstd": b"\x28\xb5\x2f\xfd", "7z": b"7z\xbc\xaf\x27\x1c"}.get(kind, b"")
-    return {"xz": lzma.compress(content), "bzip2": bz2.compress(content)}.get(kind) or file.getvalue() or magic + bytes(range(256))
+    return {"xz": lzma.compress(content),
+            "bzip2": bz2.compress(content)}.get(kind) or file.getvalue() or magic + bytes(range(256))
 
 
 def parquet(cut: bool = False, spoilt: bool = False) -> bytes:
     "A Parquet file that is cut short, or has zeros in its middle."
-    pl.DataFrame({"y": [0, 1] * 999, "a": [*range(1998)], "b": [*range(1998)]}).write_parquet(file := io.BytesIO())
+    pl.DataFrame({"y": [0, 1] * 999, "a": [*range(1998)],
+                  "b": [*range(1998)]}).write_parquet(file := io.BytesIO())
     content = file.getvalue()
     return content[:-100] if cut else content[:200] + b"\0" * 900 + content[1100:] if spoilt else content
 
@@ -54,39 +56,55 @@ PARQUET = CARD.model_copy(update={"format": "parquet"})
 CSV = Card(name="clicks", format="csv", label="y", fields=["a", "b"])
 NO_HEADER = CARD.model_copy(update={"columns": ("y", "a", "b")})
 FAULTS = {
-    **{kind: (CARD, archive(kind), [f"is a {kind} archive", "unpack it"]) for kind in ("zip", "bzip2", "zstd", "7z", "tar")},
+    **{kind: (CARD, archive(kind), [f"is a {kind} archive", "unpack it"])
+       for kind in ("zip", "bzip2", "zstd", "7z", "tar")},
     "xz": (CARD, archive("xz"), ["is an xz archive", "unpack it"]),
     "zip in gzip": (CARD, gzip.compress(archive("zip")), ["is a zip archive"]),
     "tar in gzip": (CARD, gzip.compress(archive("tar")), ["is a tar archive"]),
     "zip for Parquet": (PARQUET, archive("zip"), ["is a zip archive"]),
-    "carriage returns": (CARD, table(HEADER, *ROWS).replace(b"\n", b"\r"), ["carriage returns alone", "line feeds"]),
-    "carriage returns without a header": (NO_HEADER, table(*ROWS).replace(b"\n", b"\r"), ["carriage returns alone"]),
-    "carriage returns, many": (CARD, table(HEADER, *ROWS * 9000).replace(b"\n", b"\r"), ["carriage returns alone"]),
+    "carriage returns": (CARD, table(HEADER, *ROWS).replace(b"\n", b"\r"),
+                         ["carriage returns alone", "line feeds"]),
+    "carriage returns without a header": (NO_HEADER, table(*ROWS).replace(b"\n", b"\r"),
+                                          ["carriage returns alone"]),
+    "carriage returns, many": (CARD, table(HEADER, *ROWS * 9000).replace(b"\n", b"\r"),
+                               ["carriage returns alone"]),
     "UTF-16": (CARD, table(HEADER, *ROWS).decode().encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
     "zero bytes": (CARD, table(HEADER) + bytes(99), ["no UTF-8 text"]),
-    "header not UTF-8": (CARD, table("y,a,b,ä", *[r + ",1" for r in ROWS]).decode().encode("latin-1"), ["the header of", "UTF-8"]),
+    "header not UTF-8": (CARD, table("y,a,b,ä", *[r + ",1" for r in ROWS]).decode().encode("latin-1"),
+                         ["the header of", "UTF-8"]),
     "Parquet for csv": (CSV, parquet(), ["is a Parquet file", 'format = "parquet"']),
     "Parquet cut short": (PARQUET, parquet(cut=True), ["not a whole Parquet file"]),
     "Parquet spoilt": (PARQUET, parquet(spoilt=True), ["not a whole Parquet file"]),
-    "too few rows": (CARD, table(HEADER, *ROWS[:9]), ["the 9 rows of clicks make 7 (", "0 (0 of them 1) for validation", "more rows"]),
-    "a rare label": (CARD, table(HEADER, *["0,1,x"] * 99, "1,1,x"), ["10 (0 of them 1) for validation", "both a 0 and a 1"]),
+    "too few rows": (CARD, table(HEADER, *ROWS[:9]),
+                     ["the 9 rows of clicks make 7 (", "0 (0 of them 1) for validation", "more rows"]),
+    "a rare label": (CARD, table(HEADER, *["0,1,x"] * 99, "1,1,x"),
+                     ["10 (0 of them 1) for validation", "both a 0 and a 1"]),
     "missing column": (CARD, table("y,a,bb", *ROWS), ["unknown column", "'b'", "did you mean 'bb'?"]),
-    "label not 0/1": (CARD, table(HEADER, *ROWS, "3,1,x", "2,1,x"), ["line 42", "must be 0 or 1", "it is 3 (column 1, y)"]),
-    "label missing": (CARD, table(HEADER, *ROWS, ",1,x"), ["line 42", "must be 0 or 1", "missing (column 1, y)"]),
-    "label is text": (CARD, table(HEADER, *ROWS, "yes,1,x"), ["line 42", "it is yes (column 1, y)", "label = \"clicked = 'yes'\""]),
+    "label not 0/1": (CARD, table(HEADER, *ROWS, "3,1,x", "2,1,x"),
+                      ["line 42", "must be 0 or 1", "it is 3 (column 1, y)"]),
+    "label missing": (CARD, table(HEADER, *ROWS, ",1,x"),
+                      ["line 42", "must be 0 or 1", "missing (column 1, y)"]),
+    "label is text": (CARD, table(HEADER, *ROWS, "yes,1,x"),
+                      ["line 42", "it is yes (column 1, y)", "label = \"clicked = 'yes'\""]),
     "constant label": (CARD, table(HEADER, *["1,2,x"] * 9), ["is 1 in all 9 rows"]),
     "empty file": (CARD, b"", ["is empty"]),
     "header alone": (CARD, table(HEADER), ["no rows"]),
     "where keeps nothing": (CARD.model_copy(update={"where": "a > 99"}), table(HEADER, *ROWS), ["no rows"]),
-    "too few columns": (CARD, table(HEADER, *ROWS[:7], "1,2", *ROWS), ["line 9", "too few columns", "2 where 3"]),
-    "too many columns": (CARD, table(HEADER, *ROWS[:7], "1,2,3,4", *ROWS), ["line 9", "too many columns", "4 where 3"]),
-    "too few after quotes": (CARD, table(HEADER, '1,"p\nq, r",x', *ROWS[:3], "1,2"), ["line 7", "too few columns"]),
+    "too few columns": (CARD, table(HEADER, *ROWS[:7], "1,2", *ROWS),
+                        ["line 9", "too few columns", "2 where 3"]),
+    "too many columns": (CARD, table(HEADER, *ROWS[:7], "1,2,3,4", *ROWS),
+                         ["line 9", "too many columns", "4 where 3"]),
+    "too few after quotes": (CARD, table(HEADER, '1,"p\nq, r",x', *ROWS[:3], "1,2"),
+                             ["line 7", "too few columns"]),
     "quote never closed": (CARD, table(HEADER, *ROWS, '1,"2,x', *ROWS), ["quote", "never closed"]),
-    "field without values": (CARD, table(HEADER, *[r.rsplit(",", 1)[0] + "," for r in ROWS]), ["field 'b' has no values"]),
+    "field without values": (CARD, table(HEADER, *[r.rsplit(",", 1)[0] + "," for r in ROWS]),
+                             ["field 'b' has no values"]),
     "truncated gzip": (CARD, gzip.compress(table(HEADER, *ROWS))[:-12], ["gzip", "cut off or damaged"]),
-    "damaged gzip": (CARD, gzip.compress(table(HEADER, *ROWS))[:20] + b"\0" * 40, ["gzip", "cut off or damaged"]),
+    "damaged gzip": (CARD, gzip.compress(table(HEADER, *ROWS))[:20] + b"\0" * 40,
+                     ["gzip", "cut off or damaged"]),
     "not UTF-8": (CARD, table(HEADER, *ROWS) + b"1,\xff\xfe,x\n", ["line 42 is not UTF-8"]),
-    "another separator": (CARD, table(HEADER, *ROWS).replace(b",", b";"), ["'y;a;b' is one column", "commas"]),
+    "another separator": (CARD, table(HEADER, *ROWS).replace(b",", b";"),
+                          ["'y;a;b' is one column", "commas"]),
     "not Parquet": (PARQUET, table(HEADER, *ROWS), ["not a whole Parquet file"]),
     "expression on text": (Card(name="clicks", label="y", fields={"c": "b > 3"}), table(HEADER, *ROWS),
                            ["the field 'c', 'b > 3'", "the column 'b' for a number", "'x0' in line 2 of"]),
@@ -104,7 +122,8 @@ def test_bad_table(fault, tmp_path):
 
 
 def test_source_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="there is no file"): encode(CARD, tmp_path / "no.csv", tmp_path / "out")
+    with pytest.raises(InputError, match="there is no file"):
+        encode(CARD, tmp_path / "no.csv", tmp_path / "out")
     with pytest.raises(InputError, match="holds no files"): encode(CARD, tmp_path, tmp_path / "out")
     assert os.listdir(tmp_path) == []
 
@@ -112,15 +131,21 @@ def test_source_that_is_not_there(tmp_path):
 BAD_CARDS = {
     "a slash in the name": ('name = "a/b"\nlabel = "y"\nfields = ["a"]', "'a/b' becomes part of file names"),
     "a dot before the name": ('name = ".a"\nlabel = "y"\nfields = ["a"]', "'.a' becomes part of file names"),
-    "the label as a field": ('label = "y"\nfields = ["a", "y"]', "the field 'y' of card 'own' uses the column 'y'"),
-    "the label's column": ('label = "late > 15"\nfields = ["a", "late"]', "the field 'late' of card 'own' uses the column 'late'"),
-    "the label's SQL": ('label = "late > 15"\n[fields]\na = "a"\nb = "late > 15"', "the field 'b' of card 'own' uses the column 'late'"),
-    "through a transform": ('label = "y"\nfields = [{ b = { column = "y", transform = "criteo_integer" } }]', "the field 'b'"),
+    "the label as a field": ('label = "y"\nfields = ["a", "y"]',
+                             "the field 'y' of card 'own' uses the column 'y'"),
+    "the label's column": ('label = "late > 15"\nfields = ["a", "late"]',
+                           "the field 'late' of card 'own' uses the column 'late'"),
+    "the label's SQL": ('label = "late > 15"\n[fields]\na = "a"\nb = "late > 15"',
+                        "the field 'b' of card 'own' uses the column 'late'"),
+    "through a transform": ('label = "y"\nfields = [{ b = { column = "y", transform = "criteo_integer" } }]',
+                            "the field 'b'"),
     "a field that is nothing": ('label = "y"\nfields = [{ b = {} }]', "the field 'b' must be one thing"),
-    "a field with two names": ('label = "y"\nfields = [{ b = { name = "c" } }]', "the field 'b' must be one thing"),
+    "a field with two names": ('label = "y"\nfields = [{ b = { name = "c" } }]',
+                               "the field 'b' must be one thing"),
     "all columns": ("label = \"y\"\n[fields]\nb = \"COLUMNS('.*')\"", "several columns"),
     "a name that is a number": ('name = 3\nlabel = "y"\nfields = ["a"]', "name = 3"),
-    "a split that is no number": ('label = "y"\nfields = ["a"]\nsplit = [nan, 0.5, 0.5]', "three positive fractions"),
+    "a split that is no number": ('label = "y"\nfields = ["a"]\nsplit = [nan, 0.5, 0.5]',
+                                  "three positive fractions"),
 }
 
 
@@ -172,9 +197,11 @@ def begun(folder: Path) -> Iterator[subprocess.Popen]:
     "Another process, which stands still in the middle of encoding."
     (folder / "t.csv").write_bytes(table(HEADER, *ROWS * 5_000))
     call = "import test_data_faults as t; t.encode(t.CARD, 't.csv', 'out')"
-    paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__)), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__)),
+                             os.environ.get("PYTHONPATH", "")])
     env = os.environ | {"PYTHONPATH": paths}
-    with subprocess.Popen([sys.executable, "-c", call], cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", call], cwd=folder, env=env, stderr=subprocess.PIPE,
+                          text=True) as process:
         try:
             while os.listdir(folder) == ["t.csv"] and process.poll() is None: time.sleep(.001)
             process.send_signal(signal.SIGSTOP)
@@ -189,13 +216,16 @@ def go_on(process: subprocess.Popen) -> str: # what it wrote to its error stream
     return process.communicate()[1]
 
 
-@pytest.mark.parametrize("faster", [CARD, CARD.model_copy(update={"min_count": 2})], ids=["the same", "another"])
+@pytest.mark.parametrize("faster", [CARD, CARD.model_copy(update={"min_count": 2})],
+                         ids=["the same", "another"])
 def test_two_at_once(tmp_path, faster):
-    "The later one opens what the first one finished, if it is of the same card and source, and refuses it otherwise."
+    """The later one opens what the first one finished, if it is of the same card and source, and refuses it
+    otherwise."""
     with begun(tmp_path) as slower:
         first = encode(faster, tmp_path / "t.csv", tmp_path / "out")
         complaint = go_on(slower)
-    assert (slower.returncode, complaint) == (0, "") if faster is CARD else slower.returncode and "is there already" in complaint
+    assert (slower.returncode,
+            complaint) == (0, "") if faster is CARD else slower.returncode and "is there already" in complaint
     assert open_encoded(tmp_path / "out").fingerprint == first.fingerprint
     assert sorted(os.listdir(tmp_path)) == ["out", "t.csv"]
 
@@ -216,7 +246,8 @@ with fresh_folder(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)
 """
 
 def test_leftovers_of_another_machine_stay(tmp_path):
-    "What a killed process of this machine left is swept up; whether one of another machine lives on, nobody here knows."
+    """What a killed process of this machine left is swept up; whether one of another machine lives on,
+    nobody here knows."""
     left = []
     for machine in ("another-machine", ""):
         subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "out"), machine])
@@ -227,7 +258,8 @@ def test_leftovers_of_another_machine_stay(tmp_path):
 
 
 def encode_under_limit(source: str, out: str, limit: int) -> None:
-    "In a process of its own: files may not grow beyond `limit` bytes, which is what a full disk looks like to a writer."
+    """In a process of its own: files may not grow beyond `limit` bytes, which is what a full disk looks like
+    to a writer."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try: encode(CARD.model_copy(update={"format": "parquet"}), source, out)
     except InputError as err: sys.exit(f"InputError: {err}")
@@ -237,8 +269,10 @@ def encode_under_limit(source: str, out: str, limit: int) -> None:
 def test_file_limit(tmp_path, limit):
     source = tmp_path / "t.parquet"
     pl.DataFrame({"y": [0, 1] * 4000, "a": [*range(4000)] * 2, "b": [*range(2000)] * 4}).write_parquet(source)
-    call = f"import test_data_faults as t; t.encode_under_limit({str(source)!r}, {str(tmp_path / 'out')!r}, {limit})"
-    done = subprocess.run([sys.executable, "-c", call], cwd=os.path.dirname(__file__), capture_output=True, text=True)
+    call = (f"import test_data_faults as t; t.encode_under_limit({str(source)!r}, {str(tmp_path / 'out')!r}, "
+            f"{limit})")
+    done = subprocess.run([sys.executable, "-c", call], cwd=os.path.dirname(__file__), capture_output=True,
+                          text=True)
     assert done.returncode == 1 and "is full" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert os.listdir(tmp_path) == ["t.parquet"]
 

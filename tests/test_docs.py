@@ -1,4 +1,5 @@
-"The scripts of docs/: what make results runs, what make figures draws, and the list of the paper's figures in the README."
+"""The scripts of docs/: what make results runs, what make figures draws, and the list of the paper's figures
+in the README."""
 import inspect
 import json
 import re
@@ -32,15 +33,19 @@ def test_full_runs_name_parameters_that_notebooks_have(number):
 def test_notebook_01_prints_what_is_run(monkeypatch):
     monkeypatch.setattr(results, "GPU", False)
     cells = json.loads((ROOT / "nbs" / "01_information_abundance.ipynb").read_text(encoding="utf-8"))["cells"]
-    printed, = re.findall(r"-y '(\{.*?\})'", "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown"))
+    printed, = re.findall(r"-y '(\{.*?\})'",
+                          "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown"))
     assert yaml.safe_load(printed) == results.parameters("01", [1, 4, 10])
 
 
 def test_every_study_runs_on_its_datasets():
     files = dict.fromkeys(["synthetic", "hflights", "diabetes130"], "")
-    runs = [(number, given.get("dataset")) for number, given in results.plan(files, list(results.NOTEBOOKS), [1, 4])]
-    assert runs.count(("02", None)) == 1 and ("03", "diabetes130") in runs and ("06", "diabetes130") not in runs
-    assert {n for n, d in runs if d == "synthetic"} == {n for n, d in runs if d == "hflights"} == set(results.NOTEBOOKS) - {"02"}
+    runs = [(number, given.get("dataset"))
+            for number, given in results.plan(files, list(results.NOTEBOOKS), [1, 4])]
+    assert (runs.count(("02", None)) == 1 and ("03", "diabetes130") in runs
+            and ("06", "diabetes130") not in runs)
+    assert {n for n, d in runs if d == "synthetic"} == {n for n, d in runs
+                                                        if d == "hflights"} == set(results.NOTEBOOKS) - {"02"}
 
 
 def test_commands_are_noted_once(tmp_path, monkeypatch):
@@ -53,7 +58,8 @@ def test_commands_are_noted_once(tmp_path, monkeypatch):
 
 def test_what_is_drawn_takes_as_many_tables_as_it_names():
     known = figures.registry()
-    assert {"fig1a", "fig1b", "fig2", *(f"fig3{c}" for c in "abcdef"), "fig4", "fig5a", "fig5b", "fig5c", "fig6", "fig7",
+    assert {"fig1a", "fig1b", "fig2", *(f"fig3{c}" for c in "abcdef"), "fig4", "fig5a", "fig5b", "fig5c",
+            "fig6", "fig7",
             "fig8a", "fig8b", "fig8c", "fig8d"} <= set(known)
     for draw, stems in known.values(): inspect.signature(draw).bind(*stems)
 
@@ -72,21 +78,26 @@ def test_datasets_with_all_tables(tmp_path, monkeypatch, files, stems, expected)
 
 
 def test_verdicts_are_those_of_the_results(tmp_path):
-    row = {"claim": "IA is low", "where": "§3, Fig. 1b", "value": 1, "low": 0, "high": 2, "paper": "", "verdict": "holds"}
+    row = {"claim": "IA is low", "where": "§3, Fig. 1b", "value": 1, "low": 0, "high": 2, "paper": "",
+           "verdict": "holds"}
     pd.DataFrame([row]).to_csv(tmp_path / "findings-01-hflights.csv")
     pd.DataFrame([row | {"verdict": "cannot tell"}]).to_csv(tmp_path / "findings-01-my-data.csv")
     assert readme.verdicts("Fig. 1b", tmp_path) == "IA is low: holds (hflights), cannot tell (my-data)"
     control = row | {"claim": "and so is its rank", "where": "control of §3, Fig. 1b"}
     of_none = row | {"claim": "criteo: rows", "where": "App., Table 2"}
     pd.DataFrame([row, control, of_none]).to_csv(tmp_path / "findings-01-hflights.csv")
-    pd.DataFrame([row | {"verdict": "cannot tell"}, control, of_none]).to_csv(tmp_path / "findings-01-my-data.csv")
-    assert readme.verdicts("Fig. 1b", tmp_path) == "IA is low: holds (hflights), cannot tell (my-data)<br>*controls of ours:* 2 holds"
-    assert readme.verdicts("Table 2", tmp_path) == "criteo: rows: holds" # the same number, whatever the dataset
+    pd.DataFrame([row | {"verdict": "cannot tell"}, control,
+                  of_none]).to_csv(tmp_path / "findings-01-my-data.csv")
+    assert readme.verdicts("Fig. 1b",
+                           tmp_path) == "IA is low: holds (hflights), cannot tell (my-data)<br>*controls of ours:* 2 holds"
+    # the same number, whatever the dataset
+    assert readme.verdicts("Table 2", tmp_path) == "criteo: rows: holds"
     assert readme.verdicts("Fig. 1a", tmp_path) == readme.verdicts("Fig. 10", tmp_path) == "not run here"
     assert all(f"| {item} |" in readme.paper_list(tmp_path) for item in ("Fig. 1a", "Fig. 10", "Table 4"))
 
 
-def test_the_list_is_in_the_readme(): assert readme.paper_list() in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_list_is_in_the_readme():
+    assert readme.paper_list() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 

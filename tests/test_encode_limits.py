@@ -1,4 +1,5 @@
-"Encoding under hard conditions: killed at any instant, in bounded memory, on a disk that is not much larger than the result."
+"""Encoding under hard conditions: killed at any instant, in bounded memory, on a disk that is not much
+larger than the result."""
 import os
 import signal
 import subprocess
@@ -45,7 +46,8 @@ def test_killed(tmp_path, larger, at, how):
 
 
 def peak_and_disk(source: Path, out: Path) -> tuple[float, float]:
-    "Peak memory in bytes, and the largest size of everything on disk over that of the result, in a process of its own."
+    """Peak memory in bytes, and the largest size of everything on disk over that of the result, in a process
+    of its own."""
     sizes, done = [0], threading.Event()
 
     def watch():
@@ -64,9 +66,11 @@ def peak_and_disk(source: Path, out: Path) -> tuple[float, float]:
 
 
 def test_memory_and_disk(tmp_path):
-    "Four times the rows, the same values: memory does not follow the rows, and disk stays below two and a half times the result."
+    """Four times the rows, the same values: memory does not follow the rows, and disk stays below two and a
+    half times the result."""
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    one, four = write_raw("criteo", 600_000, tmp_path / "one.txt", 0), tmp_path / "four.txt"  # the allocator's moods are 100 MB
+    # the allocator's moods are 100 MB
+    one, four = write_raw("criteo", 600_000, tmp_path / "one.txt", 0), tmp_path / "four.txt"
     with open(four, "wb") as file:
         for _ in range(4): file.write(one.read_bytes())
     small, _ = peak_and_disk(one, tmp_path / "a" / "out")

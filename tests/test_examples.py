@@ -93,7 +93,8 @@ def quoted() -> list[tuple[object, str]]:
     ]
 
 @pytest.mark.parametrize("symbol, sentence", quoted(), ids=lambda part: getattr(part, "__name__", ""))
-def test_quoted_numbers_are_ours(symbol, sentence): assert sentence in re.sub(r"\s+", " ", inspect.getdoc(symbol))
+def test_quoted_numbers_are_ours(symbol, sentence):
+    assert sentence in re.sub(r"\s+", " ", inspect.getdoc(symbol))
 
 
 def test_a_wrong_example_is_seen():

@@ -12,11 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "website" / "pages" / "examples.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.M | re.S)
-EXAMPLES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S))
+EXAMPLES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"),
+                           flags=re.M | re.S))
 
 
 def steps(text: str) -> list[tuple[str, str, str]]:
-    "What an example does, in order: (kind, file, content); what is put in place of something has that before it."
+    """What an example does, in order: (kind, file, content); what is put in place of something has that
+    before it."""
     found, at = [], 0
     for fence in FENCE.finditer(text):
         before, at = " ".join(text[at:fence.start()].split()), fence.end()
@@ -40,7 +42,8 @@ def replaced(path: Path, old: str, new: str) -> None:
         return
     notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [c for c in notebook["cells"] if c["cell_type"] == "code" and old in "".join(c["source"])]
-    assert len(cells) == 1 and "".join(cells[0]["source"]).count(old) == 1, f"{old!r} stands in {len(cells)} cells of {path.name}"
+    assert (len(cells) == 1
+            and "".join(cells[0]["source"]).count(old) == 1), f"{old!r} stands in {len(cells)} cells of {path.name}"
     cells[0]["source"] = "".join(cells[0]["source"]).replace(old, new)
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
@@ -48,7 +51,8 @@ def replaced(path: Path, old: str, new: str) -> None:
 def added(path: Path, source: str, number: int) -> None:
     "Put a cell at the end of a notebook."
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    notebook["cells"].append({"cell_type": "code", "execution_count": None, "id": f"e{number:07x}", "metadata": {},
+    notebook["cells"].append({"cell_type": "code", "execution_count": None, "id": f"e{number:07x}",
+                              "metadata": {},
                               "outputs": [], "source": source.rstrip("\n")})
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
@@ -56,7 +60,8 @@ def added(path: Path, source: str, number: int) -> None:
 @pytest.fixture
 def house(tmp_path) -> Path:
     "A copy of the project."
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")[:-1]
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
+                             text=True).stdout.split("\0")[:-1]
     if not tracked: pytest.skip("not a checkout, so nobody knows which files are the project's")
     for name in tracked:
         if name.startswith(("figures/", "findings/")) or not (ROOT / name).is_file(): continue
@@ -76,9 +81,11 @@ def test_example(house, title):
             case "for": replaced(house / file, content.rstrip("\n"), todo[number + 1][2].rstrip("\n"))
             case "run":
                 for command in content.replace(".venv/bin/", f"{Path(sys.executable).parent}/").splitlines():
-                    done = subprocess.run(command, shell=True, cwd=house, env=env, capture_output=True, text=True)
+                    done = subprocess.run(command, shell=True, cwd=house, env=env, capture_output=True,
+                                          text=True)
                     assert done.returncode == 0, command + "\n" + done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def test_every_example_is_followed():
-    assert len(EXAMPLES) == 4 and all(kinds.count("run") >= 1 for kinds in ([k for k, *_ in steps(t)] for t in EXAMPLES.values()))
+    assert len(EXAMPLES) == 4 and all(kinds.count("run") >= 1
+                                      for kinds in ([k for k, *_ in steps(t)] for t in EXAMPLES.values()))

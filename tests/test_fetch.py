@@ -1,4 +1,5 @@
-"Downloads from a server of our own that misbehaves: they go on, or say in a sentence why they cannot, and leave no wrong file behind."
+"""Downloads from a server of our own that misbehaves: they go on, or say in a sentence why they cannot, and
+leave no wrong file behind."""
 import hashlib
 import io
 import os
@@ -28,7 +29,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.tag, self.ranges, self.says_length, self.status = CONTENT, '"1"', True, True, 200
-        self.sends, self.failing, self.seconds, self.asked = 10**9, 0, 0., []  # bytes an answer; answers of 503; pause per 64 KiB; ranges
+        # bytes an answer; answers of 503; pause per 64 KiB; ranges
+        self.sends, self.failing, self.seconds, self.asked = 10**9, 0, 0., []
     @property
     def url(self) -> str: return f"http://127.0.0.1:{self.server_port}/clicks.csv"
     def handle_error(self, *_): pass  # a client that is killed hangs up
@@ -44,12 +46,15 @@ class Handler(BaseHTTPRequestHandler):
         same = self.headers.get("If-Range") == s.tag
         start = int(wanted[6:-1]) if wanted and s.ranges and same else 0
         s.failing -= 1
-        status = 503 if s.failing >= 0 else s.status if s.status != 200 else 416 if start >= len(s.content) else 206 if start else 200
+        status = (503 if s.failing >= 0 else s.status if s.status != 200 else 416 if start >= len(s.content)
+                  else 206 if start else 200)
         self.send_response(status)
-        if status == 206: self.send_header("Content-Range", f"bytes {start}-{len(s.content) - 1}/{len(s.content)}")
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(s.content) - 1}/{len(s.content)}")
         if status == 416: self.send_header("Content-Range", f"bytes */{len(s.content)}")
         if s.tag: self.send_header("ETag", s.tag)
-        if s.says_length: self.send_header("Content-Length", str(len(s.content) - start if status in (200, 206) else 0))
+        if s.says_length:
+            self.send_header("Content-Length", str(len(s.content) - start if status in (200, 206) else 0))
         self.end_headers()
         return start if status in (200, 206) else -1
 
@@ -76,7 +81,8 @@ def card(server: Server, files: tuple[str, ...] = (), **known) -> Card:
 def sha256(content: bytes) -> str: return hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.parametrize("known", [{}, {"size": len(CONTENT)}, {"md5": hashlib.md5(CONTENT).hexdigest()}, {"sha256": sha256(CONTENT)}])
+@pytest.mark.parametrize("known", [{}, {"size": len(CONTENT)}, {"md5": hashlib.md5(CONTENT).hexdigest()},
+                                   {"sha256": sha256(CONTENT)}])
 def test_whole(tmp_path, server, known):
     assert fetch(card(server, **known), tmp_path / "raw" / "mine").read_bytes() == CONTENT
     assert sorted(os.listdir(tmp_path / "raw" / "mine")) == ["clicks.csv", "fetched.json"]
@@ -93,7 +99,8 @@ def test_broken_connections(tmp_path, server):
 @pytest.mark.parametrize("ranges, tag", [(False, '"1"'), (True, "")])
 def test_without_ranges_it_begins_anew(tmp_path, server, ranges, tag):
     server.sends, server.ranges, server.tag = 65_000, ranges, tag
-    with pytest.raises(InputError, match=r"broke off\): try again later; 65,000 bytes are kept"): fetch(card(server), tmp_path, pause_s=0)
+    with pytest.raises(InputError, match=r"broke off\): try again later; 65,000 bytes are kept"):
+        fetch(card(server), tmp_path, pause_s=0)
     assert len(server.asked) >= 5 and not (tmp_path / "clicks.csv").exists()
     server.sends = 10**9
     assert fetch(card(server), tmp_path).read_bytes() == CONTENT
@@ -118,7 +125,8 @@ def test_a_busy_server(tmp_path, server):
     server.failing = 3
     assert fetch(card(server), tmp_path, pause_s=0).read_bytes() == CONTENT
     server.failing = 99
-    with pytest.raises(InputError, match="the server answers 503"): fetch(card(server), tmp_path / "other", pause_s=0)
+    with pytest.raises(InputError, match="the server answers 503"):
+        fetch(card(server), tmp_path / "other", pause_s=0)
 
 
 def test_without_a_length(tmp_path, server):
@@ -131,31 +139,36 @@ def test_without_a_length(tmp_path, server):
 
 @pytest.mark.parametrize("known", [{"size": 5}, {"md5": "0" * 32}, {"sha256": "0" * 64}])
 def test_wrong_checksum(tmp_path, server, known):
-    with pytest.raises(InputError, match=rf"has the {next(iter(known))} .* where its card says"): fetch(card(server, **known), tmp_path)
+    with pytest.raises(InputError, match=rf"has the {next(iter(known))} .* where its card says"):
+        fetch(card(server, **known), tmp_path)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_file_that_is_there(tmp_path, server):
     fetch(card(server), tmp_path)
     (tmp_path / "clicks.csv").write_bytes(CONTENT[:-1])
-    with pytest.raises(InputError, match=r"fetched.json has from the first time"): fetch(card(server), tmp_path)
+    with pytest.raises(InputError, match=r"fetched.json has from the first time"):
+        fetch(card(server), tmp_path)
     (tmp_path / "clicks.csv").unlink()
     server.content = CONTENT[::-1]  # the server has another file now, and no checksum is published
-    with pytest.raises(InputError, match=r"has the sha256 .* fetched.json has from the first time"): fetch(card(server), tmp_path)
+    with pytest.raises(InputError, match=r"has the sha256 .* fetched.json has from the first time"):
+        fetch(card(server), tmp_path)
     assert os.listdir(tmp_path) == ["fetched.json"]
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])
 def test_not_found(tmp_path, server, status):
     server.status = status
-    with pytest.raises(InputError, match=rf"the server answers {status}.*may have moved"): fetch(card(server), tmp_path)
+    with pytest.raises(InputError, match=rf"the server answers {status}.*may have moved"):
+        fetch(card(server), tmp_path)
     assert len(server.asked) == 1
 
 
 def test_connection_refused(tmp_path, server):
     mine = card(server)
     server.shutdown(), server.server_close()
-    with pytest.raises(InputError, match=r"Connection refused.*try again later"): fetch(mine, tmp_path, pause_s=0)
+    with pytest.raises(InputError, match=r"Connection refused.*try again later"):
+        fetch(mine, tmp_path, pause_s=0)
     assert os.listdir(tmp_path) == []
 
 
@@ -168,7 +181,8 @@ def test_full_disk(server, small_disk):
 
 
 def write_card(folder: Path, server: Server, extra: str = "") -> None:
-    (folder / "mine.toml").write_text('label = "bought"\nfields = ["day", "item"]\nmin_count = 2\ncolumns = ["day", "item", "bought"]\n'
+    (folder / "mine.toml").write_text('label = "bought"\nfields = ["day", "item"]\nmin_count = 2\ncolumns = '
+                                      '["day", "item", "bought"]\n'
                                       f'{extra}[[downloads]]\nurl = "{server.url}"\nfile = "clicks.csv"\n')
 
 
@@ -178,7 +192,8 @@ def test_killed_and_started_again(tmp_path, server, blow):
     write_card(tmp_path, server)
     main = "from collapse_nb.cli import main; main()"
     words = [sys.executable, "-c", main, "encode", "mine.toml", "--fetch", "--source", "raw", "--out", "enc"]
-    process = subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                               stderr=subprocess.DEVNULL)
     part = tmp_path / "raw" / "clicks.csv.part"
     while not (part.exists() and part.stat().st_size) and process.poll() is None: time.sleep(.01)
     process.send_signal(blow)
@@ -191,12 +206,14 @@ def test_killed_and_started_again(tmp_path, server, blow):
 
 def test_an_archive(tmp_path, server):
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as file: file.writestr("inside/clicks.csv", ROWS), file.writestr("inside/other", b"")
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("inside/clicks.csv", ROWS), file.writestr("inside/other", b"")
     server.content = packed.getvalue()
     md5 = hashlib.md5(server.content).hexdigest()
     mine = card(server, ("clicks.csv",), file="mine.zip", md5=md5, unpack=["inside/clicks.csv"])
     assert fetch(mine, tmp_path / "raw") == tmp_path / "raw"
-    assert (tmp_path / "raw" / "clicks.csv").read_bytes() == ROWS and not (tmp_path / "raw" / "other").exists()
+    assert ((tmp_path / "raw" / "clicks.csv").read_bytes() == ROWS
+            and not (tmp_path / "raw" / "other").exists())
     (tmp_path / "raw" / "clicks.csv").write_bytes(b"cut")
     fetch(mine, tmp_path / "raw")
     assert (tmp_path / "raw" / "clicks.csv").read_bytes() == ROWS and len(server.asked) == 1

@@ -1,4 +1,5 @@
-"The rules of a training: when it stops and what it keeps, sickness that does not spread, decay of unseen rows, equal bits, exact AUC."
+"""The rules of a training: when it stops and what it keeps, sickness that does not spread, decay of unseen
+rows, equal bits, exact AUC."""
 import os
 import subprocess
 import sys
@@ -55,7 +56,8 @@ def follows(script: list[list[float]], patience: int = 3) -> None:
 
 
 def test_stopping_is_strict_per_replica_and_keeps_the_best_epoch():
-    follows([[.60, .70, .70, .70, .70, .99, .99, .99], # equals are misses; what comes after the third does not count
+    follows([[.60, .70, .70, .70, .70, .99, .99,
+              .99], # equals are misses; what comes after the third does not count
              [.50, .60, .55, .55, .61, .60, .60, .60], # a better epoch forgives two misses
              [.90, .80, .85, .89, .95, .95, .95, .95], # rising misses are misses
              [.10, .20, .30, .40, .50, .60, .70, .80]])
@@ -99,7 +101,8 @@ def test_a_training_stops_by_the_rule(trained):
         assert history.epoch.tolist() == list(range(1, len(aucs) + 1))
         best, last = stop(aucs, PATIENCE)
         assert last == len(aucs) and last == min(best + PATIENCE, MOST), "it stopped too early or too late"
-        assert (row.seed, row.status, row.best_epoch, row.epochs, row.valid_auc) == (r, "done", best, last, aucs[best - 1])
+        assert (row.seed, row.status, row.best_epoch, row.epochs,
+                row.valid_auc) == (r, "done", best, last, aucs[best - 1])
         ends.append(last)
     assert len(result.abundance) == max(ends)
     assert np.isfinite(result.abundance).all((2, 3)).sum(0).tolist() == ends
@@ -107,7 +110,8 @@ def test_a_training_stops_by_the_rule(trained):
 
 
 def test_what_is_left_and_tested_are_the_weights_of_the_best_epoch(trained):
-    "They are those of a training that ends there; AUCs are those of the validation rows and of the test rows."
+    """They are those of a training that ends there; AUCs are those of the validation rows and of the test
+    rows."""
     model, result = trained
     for epochs in sorted(set(result.frame.best_epoch)):
         shorter, _ = noisy(epochs)
@@ -124,11 +128,13 @@ def test_what_is_left_and_tested_are_the_weights_of_the_best_epoch(trained):
 
 
 def sicken(model: Model, calls: list[int], poison: float) -> Tensor: # (R,)
-    "A penalty on replica 1 that is nothing, and from the fifth step on `poison` times the sum of its parameters."
+    """A penalty on replica 1 that is nothing, and from the fifth step on `poison` times the sum of its
+    parameters."""
     calls.append(0)
     penalty = torch.zeros(model.replicas, dtype=torch.float64)
     factor = poison if len(calls) >= 5 else 0.0
-    total = sum(p.chunk(model.replicas, 1 if n in ("embedding.weight", "linear.weight", "linear.bias") else 0)[1].sum()
+    total = sum(p.chunk(model.replicas, 1 if n in ("embedding.weight", "linear.weight", "linear.bias")
+                        else 0)[1].sum()
                 for n, p in model.named_parameters())
     return penalty.index_put((torch.tensor(1),), factor * total)
 
@@ -193,7 +199,8 @@ def test_a_run_repeats_bit_for_bit_in_another_process():
     for seed in ("1", "2"):
         paths = os.pathsep.join([here, os.path.dirname(here), os.environ.get("PYTHONPATH", "")])
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-        run = subprocess.run([sys.executable, "-c", RUN, seed], capture_output=True, text=True, check=True, env=env)
+        run = subprocess.run([sys.executable, "-c", RUN, seed], capture_output=True, text=True, check=True,
+                             env=env)
         digests.append(run.stdout)
     assert len(digests[0].strip()) == 64 and digests[0] == digests[1]
 
@@ -208,7 +215,8 @@ def test_auc_is_scikit_learns_with_heavy_ties(draw):
     scores = np.array(draw.draw(st.lists(row([-2., -.5, -0., 0., .25, 3.]), min_size=1, max_size=3)))
     expected = [roc_auc_score(labels, s) for s in scores]
     for kind in (torch.float32, torch.float64):
-        assert auc(torch.tensor(scores, dtype=kind), torch.tensor(labels)).tolist() == pytest.approx(expected, rel=0, abs=1e-12)
+        assert auc(torch.tensor(scores, dtype=kind),
+                   torch.tensor(labels)).tolist() == pytest.approx(expected, rel=0, abs=1e-12)
     for other in (labels.astype(np.uint8), labels.astype(bool), labels.astype(np.float32)):
         assert auc(scores[0], other) == pytest.approx(expected[0], rel=0, abs=1e-12)
 

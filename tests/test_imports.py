@@ -33,15 +33,18 @@ def violations(package: Path) -> list[str]:
     for name, targets in sorted(graph.items()):
         unit = name.split(".")[0] or "__init__"
         if unit not in MAY_IMPORT:
-            wrong.append(f"{package.name}.{unit} is new: give it a place in the import graph, MAY_IMPORT in tests/test_imports.py.")
+            wrong.append(f"{package.name}.{unit} is new: give it a place in the import graph, MAY_IMPORT in "
+                         "tests/test_imports.py.")
             continue
         for target in sorted(targets):
             other = target.split(".")[0] or "__init__"
             if target not in modules_there: wrong.append(f"{name} imports {target}, which does not exist.")
             elif other not in MAY_IMPORT[unit] | {unit, "__init__"}:
-                wrong.append(f"{name} imports {target}: of ours, {unit} may import {', '.join(sorted(MAY_IMPORT[unit])) or 'nothing'}.")
+                wrong.append(f"{name} imports {target}: of ours, {unit} may import "
+                             f"{', '.join(sorted(MAY_IMPORT[unit])) or 'nothing'}.")
     try: TopologicalSorter({n: t - {""} for n, t in graph.items() if n}).prepare()
-    except CycleError as err: wrong.append(f"modules import each other in a circle: {' -> '.join(err.args[1])}.")
+    except CycleError as err:
+        wrong.append(f"modules import each other in a circle: {' -> '.join(err.args[1])}.")
     return wrong
 
 
@@ -66,7 +69,8 @@ def test_map_leaves_out_what_a_longer_way_says():
 def tree(folder: Path, files: dict[str, str]) -> Path:
     "A package named collapse_nb with these files and the house's usual ones, all empty."
     package = folder / "collapse_nb"
-    usual = dict.fromkeys(["__init__", "records", "fields", "abundance", "nn/__init__", "nn/zoo", "train/__init__", "train/fit", "cli",
+    usual = dict.fromkeys(["__init__", "records", "fields", "abundance", "nn/__init__", "nn/zoo",
+                           "train/__init__", "train/fit", "cli",
                            "show/__init__", "show/charts"], "")
     for name, text in (usual | files).items():
         file = package / f"{name}.py"
@@ -84,7 +88,8 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
     ("records", "import collapse_nb.fields", "of ours, records may import nothing"),
     ("abundance", "from . import stats", "abundance imports stats"),
     ("train/fit", "from ..show.charts import chart", "train.fit imports show.charts"),
-    ("show/charts", "from ..abundance import information_abundance", "of ours, show may import fields, records"),
+    ("show/charts", "from ..abundance import information_abundance",
+     "of ours, show may import fields, records"),
     ("evidence", "if True:\n    from .train.fit import fit", "evidence imports train.fit"),
     ("toy", "import importlib; importlib.import_module('collapse_nb.cli')", "toy imports cli"),
     ("surprise", "", "collapse_nb.surprise is new: give it a place in the import graph"),
@@ -96,11 +101,14 @@ def test_wrong_imports_are_seen(tmp_path, name, text, complaint):
 
 
 def test_circles_are_seen(tmp_path):
-    circle = {"evidence": "from .diagnose import diagnose", "diagnose": "def f():\n    from .evidence import collapse_law"}
+    circle = {"evidence": "from .diagnose import diagnose",
+              "diagnose": "def f():\n    from .evidence import collapse_law"}
     assert "in a circle" in violations(tree(tmp_path, circle))[-1]
 
 
 def test_right_imports_pass(tmp_path):
-    right = {"nn/zoo": "import torch\nfrom .. import __version__\nfrom ..records import Record\nfrom . import layers", "nn/layers": "",
-             "cli": "from .train import fit\nfrom .toy import x\nfrom collapse_nb import __version__", "toy": "from .nn.zoo import build"}
+    right = {"nn/zoo": "import torch\nfrom .. import __version__\nfrom ..records import Record\nfrom . "
+                       "import layers", "nn/layers": "",
+             "cli": "from .train import fit\nfrom .toy import x\nfrom collapse_nb import __version__",
+             "toy": "from .nn.zoo import build"}
     assert violations(tree(tmp_path, right)) == []

@@ -1,4 +1,5 @@
-"`make lab`, in a real browser: the start page, every notebook of the paper before and after Run All, charts that answer, no network."
+"""`make lab`, in a real browser: the start page, every notebook of the paper before and after Run All,
+charts that answer, no network."""
 import json
 import os
 import re
@@ -32,18 +33,21 @@ def wait_for(what, seconds, still=lambda: True):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, browser):
-    "A server as `make lab` starts it, on a copy of the repository, for a user who has a broken kernel of the same name."
+    """A server as `make lab` starts it, on a copy of the repository, for a user who has a broken kernel of
+    the same name."""
     home = tmp_path_factory.mktemp("lab")
     copy, runtime, kernel = home / "copy", home / "runtime", home / "data" / "kernels" / "python3"
     for folder in "nbs", "figures", "docs/lab":
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns(".*", "_*"))
     for file in "Makefile", "README.md": shutil.copy(ROOT / file, copy)
     kernel.mkdir(parents=True)
-    (kernel / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "broken", "language": "python"}))
+    (kernel / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "broken",
+                                                    "language": "python"}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"--no-browser --ip=127.0.0.1 --port={port}" + " --allow-root" * (getattr(os, "geteuid", int)() == 0)
+    options = f"--no-browser --ip=127.0.0.1 --port={port}" + " --allow-root" * (getattr(os, "geteuid",
+                                                                                        int)() == 0)
     # nothing of the user's own, and none of the make that may have started this test
     env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "MAKE"))}
     env |= {f"JUPYTER_{k.upper()}_DIR": str(home / k) for k in ("config", "data", "runtime")}
@@ -52,9 +56,11 @@ def lab(tmp_path_factory, browser):
     with (home / "log").open("w") as log:
         # -o: the environment that runs this test is there
         command = ["make", "-o", ".venv/ok", f"BIN={Path(sys.executable).parent}", f"P={options}", "lab"]
-        server = subprocess.Popen(command, cwd=copy, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(command, cwd=copy, env=env, stdout=log, stderr=subprocess.STDOUT,
+                                  start_new_session=True)
     try:
-        file = wait_for(lambda: next(runtime.glob("jpserver-*.json"), None), 120, lambda: server.poll() is None)
+        file = wait_for(lambda: next(runtime.glob("jpserver-*.json"), None), 120,
+                        lambda: server.poll() is None)
         assert file, (home / "log").read_text()
         yield json.loads(file.read_text())["url"], copy
     finally:
@@ -82,7 +88,8 @@ def visit(lab, browser):
 
 
 def opened(page):
-    "A notebook's page when its kernel is there; JupyterLab calls a kernel idle before there is one, so its name is waited for too."
+    """A notebook's page when its kernel is there; JupyterLab calls a kernel idle before there is one, so its
+    name is waited for too."""
     page.wait_for_selector(".jp-KernelName:has-text('Python 3 (ipykernel)')", state="attached")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
     return page
@@ -97,7 +104,8 @@ def run_all(page):
         assert not (dialog := page.locator(".jp-Dialog")).count(), dialog.inner_text()
         page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
         # while the notebook is still on its way to the front, the entry is there but does nothing
-        entry = page.locator(".lm-Menu-item:not(.lm-mod-disabled) .lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$"))
+        entry = page.locator(".lm-Menu-item:not(.lm-mod-disabled) .lm-Menu-itemLabel",
+                             has_text=re.compile("^Run All Cells$"))
         if not entry.count(): return page.keyboard.press("Escape")
         entry.click()
         return wait_for(lambda: page.evaluate(f"{PROMPTS}.some(t => /[*1]/.test(t))"), 10)
@@ -126,7 +134,8 @@ def drawn(page, count):
     page.wait_for_function(f"document.querySelectorAll('.vega-embed canvas').length == {count}")
 
 def images_loaded(page):
-    page.wait_for_function("[...document.querySelectorAll('.jp-Notebook img')].every(i => i.complete && i.naturalWidth)")
+    page.wait_for_function("[...document.querySelectorAll('.jp-Notebook img')].every(i => i.complete && "
+                           "i.naturalWidth)")
 
 
 # where a canvas has colour, at most 30 places over all of it, in the page's pixels
@@ -155,7 +164,8 @@ def test_the_start_page_leads_to_every_notebook(visit, lab):
     page = visit("")
     page.wait_for_selector(".jp-MarkdownViewer h1:has-text('Start here')")
     links = page.eval_on_selector_all(".jp-MarkdownViewer td a", "all => all.map(a => a.textContent)")
-    assert len(links) == len(list((lab[1] / "nbs").rglob("*.ipynb"))) - 1 # all but index.ipynb, which is the README
+    # all but index.ipynb, which is the README
+    assert len(links) == len(list((lab[1] / "nbs").rglob("*.ipynb"))) - 1
     page.get_by_role("link", name=re.compile("^01 ")).click()
     opened(page)
     assert "Information abundance" in page.text_content(".jp-Notebook h1")

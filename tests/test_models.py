@@ -1,4 +1,5 @@
-"Every model equals loops over replicas, sets and fields (tests/reference.py): logits, running statistics, gradients."
+"""Every model equals loops over replicas, sets and fields (tests/reference.py): logits, running statistics,
+gradients."""
 from collections.abc import Sequence
 
 import pytest
@@ -23,17 +24,20 @@ EXACT = dict(rtol=0, atol=1e-10)
 def schema_of(cardinalities: Sequence[int], widths: Sequence[int] = ()) -> FieldSchema:
     return FieldSchema([f"f{i}" for i in range(len(cardinalities))], cardinalities, widths)
 
-def make(model: str, design: str, scale: int, variant: str, cardinalities: Sequence[int] = CARDINALITIES, widths: Sequence[int] = (),
+def make(model: str, design: str, scale: int, variant: str, cardinalities: Sequence[int] = CARDINALITIES,
+         widths: Sequence[int] = (),
          **more) -> Model:
     "Two replicas in float64 with nothing at its start value."
-    spec = ModelSpec(model, design, scale, variant, **{"base_dim": DIM, "hidden": HIDDEN, "dropout": 0.0} | more)
+    spec = ModelSpec(model, design, scale, variant, **{"base_dim": DIM, "hidden": HIDDEN, "dropout": 0.0}
+                     | more)
     return perturbed(build(spec, schema_of(cardinalities, widths), REPLICAS).double())
 
 def references(model: Model, training: bool = False) -> list[Reference]:
     "The same replicas as loops."
     spec = model.spec
     sets, dim = (spec.scale, DIM) if spec.design == "ME" else (1, DIM * spec.scale)
-    return [Reference(spec.model, spec.design, spec.variant, sets, dim, model.schema.cardinalities, model.replica_state(r), training,
+    return [Reference(spec.model, spec.design, spec.variant, sets, dim, model.schema.cardinalities,
+                      model.replica_state(r), training,
                       model.schema.widths) for r in range(REPLICAS)]
 
 def rows(cardinalities: Sequence[int] = CARDINALITIES, n: int = 9) -> tuple[Tensor, Tensor]:
@@ -45,7 +49,8 @@ def gradients(model: Model) -> list[dict[str, Tensor]]:
     "Each replica's gradients by name; the model's parameters are overwritten by them."
     with torch.no_grad():
         for p in model.parameters(): p.copy_(p.grad if p.grad is not None else torch.zeros_like(p))
-    return [{n: t for n, t in model.replica_state(r).items() if "running" not in n} for r in range(model.replicas)]
+    return [{n: t for n, t in model.replica_state(r).items() if "running" not in n}
+            for r in range(model.replicas)]
 
 
 def evaluation_equals_loops(model: Model, x: Tensor) -> None:
@@ -57,7 +62,8 @@ def evaluation_equals_loops(model: Model, x: Tensor) -> None:
 
 
 def training_equals_loops(model: Model, x: Tensor, y: Tensor) -> None:
-    "Batch statistics, what they leave behind, and gradients: the sum over replicas leaves each replica its own."
+    """Batch statistics, what they leave behind, and gradients: the sum over replicas leaves each replica its
+    own."""
     slow = references(model, training=True)
     losses, expected = replica_losses(model, x, y), [r.loss(x, y) for r in slow]
     torch.testing.assert_close(losses.detach(), torch.stack(expected).detach(), **EXACT)
@@ -70,7 +76,8 @@ def training_equals_loops(model: Model, x: Tensor, y: Tensor) -> None:
         assert got.keys() == {n for n in r.p if "running" not in n}
         for name, grad in got.items():
             want = r.p[name].grad
-            torch.testing.assert_close(grad, torch.zeros_like(grad) if want is None else want, **EXACT, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(grad, torch.zeros_like(grad) if want is None else want, **EXACT,
+                                       msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c)))
@@ -83,12 +90,15 @@ def test_training_equals_loops(case): training_equals_loops(make(*case).train(),
 
 @pytest.mark.parametrize("model, layers, cardinalities", [
     ("DNN", 1, (4, 5)), ("DNN", 3, (4,)), ("DCNv2", 3, (6,)), ("FinalMLP", 1, (4,)), ("FinalMLP", 3, (4, 5)),
-    ("xDeepFM", 1, (4, 5)), ("xDeepFM", 3, (4, 5)), ("IPNN", 3, (4, 5)), ("NFwFM", 1, (4, 5)), ("FFM", 2, (4, 5)), ("FM", 2, (4, 5))])
+    ("xDeepFM", 1, (4, 5)), ("xDeepFM", 3, (4, 5)), ("IPNN", 3, (4, 5)), ("NFwFM", 1, (4, 5)),
+    ("FFM", 2, (4, 5)), ("FM", 2, (4, 5))])
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_other_depths_and_few_fields(model, layers, cardinalities, variant):
     design = "SE" if model in ("FFM", "FM") else "ME"
-    model, (x, _) = make(model, design, 2, variant, cardinalities, hidden_layers=layers).eval(), rows(cardinalities)
-    with torch.no_grad(): torch.testing.assert_close(model(x), torch.stack([r.logits(x) for r in references(model)]), **EXACT)
+    model, (x, _) = make(model, design, 2, variant, cardinalities,
+                         hidden_layers=layers).eval(), rows(cardinalities)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), torch.stack([r.logits(x) for r in references(model)]), **EXACT)
 
 
 @pytest.mark.parametrize("name", BASE_DIM)
@@ -98,7 +108,8 @@ def test_tables_are_those_of_the_loops(name):
     for variant in ("paper", "released"):
         model = make(name, design, scale, variant)
         tables, slow = model.tables(), references(model)
-        assert set(tables) == {(r, m, i) for r in range(REPLICAS) for m in range(scale) for i in range(len(CARDINALITIES))}
+        assert set(tables) == {(r, m, i) for r in range(REPLICAS) for m in range(scale)
+                               for i in range(len(CARDINALITIES))}
         for (r, m, i), table in tables.items():
             width = (len(CARDINALITIES) - 1 if name == "FFM" else 1) * DIM
             assert torch.equal(table, slow[r].table(i, m)[:, :width])
@@ -109,7 +120,8 @@ def test_tables_are_those_of_the_loops(name):
 def test_one_set_is_single_embedding(name):
     x, _ = rows()
     for variant in ("paper", "released"):
-        with torch.no_grad(): single, multi = (make(name, design, 1, variant).eval()(x) for design in ("SE", "ME"))
+        with torch.no_grad():
+            single, multi = (make(name, design, 1, variant).eval()(x) for design in ("SE", "ME"))
         assert torch.equal(single, multi)
 
 
@@ -139,10 +151,13 @@ def test_dropout_drops_a_share_and_keeps_the_mean(share):
 
 @pytest.mark.parametrize("name", SIX)
 def test_dropout_acts_on_every_hidden_layer_and_on_nfwfms_pooling(name):
-    "What leaves batch norm positive is dropped with the share given, and what stays is scaled up; elsewhere nothing is dropped."
-    model, (x, _), share = make(name, "ME", 2, "released", dropout=0.4, hidden_layers=3).train(), rows(n=300), 0.4
+    """What leaves batch norm positive is dropped with the share given, and what stays is scaled up;
+    elsewhere nothing is dropped."""
+    model, (x, _), share = make(name, "ME", 2, "released", dropout=0.4,
+                                hidden_layers=3).train(), rows(n=300), 0.4
     seen = {}
-    for key, module in model.named_modules(): module.register_forward_hook(lambda _m, _i, out, key=key: seen.__setitem__(key, out.detach()))
+    for key, module in model.named_modules():
+        module.register_forward_hook(lambda _m, _i, out, key=key: seen.__setitem__(key, out.detach()))
     torch.manual_seed(1)
     model(x)
     layers = [key.removesuffix(".norm") for key in seen if key.endswith(".norm")]

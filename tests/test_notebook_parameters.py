@@ -85,7 +85,8 @@ def differences(cell: dict[str, Declared], fields: dict[str, Declared]) -> list[
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_cell_and_record_say_the_same(notebook): assert differences(*NOTEBOOKS[notebook]) == []
 
-def test_all_studies_were_read(): assert len(NOTEBOOKS) > 8 and {"06_scaling", "08_benchmarks"} <= NOTEBOOKS.keys()
+def test_all_studies_were_read():
+    assert len(NOTEBOOKS) > 8 and {"06_scaling", "08_benchmarks"} <= NOTEBOOKS.keys()
 
 
 CELL = 'rows: int = 5 # of the table\nnames: list = ["a"] # of them'

@@ -1,4 +1,5 @@
-"The penalty on DCNv2's blocks across modules: against loops for every design, replica by replica, trained, stored and read back."
+"""The penalty on DCNv2's blocks across modules: against loops for every design, replica by replica, trained,
+stored and read back."""
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,8 @@ def loop(model: Model, form: str, weight: float) -> Tensor:
                 for i in range(N):
                     for j in range(N):
                         W = layer.weight[g][j * K:(j + 1) * K, i * K:(i + 1) * K]
-                        scatter = W.T @ W - model.targets.weight[g, k, i, j] * one if form == "paper" else one - W @ W.T
+                        scatter = W.T @ W - model.targets.weight[g, k, i,
+                                                                 j] * one if form == "paper" else one - W @ W.T
                         charge = charge + scatter.norm() ** 2
         total.append(weight * charge)
     return torch.stack(total)
@@ -68,7 +70,8 @@ def test_penalty_and_gradient_equal_a_loop(form, design, scale):
     scattered(model, 0)
     ours, theirs = penalties(model, regularizer), loop(model, form, .25)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
-    leaves = [p for n, p in model.named_parameters() if n.startswith(("interaction", "targets")) and "bias" not in n and "gate" not in n]
+    leaves = [p for n, p in model.named_parameters() if n.startswith(("interaction", "targets"))
+              and "bias" not in n and "gate" not in n]
     for a, b in zip(*(torch.autograd.grad(total.sum(), leaves) for total in (ours, theirs)), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
@@ -94,7 +97,8 @@ def test_gates_act_in_the_forward_pass_and_not_in_the_penalty():
         for layer, gated in zip(plain.interaction.layers, model.interaction.layers, strict=True):
             for g in range(4):
                 for i in range(3):
-                    for j in range(3): layer.weight[g, 3 * j:3 * j + 3, 3 * i:3 * i + 3] *= gated.gate[g, i, j]
+                    for j in range(3):
+                        layer.weight[g, 3 * j:3 * j + 3, 3 * i:3 * i + 3] *= gated.gate[g, i, j]
     torch.testing.assert_close(model(x), plain(x))
     torch.testing.assert_close(*(torch.tensor(projections(m)["size"]) for m in (model, plain)))
 
@@ -107,7 +111,8 @@ def test_expected_penalty_at_the_start(num_fields, scale):
     with torch.no_grad(): drawn = penalties(model, FORMS["released"](1.)(model)).double()
     expected = initial_penalty(num_fields, 10 * scale)
     assert abs(drawn.mean() - expected) < 4 * drawn.std() / 40**.5
-    assert matched_weight(num_fields, 10 * scale) * expected == pytest.approx(1e-5 * initial_penalty(num_fields, 10))
+    assert matched_weight(num_fields,
+                          10 * scale) * expected == pytest.approx(1e-5 * initial_penalty(num_fields, 10))
 
 
 def clicks(num_rows: int, seed: int) -> Split:
@@ -120,10 +125,12 @@ def test_trained_stored_and_read_back(tmp_path, form):
     "λ or gates come back with the weights; the penalty makes the blocks more even than they are without it."
     data = Encoded("made-up", FIELDS, clicks(4000, 0), clicks(500, 1), clicks(500, 2), "made-up", 0.5)
     recipe = Recipe(batch_size=100, learning_rate=1e-2, patience=2, max_epochs=4)
-    spec, ids = ModelSpec("DCNv2", base_dim=4, hidden=8), {"dataset": data.name, "fingerprint": data.fingerprint}
+    spec, ids = ModelSpec("DCNv2", base_dim=4, hidden=8), {"dataset": data.name,
+                                                           "fingerprint": data.fingerprint}
     store, treats = RunStore(tmp_path, weights=True), {"": None, "regularised": FORMS[form](1e-2)}
     groups = [Group(**ids, spec=spec, treatment=name, recipe=recipe, seeds=(0, 1)) for name in treats]
-    sweep(groups, store, run=lambda g: run_group(g, data, "cpu", show=False, treat=treats[g.treatment]), show=False)
+    sweep(groups, store, run=lambda g: run_group(g, data, "cpu", show=False, treat=treats[g.treatment]),
+          show=False)
     plain, ours = (store.model(g, treats[g.treatment]) for g in groups)
     logits = predict(ours, Rows(data, "test", FIELDS, torch.device("cpu")))
     torch.testing.assert_close(logits, torch.from_numpy(np.array(store.array(groups[1].id, "test_logits"))))
@@ -133,12 +140,14 @@ def test_trained_stored_and_read_back(tmp_path, form):
 
 
 def test_penalty_fits_in_memory_at_the_largest_size():
-    "K = 100 and N = 13 in float32: the copies of all blocks are a few times W, and nothing of size N² K² more."
+    """K = 100 and N = 13 in float32: the copies of all blocks are a few times W, and nothing of size N² K²
+    more."""
     fields = FieldSchema([f"f{i}" for i in range(13)], [2] * 13)
     model = build(ModelSpec("DCNv2", scale=10, hidden=4), fields)
     regularizer = FORMS["released"](1e-5)(model)
     kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t): charge = regularizer(model)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+        charge = regularizer(model)
     charge.sum().backward()
     W = sum(layer.weight.nbytes for layer in model.interaction.layers)
     assert cross_blocks(model).numel() * 4 == W and sum(kept) <= 5 * W
@@ -158,7 +167,8 @@ def test_batch_spectra_of_a_model_without_projections():
 
 
 def test_papermill_refuses_a_size_without_its_plain_model(tmp_path):
-    command = ["-m", "papermill", str(ROOT / "nbs/04_overfitting.ipynb"), str(tmp_path / "done.ipynb"), "-y", "{regularised_scales: [7]}"]
+    command = ["-m", "papermill", str(ROOT / "nbs/04_overfitting.ipynb"), str(tmp_path / "done.ipynb"), "-y",
+               "{regularised_scales: [7]}"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode and "every regularised scale too" in done.stderr
 

@@ -1,4 +1,5 @@
-"What is released: a wheel and an archive of the sources, installed where there is no checkout; its version, and how it is cited."
+"""What is released: a wheel and an archive of the sources, installed where there is no checkout; its
+version, and how it is cited."""
 import json
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ import yaml
 import collapse_nb
 
 ROOT = Path(__file__).resolve().parents[1]
-TRACKED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")[:-1]
+TRACKED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
+                         text=True).stdout.split("\0")[:-1]
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -50,7 +52,8 @@ def installed(built, tmp_path_factory) -> Path:
     Path(paths["purelib"], "others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     wheel, = built.glob("*.whl")
     python = Path(paths["scripts"], "python")
-    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", "--ignore-installed", wheel,
+    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index",
+        "--ignore-installed", wheel,
         cwd=place)
     return Path(paths["scripts"])
 
@@ -102,7 +105,8 @@ def test_version_is_one(built):
 
 
 def test_citation_is_one_by_its_schema():
-    "The schema of the Citation File Format travels with its converter, whose other needs do not agree with Jupyter's."
+    """The schema of the Citation File Format travels with its converter, whose other needs do not agree with
+    Jupyter's."""
     files = distribution("cffconvert").files
     schema = json.loads(next(f for f in files if f.parts[-2:] == ("1.2.0", "schema.json")).read_text())
     checker = jsonschema.validators.validator_for(schema)(schema)

@@ -1,4 +1,5 @@
-"Products in bfloat16 stay near float32's; a sequence of thousands of steps is torch's Adam; a model too large for memory is refused."
+"""Products in bfloat16 stay near float32's; a sequence of thousands of steps is torch's Adam; a model too
+large for memory is refused."""
 from unittest.mock import patch
 
 import pytest
@@ -16,7 +17,8 @@ from collapse_nb.train.step import replica_losses
 from collapse_nb.train.sweep import run_group, sweep
 
 CPU = torch.device("cpu")
-needs_bfloat16 = pytest.mark.skipif("bfloat16" not in reduced(CPU), reason="this processor has no bfloat16 products")
+needs_bfloat16 = pytest.mark.skipif("bfloat16" not in reduced(CPU),
+                                    reason="this processor has no bfloat16 products")
 CELLS = [(m, d) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI]
 
 
@@ -43,8 +45,10 @@ def test_bfloat16_stays_near_float32(model, design):
 def test_fit_computes_in_the_recipe_s_precision():
     "Another number in the last places, the same model to the eye; and a run repeats bit for bit."
     data = dataset(4000)
-    recipes = [Recipe(batch_size=256, max_epochs=3, precision=kind) for kind in ("float32", "bfloat16", "bfloat16")]
-    runs = [fit(build(ModelSpec("DNN", hidden=32), SCHEMA, 2), data, recipe, "cpu", show=False) for recipe in recipes]
+    recipes = [Recipe(batch_size=256, max_epochs=3, precision=kind)
+               for kind in ("float32", "bfloat16", "bfloat16")]
+    runs = [fit(build(ModelSpec("DNN", hidden=32), SCHEMA, 2), data, recipe, "cpu", show=False)
+            for recipe in recipes]
     assert not torch.equal(runs[0].test_logits, runs[1].test_logits)
     assert torch.equal(runs[1].test_logits, runs[2].test_logits)
     assert runs[1].frame.test_auc.sub(runs[0].frame.test_auc).abs().max() < .02
@@ -61,21 +65,27 @@ def test_thousands_of_steps_are_torch_s_own(optimizer):
         for step in range(2000):
             at = slice(step % 50 * 32, step % 50 * 32 + 32)
             for stepper in steppers: stepper.zero_grad()
-            replica_losses(model, torch.as_tensor(rows.x[at]), torch.as_tensor(rows.y[at]).double()).sum().backward()
+            replica_losses(model, torch.as_tensor(rows.x[at]),
+                           torch.as_tensor(rows.y[at]).double()).sum().backward()
             for stepper in steppers: stepper.step()
         return [p.detach() for p in model.parameters()]
-    for ours, theirs in zip(trained(True), trained(False), strict=True): torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+    for ours, theirs in zip(trained(True), trained(False), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
 def test_a_sweep_gives_way_to_small_memory(tmp_path):
-    "Room for two seeds: four are cut in two. Room for none: one sentence with the bytes, and nothing is filed."
+    """Room for two seeds: four are cut in two. Room for none: one sentence with the bytes, and nothing is
+    filed."""
     data = synthetic(300)
     spec, recipe = ModelSpec("DNN", hidden=8), Recipe(max_epochs=1)
     group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, recipe=recipe, seeds=range(4))
     run = lambda g: run_group(g, data, "cpu", show=False)
     two = memory.needed_bytes(group.spec, data.schema, 2)
-    with patch.object(memory, "free_bytes", lambda device: two): frame = sweep([group], RunStore(tmp_path / "a"), run=run, show=False)
+    with patch.object(memory, "free_bytes", lambda device: two):
+        frame = sweep([group], RunStore(tmp_path / "a"), run=run, show=False)
     assert frame.seed.tolist() == [0, 1, 2, 3] and set(frame.replicas) == {2}
-    with patch.object(memory, "free_bytes", lambda device: 1000), pytest.raises(InputError, match=r"with one seed needs at least 0\.0 GB"):
+    with patch.object(memory, "free_bytes",
+                      lambda device: 1000), pytest.raises(InputError,
+                                                          match=r"with one seed needs at least 0\.0 GB"):
         sweep([group], RunStore(tmp_path / "b"), run=run, show=False)
     assert not list((tmp_path / "b").glob("*"))

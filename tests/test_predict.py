@@ -1,4 +1,5 @@
-"A row's logits are the same bits whatever rows are beside it, in whatever order and however many (float32 on a CPU)."
+"""A row's logits are the same bits whatever rows are beside it, in whatever order and however many (float32
+on a CPU)."""
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from collapse_nb.nn.zoo import BASE_DIM, MULTI, ModelSpec, build
 from collapse_nb.train.fit import EVEN, predict
 
 SCHEMA = FieldSchema([f"f{i}" for i in range(13)], [3 + 37 * i for i in range(13)])
-CELLS = [(m, d, v) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI for v in ("paper", "released")]
+CELLS = [(m, d, v) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI
+         for v in ("paper", "released")]
 ROWS = 2 * 2048 + 1 # a full batch's worth more than one, so that a single row is left over
 
 
@@ -39,4 +41,5 @@ def test_replicas_and_batch_size_change_no_bit():
     model, x = perturbed(build(ModelSpec("DCNv2", "ME", 2), SCHEMA, 3)), ids(ROWS)
     logits = predict(model, TensorDataset(x, x))
     for size in (1 + EVEN, 1000): assert torch.equal(predict(model, TensorDataset(x, x), size), logits)
-    for n in (1, 2, 7, EVEN, EVEN + 1): assert torch.equal(predict(model, TensorDataset(x[-n:], x[-n:])), logits[:, -n:])
+    for n in (1, 2, 7, EVEN, EVEN + 1):
+        assert torch.equal(predict(model, TensorDataset(x[-n:], x[-n:])), logits[:, -n:])

@@ -1,4 +1,5 @@
-"Made-up raw files are in the format to the byte, whole or not there; Frappe and MovieLens go from their files to a trained model."
+"""Made-up raw files are in the format to the byte, whole or not there; Frappe and MovieLens go from their
+files to a trained model."""
 import gzip
 import os
 import re
@@ -38,7 +39,8 @@ def test_every_line_is_in_the_format(format, line):
 def test_avazu_is_sorted_by_hour_over_ten_days():
     lines = b"".join(raw_blocks("avazu", 3 * CHUNK)).splitlines()[1:]
     hours = np.array([int(x.split(b",")[2]) for x in lines])
-    assert (np.diff(hours) >= 0).all() and len(set(hours)) == 240 and (hours[0], hours[-1]) == (14102100, 14103023)
+    assert (np.diff(hours) >= 0).all() and len(set(hours)) == 240 and (hours[0],
+                                                                       hours[-1]) == (14102100, 14103023)
     assert len({x.split(b",")[0] for x in lines}) == len(lines)
 
 
@@ -61,8 +63,10 @@ def test_encodes_and_its_label_is_learnable(tmp_path, format, suffix):
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_it_leaves_no_half_file(tmp_path, blow):
     words = [sys.executable, *MAIN, "synth", "criteo", "--rows", "30000000", "--out", "o/train.txt"]
-    process = subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
-    while not any(f.stat().st_size for f in tmp_path.glob("o/.train.txt.*.tmp")) and process.poll() is None: time.sleep(.01)
+    process = subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                               stderr=subprocess.DEVNULL)
+    while not any(f.stat().st_size for f in tmp_path.glob("o/.train.txt.*.tmp")) and process.poll() is None:
+        time.sleep(.01)
     process.send_signal(blow)
     # SIGTERM is heard and what was begun is tidied away; SIGKILL is not, and its leavings wait for the next one
     assert process.wait() == (143 if blow == signal.SIGTERM else -blow)
@@ -75,7 +79,8 @@ def test_killed_it_leaves_no_half_file(tmp_path, blow):
 def test_interrupted(tmp_path):
     process = start(*MAIN, "synth", "avazu", "--rows", 30_000_000, "--out", "o/train.csv.gz", cwd=tmp_path)
     while not list(tmp_path.glob("o/.train.csv.gz.*.tmp")) and process.poll() is None: time.sleep(.01)
-    assert interrupted(process).endswith("collapse: stopped; finished work is kept.\n") and os.listdir(tmp_path / "o") == []
+    assert (interrupted(process).endswith("collapse: stopped; finished work is kept.\n")
+            and os.listdir(tmp_path / "o") == [])
 
 
 @pytest.mark.parametrize("name", ["train.txt", "train.txt.gz"])
@@ -96,7 +101,8 @@ def frappe_folder(folder: Path) -> None:
     for name, rows in zip(load_card("frappe").files, (4200, 1200, 600), strict=True):
         ids = np.stack([np.minimum(rng.zipf(1.3, rows) - 1, d - 1) for d in sizes], axis=1)
         label = np.where(rng.random(rows) < .15 + .5 * ((ids[:, 0] + ids[:, 1]) % 2), "1", "-1")
-        lines = (f"{y} " + " ".join(f"{k}:1" for k in row) for y, row in zip(label, ids + np.cumsum(sizes) - sizes, strict=True))
+        lines = (f"{y} " + " ".join(f"{k}:1" for k in row)
+                 for y, row in zip(label, ids + np.cumsum(sizes) - sizes, strict=True))
         (folder / name).write_text("\n".join(lines) + "\n")
 
 
@@ -105,27 +111,33 @@ def movielens_folder(folder: Path) -> None:
     rng = np.random.default_rng(0)
     users, movies = rng.integers(1, 301, 6000), np.minimum(rng.zipf(1.4, 6000), 200)
     stars = np.clip(3 + 2 * ((users + movies) % 2) - rng.integers(0, 2, 6000), 1, 5)
-    (folder / "ratings.dat").write_text("".join(f"{u}::{m}::{s}::97830{u:04d}\n" for u, m, s in zip(users, movies, stars, strict=True)))
-    (folder / "users.dat").write_text("".join(f"{u}::{'FM'[u % 2]}::25::{u % 21}::{u % 90:05d}\n" for u in range(1, 301)))
+    (folder / "ratings.dat").write_text("".join(f"{u}::{m}::{s}::97830{u:04d}\n"
+                                                for u, m, s in zip(users, movies, stars, strict=True)))
+    (folder / "users.dat").write_text("".join(f"{u}::{'FM'[u % 2]}::25::{u % 21}::{u % 90:05d}\n"
+                                              for u in range(1, 301)))
     films = "".join(f"{m}::Am\xe9lie: part {m} ({1950 + m % 50})::Comedy|Drama\n" for m in range(1, 201))
     (folder / "movies.dat").write_bytes(films.encode("latin-1"))
 
 
 @pytest.mark.parametrize("name, make, broken, said", [
     ("frappe", frappe_folder, "frappe.validation.libfm", "line 1201 has 1 columns where 11 are expected"),
-    ("movielens-1m", movielens_folder, "movies.dat", "line 201 has 1 columns where 3 are expected")], ids=["frappe", "movielens"])
+    ("movielens-1m", movielens_folder, "movies.dat", "line 201 has 1 columns where 3 are expected")],
+                         ids=["frappe", "movielens"])
 def test_from_files_to_a_trained_model(tmp_path, monkeypatch, name, make, broken, said):
     (tmp_path / "raw").mkdir()
     make(tmp_path / "raw")
     encoded = collapse(tmp_path, "encode", name, "--source", "raw", "--out", "enc")
-    assert encoded.returncode == 0 and f"{len(load_card(name).fields)} fields" in encoded.stdout, encoded.stderr
+    assert (encoded.returncode == 0
+            and f"{len(load_card(name).fields)} fields" in encoded.stdout), encoded.stderr
     fit = ("fit", name, "--source", "enc", "--model", "FM", "--max-epochs", 2, "--device", "cpu")
     trained = collapse(tmp_path, *fit)
     assert trained.returncode == 0 and "done" in trained.stdout, trained.stderr
     monkeypatch.setattr("collapse_nb.data.source.home", lambda: tmp_path)
-    found = open_source(name, str(tmp_path / "raw"))  # the folder of raw files itself, encoded once and found again
+    # the folder of raw files itself, encoded once and found again
+    found = open_source(name, str(tmp_path / "raw"))
     again = open_source(name, str(tmp_path / "raw"))
-    assert found.fingerprint == again.fingerprint == encode(name, tmp_path / "raw", tmp_path / "enc").fingerprint
+    assert found.fingerprint == again.fingerprint == encode(name, tmp_path / "raw",
+                                                            tmp_path / "enc").fingerprint
     with open(tmp_path / "raw" / broken, "a") as file: file.write("3\n")
     with pytest.raises(InputError, match=said): open_source(name, str(tmp_path / "raw"))
     (tmp_path / "raw" / broken).unlink()

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_readme_is_fresh():
-    check = subprocess.run([sys.executable, ROOT / "docs" / "readme.py", "--check"], capture_output=True, text=True)
+    check = subprocess.run([sys.executable, ROOT / "docs" / "readme.py", "--check"], capture_output=True,
+                           text=True)
     assert check.returncode == 0, check.stdout + check.stderr
 
 
@@ -25,7 +26,8 @@ def test_links_lead_somewhere():
 
 def test_every_numbered_notebook_is_listed():
     text = shown((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert [n.name for n in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")) if f"](nbs/{n.name})" not in text] == []
+    assert [n.name for n in sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
+            if f"](nbs/{n.name})" not in text] == []
 
 
 @pytest.fixture
@@ -37,10 +39,12 @@ def notebook(tmp_path):
     return write
 
 def test_links_are_turned_to_the_root(notebook):
-    text = ("[a](06_scaling.ipynb#end) ![f](../figures/f.svg) [l](../LICENSE) [w](https://host/a.ipynb) [h](#top)\n\n"
+    text = ("[a](06_scaling.ipynb#end) ![f](../figures/f.svg) [l](../LICENSE) [w](https://host/a.ipynb) "
+            "[h](#top)\n\n"
             "```python\nx[0](a)\n```\n\n<img src=\"../figures/g.svg\">")
     assert readme(notebook(nbformat.v4.new_markdown_cell(text))) == HEADER + "\n\n" + (
-        "[a](nbs/06_scaling.ipynb#end) ![f](figures/f.svg) [l](LICENSE) [w](https://host/a.ipynb) [h](#top)\n\n"
+        "[a](nbs/06_scaling.ipynb#end) ![f](figures/f.svg) [l](LICENSE) [w](https://host/a.ipynb) "
+        "[h](#top)\n\n"
         "```python\nx[0](a)\n```\n\n<img src=\"figures/g.svg\">\n")
 
 def test_only_what_a_reader_needs_stays(notebook):

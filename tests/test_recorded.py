@@ -1,4 +1,5 @@
-"A step recorded as a CUDA graph trains as the ordinary step does: around the graph anywhere, itself on a GPU."
+"""A step recorded as a CUDA graph trains as the ordinary step does: around the graph anywhere, itself on a
+GPU."""
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CELLS = [(m, d) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI]
 SIZE, EPOCHS = 96, 3
 DATA = dataset(1000)
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU, and none is here")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(),
+                               reason="a CUDA graph needs a GPU, and none is here")
 
 
 def new_step(spec: ModelSpec, record, device: torch.device = CPU, double: bool = False) -> Step:
@@ -70,8 +72,10 @@ def played_gpu(step: Step, recording: Exception | None = None, passing: int = 0)
         step.take(*step.inputs)
 
     stream = SimpleNamespace(wait_stream=lambda other: None)
-    driver = dict(Stream=lambda device: stream, current_stream=lambda device: stream, stream=lambda s: nullcontext(), graph=record,
-                  CUDAGraph=lambda: SimpleNamespace(replay=replay), max_memory_allocated=lambda device: passing,
+    driver = dict(Stream=lambda device: stream, current_stream=lambda device: stream,
+                  stream=lambda s: nullcontext(), graph=record,
+                  CUDAGraph=lambda: SimpleNamespace(replay=replay),
+                  max_memory_allocated=lambda device: passing,
                   memory_allocated=lambda device: 0)
     with patch.multiple(torch.cuda, **driver): yield seen
 
@@ -112,7 +116,8 @@ def test_a_step_that_cannot_be_recorded_says_what_to_do():
 
 
 def test_what_is_recorded(monkeypatch):
-    "Full batches on a GPU, unless gradients vary in length, a user's function is called, or EAGER forbids it."
+    """Full batches on a GPU, unless gradients vary in length, a user's function is called, or EAGER forbids
+    it."""
     monkeypatch.delenv(EAGER, raising=False)
     assert isinstance(recorder(GPU, Recipe(), None), CudaGraph)
     assert recorder(CPU, Recipe(), None) is None

@@ -77,7 +77,8 @@ def test_a_table_of_findings_says_what_the_correction_took_away():
     lost = table[(table.verdict == "cannot tell") & (table.low * table.high > 0)]
     places = ", ".join(str(place + 1) for place in lost.index)
     caption = findings_table(table).caption
-    sentence = f"In {places} the interval excludes zero at face value; after correcting for {len(table) - 1} tests"
+    sentence = (f"In {places} the interval excludes zero at face value; after correcting for "
+                f"{len(table) - 1} tests")
     assert len(lost) and sentence in caption
 
 

@@ -1,4 +1,5 @@
-"An exported model, run by onnxruntime alone, is the model in evaluation mode: all eight, both designs and variants, R = 1 and 3."
+"""An exported model, run by onnxruntime alone, is the model in evaluation mode: all eight, both designs and
+variants, R = 1 and 3."""
 import json
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from collapse_nb.serve import export_onnx
 
 SCHEMA = FieldSchema(["a", "b", "c", "d"], [5, 1, 70, 3])
 SEVERAL = FieldSchema(["a", "b", "c", "d"], [5, 1, 70, 3], [1, 1, 4, 2]) # rows have several values of c and d
-CELLS = [(m, d, v, r) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI for v, r in product(("paper", "released"), (1, 3))]
+CELLS = [(m, d, v, r) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MULTI
+         for v, r in product(("paper", "released"), (1, 3))]
 
 
 def ids(rows: int) -> torch.Tensor:
@@ -29,13 +31,18 @@ def several_ids(rows: int) -> torch.Tensor:
     "Between one and all values in the fields that have several, then padding."
     generator, columns = torch.Generator().manual_seed(8), []
     for size, width in zip(SEVERAL.cardinalities, SEVERAL.widths, strict=True):
-        x, values = torch.randint(size, (rows, width), generator=generator), torch.randint(1, width + 1, (rows, 1), generator=generator)
+        x, values = torch.randint(size, (rows, width),
+                                  generator=generator), torch.randint(1, width + 1, (rows, 1),
+                                                                      generator=generator)
         columns.append(torch.where(torch.arange(width) < values, x, size))
     return torch.cat(columns, 1)
 
-def trained(model: str, design: str = "SE", variant: str = "paper", replicas: int = 1, schema: FieldSchema = SCHEMA, **more) -> Model:
-    "Weights and running statistics moved away from where they start, by as much as keeps logits of a few units; left in training mode."
-    made = build(ModelSpec(model, design, 2, variant, **{"hidden": 40, "dropout": .3} | more), schema, replicas)
+def trained(model: str, design: str = "SE", variant: str = "paper", replicas: int = 1,
+            schema: FieldSchema = SCHEMA, **more) -> Model:
+    """Weights and running statistics moved away from where they start, by as much as keeps logits of a few
+    units; left in training mode."""
+    made = build(ModelSpec(model, design, 2, variant, **{"hidden": 40, "dropout": .3} | more), schema,
+                 replicas)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, t in made.state_dict().items():
@@ -69,20 +76,24 @@ def test_onnxruntime_computes_what_the_model_does(tmp_path, cell):
     assert run.run(["score"], {"ids": ids(0).numpy()})[0].shape == (0,)
 
 
-@pytest.mark.parametrize("cell", [c for c in CELLS if c[2:] == ("paper", 3)], ids=lambda c: "-".join(map(str, c)))
+@pytest.mark.parametrize("cell", [c for c in CELLS if c[2:] == ("paper", 3)],
+                         ids=lambda c: "-".join(map(str, c)))
 def test_rows_with_several_values(tmp_path, cell):
-    "Means over a row's values are the model's; an id is refused in every column, and padding where a value must be."
+    """Means over a row's values are the model's; an id is refused in every column, and padding where a value
+    must be."""
     model, file, x = trained(*cell, schema=SEVERAL), tmp_path / "model.onnx", several_ids(200)
     export_onnx(model, file)
     run = session(file)
     with torch.no_grad(): expected = model.eval()(x)
-    torch.testing.assert_close(torch.from_numpy(run.run(["logits"], {"ids": x.numpy()})[0]), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(run.run(["logits"], {"ids": x.numpy()})[0]), expected,
+                               rtol=1e-5, atol=1e-5)
     for column, field in enumerate(SEVERAL.column_fields):
         size, first = SEVERAL.cardinalities[field], column in SEVERAL.columns
         for wrong in (-1, size + 1, 2**40, *[size] * first):
             bad = x.clone()
             bad[4, column] = wrong
-            with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, match="out of data bounds"):
+            with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument,
+                               match="out of data bounds"):
                 run.run(None, {"ids": bad.numpy()})
 
 
@@ -92,13 +103,16 @@ def test_wrong_ids_are_refused_in_every_field(tmp_path, model):
     export_onnx(trained(model), tmp_path / "model.onnx")
     for level in ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL"):
         options = onnxruntime.SessionOptions()
-        options.log_severity_level, options.graph_optimization_level = 4, getattr(onnxruntime.GraphOptimizationLevel, level)
-        run = onnxruntime.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
+        options.log_severity_level, options.graph_optimization_level = (4, getattr(onnxruntime.GraphOptimizationLevel, level))
+        run = onnxruntime.InferenceSession(tmp_path / "model.onnx", options,
+                                           providers=["CPUExecutionProvider"])
         for field, size in enumerate(SCHEMA.cardinalities):
-            for wrong in (-1, -size, size, size + 1, SCHEMA.num_rows, -SCHEMA.num_rows - 1, 2**31, 2**32 + 1, 2**63 - 1, -2**63):
+            for wrong in (-1, -size, size, size + 1, SCHEMA.num_rows, -SCHEMA.num_rows - 1, 2**31, 2**32 + 1,
+                          2**63 - 1, -2**63):
                 x = ids(9).numpy()
                 x[4, field] = wrong
-                with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, match="out of data bounds"):
+                with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument,
+                                   match="out of data bounds"):
                     run.run(None, {"ids": x})
 
 
@@ -106,7 +120,8 @@ def test_other_shapes_and_types_are_refused(tmp_path):
     export_onnx(trained("DNN"), tmp_path / "model.onnx")
     run = session(tmp_path / "model.onnx")
     for x in (ids(3)[:, :3], ids(3).int(), ids(3).float(), ids(3)[0]):
-        with pytest.raises(Exception, match="INVALID_ARGUMENT"): run.run(None, {"ids": np.ascontiguousarray(x)})
+        with pytest.raises(Exception, match="INVALID_ARGUMENT"):
+            run.run(None, {"ids": np.ascontiguousarray(x)})
 
 
 def test_what_a_file_says_of_itself(tmp_path):
@@ -121,13 +136,15 @@ def test_what_a_file_says_of_itself(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing(small_disk):
-    with pytest.raises(InputError, match="is full"): export_onnx(trained("DNN", hidden=400), small_disk / "model.onnx")
+    with pytest.raises(InputError, match="is full"):
+        export_onnx(trained("DNN", hidden=400), small_disk / "model.onnx")
     assert list(small_disk.iterdir()) == []
 
 
 def test_without_onnx_the_extra_is_named(tmp_path):
-    code = ("import sys; sys.modules['onnx'] = sys.modules['onnxruntime'] = None; from collapse_nb.serve import export_onnx; "
-            "from collapse_nb.nn.zoo import *; from collapse_nb.fields import FieldSchema; "
-            "export_onnx(build(ModelSpec('FM'), FieldSchema('ab', (2, 2))), 'model.onnx')")
+    code = ("import sys; sys.modules['onnx'] = sys.modules['onnxruntime'] = None; from collapse_nb.serve "
+            "import export_onnx; from collapse_nb.nn.zoo import *; from collapse_nb.fields import "
+            "FieldSchema; export_onnx(build(ModelSpec('FM'), FieldSchema('ab', (2, 2))), 'model.onnx')")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert "InputError" in done.stderr and "pip install 'collapse_nb[export]'" in done.stderr and list(tmp_path.iterdir()) == []
+    assert ("InputError" in done.stderr and "pip install 'collapse_nb[export]'" in done.stderr
+            and list(tmp_path.iterdir()) == [])

@@ -1,4 +1,5 @@
-"The documentation site, built once and read in a real browser: no other host, no error, nothing that overflows or leads nowhere."
+"""The documentation site, built once and read in a real browser: no other host, no error, nothing that
+overflows or leads nowhere."""
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ SHARED = re.compile(r"_static/(vega|tex-svg|searchtools|language_data|explorer-d
 
 
 class Marks(HTMLParser):
-    "What a page links to, what it loads, the places in it that can be linked to, and pictures without a text."
+    """What a page links to, what it loads, the places in it that can be linked to, and pictures without a
+    text."""
     def __init__(self, page: Path):
         super().__init__()
         self.links, self.loads, self.ids, self.silent = [], [], set(), []
@@ -44,16 +46,19 @@ def broken(page: Path, target: str, pages: dict) -> bool:
     file = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if parts.scheme or parts.netloc: return False
     if not file.is_file(): return True
-    return bool(parts.fragment) and file in pages and unquote(parts.fragment) not in pages[file].ids and file.stem != "explorer"
+    return (bool(parts.fragment) and file in pages and unquote(parts.fragment) not in pages[file].ids
+            and file.stem != "explorer")
 
 
 def test_every_link_leads_somewhere(pages):
-    wrong = [f"{page.name}: {t}" for page, marks in pages.items() for t in marks.links + marks.loads if broken(page, t, pages)]
+    wrong = [f"{page.name}: {t}" for page, marks in pages.items() for t in marks.links + marks.loads
+             if broken(page, t, pages)]
     assert len(pages) > 80 and wrong == []
 
 def test_a_broken_link_is_seen(pages):
     page = next(iter(pages))
-    assert broken(page, "nowhere.html", pages) and broken(page, "#nowhere", pages) and not broken(page, "https://host/a", pages)
+    assert broken(page, "nowhere.html", pages) and broken(page, "#nowhere",
+                                                          pages) and not broken(page, "https://host/a", pages)
 
 def test_nothing_is_loaded_from_another_host(pages):
     assert [t for marks in pages.values() for t in marks.loads if urlsplit(t).netloc] == []
@@ -69,8 +74,10 @@ def test_pages_are_light(pages):
 
 
 def test_every_notebook_and_card_is_there(site):
-    found = {f.relative_to(ROOT / "nbs").with_suffix("").as_posix() for f in (ROOT / "nbs").rglob("*.ipynb") if f.parent.name[0] != "."}
-    there = {f.relative_to(site / part).with_suffix("").as_posix() for part in ("paper", "library") for f in (site / part).rglob("*.html")}
+    found = {f.relative_to(ROOT / "nbs").with_suffix("").as_posix() for f in (ROOT / "nbs").rglob("*.ipynb")
+             if f.parent.name[0] != "."}
+    there = {f.relative_to(site / part).with_suffix("").as_posix() for part in ("paper", "library")
+             for f in (site / part).rglob("*.html")}
     assert found - {"index"} == there - {"index"}
     cards = (site / "cards.html").read_text(encoding="utf-8")
     assert [c.stem for c in (ROOT / "data").glob("*.toml") if f'id="{c.stem}"' not in cards] == []
@@ -86,22 +93,28 @@ def test_the_api_has_every_name_and_the_shape_of_every_parameter(site):
         where = notebooks.module(notebook)
         text = (site / "api" / f"{where}.html").read_text(encoding="utf-8")
         tree, _ = api.parse((ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py").read_text(encoding="utf-8"))
-        lost += [f"{where}.{name}" for name in api.public(tree) if f'id="collapse_nb.{where}.{name}"' not in text]
+        lost += [f"{where}.{name}" for name in api.public(tree)
+                 if f'id="collapse_nb.{where}.{name}"' not in text]
     assert lost == []
-    zoo, abundance = ((site / "api" / f"{name}.html").read_text(encoding="utf-8") for name in ("nn.zoo", "abundance"))
-    assert "embedding table E (…, D, K): cardinality x embedding dim" in abundance and "multiplies K (SE) or the number of sets M" in zoo
-    assert 'id="collapse_nb.abundance.Spectrum.merge"' in abundance and "01_information_abundance.html#source-abundance" in abundance
+    zoo, abundance = ((site / "api" / f"{name}.html").read_text(encoding="utf-8")
+                      for name in ("nn.zoo", "abundance"))
+    assert ("embedding table E (…, D, K): cardinality x embedding dim" in abundance
+            and "multiplies K (SE) or the number of sets M" in zoo)
+    assert ('id="collapse_nb.abundance.Spectrum.merge"' in abundance
+            and "01_information_abundance.html#source-abundance" in abundance)
 
 
 @pytest.mark.parametrize("source, said", [
-    ("def f(\n    x: int, # rows\n    y=(1,\n       2), # cols\n) -> int: # cells\n    'Doc.'", ["x rows", "y cols", "returns cells"]),
+    ("def f(\n    x: int, # rows\n    y=(1,\n       2), # cols\n) -> int: # cells\n    'Doc.'",
+     ["x rows", "y cols", "returns cells"]),
     ("def f(x: 'T', *, k: int = 1): pass # no place for a comment", ["x `T`", "k `int`"]),
 ])
 def test_comments_find_their_parameters(source, said):
     from website import api
     tree, notes = api.parse(source)
     node = tree.body[0]
-    found = [f"{name} {note}" for name, note in api.parameters(node, notes)] + [f"returns {api.returned(node, notes)}"]
+    found = [f"{name} {note}"
+             for name, note in api.parameters(node, notes)] + [f"returns {api.returned(node, notes)}"]
     assert [s for s in said if s not in found] == []
 
 def test_directives_are_obeyed(tmp_path):
@@ -109,10 +122,12 @@ def test_directives_are_obeyed(tmp_path):
     from website.notebooks import NBS, Page
     page = Page(NBS / "index.ipynb", Gallery(tmp_path), "https://host")
     assert page.code("#| hide\nx = 1") == page.code("#| default_exp a") == ""
-    assert "#|" not in page.code("#| eval: false\nx = 1") and "imports" in page.code("import os") and "imports" not in page.code("f()")
-    assert page.prose("[a](00_preliminaries.ipynb#x) `information_abundance` [l](../LICENSE) `nothing_of_ours`") == (
-        "[a](/paper/00_preliminaries.md#x) {py:obj}`information_abundance <collapse_nb.abundance.information_abundance>` "
-        "[l](https://host/blob/main/LICENSE) `nothing_of_ours`")
+    assert ("#|" not in page.code("#| eval: false\nx = 1") and "imports" in page.code("import os")
+            and "imports" not in page.code("f()"))
+    assert page.prose("[a](00_preliminaries.ipynb#x) `information_abundance` [l](../LICENSE) "
+                      "`nothing_of_ours`") == (
+        "[a](/paper/00_preliminaries.md#x) {py:obj}`information_abundance "
+        "<collapse_nb.abundance.information_abundance>` [l](https://host/blob/main/LICENSE) `nothing_of_ours`")
 
 
 def test_the_archive_draws_a_figure(site, tmp_path):
@@ -121,15 +136,17 @@ def test_the_archive_draws_a_figure(site, tmp_path):
     tree = tmp_path / "collapse_nb"
     (tree / "figures" / "fig7-hflights.svg").unlink()
     env = os.environ | {"PYTHONPATH": str(tree)}
-    subprocess.run([sys.executable, "docs/figures.py", "fig7"], cwd=tree, env=env, check=True, capture_output=True)
-    assert (tree / "figures" / "fig7-hflights.svg").read_bytes() == (ROOT / "figures" / "fig7-hflights.svg").read_bytes()
+    subprocess.run([sys.executable, "docs/figures.py", "fig7"], cwd=tree, env=env, check=True,
+                   capture_output=True)
+    assert ((tree / "figures" / "fig7-hflights.svg").read_bytes() == (ROOT / "figures" / "fig7-hflights.svg").read_bytes())
     dry = subprocess.run(["make", "-n", "-C", tree, "sweep", "site"], capture_output=True, text=True).stdout
     assert "papermill" in dry and "-m website" in dry
 
 
 def test_nbdev_docs_prepares_every_notebook_and_leaves_the_readme(tmp_path):
     "What Quarto, of which there is a stand-in here, is asked for by nbdev_docs."
-    names = [f.relative_to(ROOT / "nbs") for f in (ROOT / "nbs").rglob("[!.]*.ipynb") if ".ipynb_checkpoints" not in f.parts]
+    names = [f.relative_to(ROOT / "nbs") for f in (ROOT / "nbs").rglob("[!.]*.ipynb")
+             if ".ipynb_checkpoints" not in f.parts]
     left = shutil.ignore_patterns(".*", "__pycache__")
     for folder in "nbs", "collapse_nb": shutil.copytree(ROOT / folder, tmp_path / folder, ignore=left)
     for file in "settings.ini", "README.md", "pyproject.toml": shutil.copy(ROOT / file, tmp_path)
@@ -137,11 +154,15 @@ def test_nbdev_docs_prepares_every_notebook_and_leaves_the_readme(tmp_path):
     os.utime(tmp_path / "README.md", (0, 0)) # older than any notebook
     quarto = tmp_path / "bin" / "quarto"
     quarto.parent.mkdir()
-    quarto.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/asked"\nmkdir -p _docs && cp -r *.yml *.ipynb */ _docs 2>/dev/null\ntrue\n')
+    quarto.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/asked"\nmkdir -p _docs && cp -r *.yml '
+                      '*.ipynb */ _docs 2>/dev/null\ntrue\n')
     quarto.chmod(0o755)
-    env = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": f"{quarto.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run([Path(sys.executable).with_name("nbdev_docs")], cwd=tmp_path, env=env, capture_output=True, text=True)
+    env = os.environ | {"PYTHONPATH": str(tmp_path),
+                        "PATH": f"{quarto.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run([Path(sys.executable).with_name("nbdev_docs")], cwd=tmp_path, env=env,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
     assert (quarto.parent / "asked").read_text() == "render --no-cache\n"
-    assert [n for n in names if not (tmp_path / "_docs" / n).is_file()] == [] and (tmp_path / "_docs" / "_quarto.yml").is_file()
+    assert [n for n in names
+            if not (tmp_path / "_docs" / n).is_file()] == [] and (tmp_path / "_docs" / "_quarto.yml").is_file()
     assert (tmp_path / "README.md").read_text() == "of make readme"

@@ -1,4 +1,5 @@
-"The documentation site in a headless Chromium: charts, explorer, search, math, themes, a phone's width, the keyboard."
+"""The documentation site in a headless Chromium: charts, explorer, search, math, themes, a phone's width,
+the keyboard."""
 import functools
 import http.server
 import threading
@@ -58,7 +59,8 @@ def opened(browser, host):
 def drawn(page, chart="[data-drawn]"):
     "Scrolls a chart into view and waits until it is there."
     page.locator(chart.removesuffix("[data-drawn]") or ".canvas").first.scroll_into_view_if_needed()
-    page.wait_for_selector(f"{chart} svg .mark-symbol, {chart} svg .mark-line, {chart} svg .mark-rect", state="attached")
+    page.wait_for_selector(f"{chart} svg .mark-symbol, {chart} svg .mark-line, {chart} svg .mark-rect",
+                           state="attached")
 
 
 def test_every_page_is_well_on_a_phone(site, browser, host):
@@ -70,7 +72,8 @@ def test_every_page_is_well_on_a_phone(site, browser, host):
         page.goto(f"{host}/{name}")
         if charts := page.locator(".canvas[data-chart]").count():
             for i in range(charts): page.locator(".canvas[data-chart]").nth(i).scroll_into_view_if_needed()
-            page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => e.querySelector('svg'))")
+            page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => "
+                                   "e.querySelector('svg'))")
         if wide := page.evaluate(TOO_WIDE): wrong[name] = wide
     context.close()
     assert wrong == {} and witness.foreign == witness.failed == witness.errors == []
@@ -78,10 +81,13 @@ def test_every_page_is_well_on_a_phone(site, browser, host):
 def test_the_front_chart_is_whole_on_a_phone_and_wide_again_when_turned(opened):
     page = opened("index.html", PHONE)
     drawn(page)
-    panels = "[...document.querySelectorAll('.canvas .concat_0_group, .canvas .concat_1_group')].map(e => e.getBoundingClientRect().%s)"
+    panels = ("[...document.querySelectorAll('.canvas .concat_0_group, .canvas .concat_1_group')].map(e => "
+              "e.getBoundingClientRect().%s)")
     left, right = page.evaluate(panels % "left"), page.evaluate(panels % "right")
-    assert len(left) == 2 and abs(left[0] - left[1]) < 30 and max(right) <= PHONE["width"] # one below the other, nothing to scroll
-    assert all(e.bounding_box()["width"] <= PHONE["width"] for e in page.locator(".canvas .role-title text").all())
+    # one below the other, nothing to scroll
+    assert len(left) == 2 and abs(left[0] - left[1]) < 30 and max(right) <= PHONE["width"]
+    assert all(e.bounding_box()["width"] <= PHONE["width"]
+               for e in page.locator(".canvas .role-title text").all())
     page.set_viewport_size(DESK)
     page.wait_for_selector(".canvas[data-drawn=light]")
     left, right = page.evaluate(panels % "left"), page.evaluate(panels % "right")
@@ -89,10 +95,12 @@ def test_the_front_chart_is_whole_on_a_phone_and_wide_again_when_turned(opened):
 
 def test_something_too_wide_is_seen(opened):
     page = opened("index.html", PHONE)
-    page.evaluate("document.querySelector('article').insertAdjacentHTML('beforeend', '<p style=\"width: 900px\">wide</p>')")
+    page.evaluate("document.querySelector('article').insertAdjacentHTML('beforeend', '<p style=\"width: "
+                  "900px\">wide</p>')")
     assert page.evaluate(TOO_WIDE)
 
-@pytest.mark.parametrize("path", ["index.html", "paper/01_information_abundance.html", "api/abundance.html", "results/hflights.html",
+@pytest.mark.parametrize("path", ["index.html", "paper/01_information_abundance.html", "api/abundance.html",
+                                  "results/hflights.html",
                                   "explorer.html", "released.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out(opened, path, scheme): assert opened(path, scheme=scheme).evaluate(PALE) == []
@@ -108,7 +116,8 @@ def test_a_chart_tells_its_numbers(opened):
     drawn(page)
     page.locator(".canvas .mark-symbol path").first.hover()
     page.wait_for_selector("#vg-tooltip-element.visible")
-    assert "auc" in page.locator("#vg-tooltip-element").inner_text() and "AUC" in page.locator(".canvas").first.get_attribute("aria-label")
+    assert ("auc" in page.locator("#vg-tooltip-element").inner_text()
+            and "AUC" in page.locator(".canvas").first.get_attribute("aria-label"))
 
 def test_dark_mode_flips_charts_too(opened):
     page = opened("index.html")
@@ -117,7 +126,8 @@ def test_dark_mode_flips_charts_too(opened):
     text = lambda: page.locator(".canvas .role-title-text text").first.get_attribute("fill")
     light = back(), text()
     page.keyboard.press("Home")
-    while page.evaluate("document.body.dataset.theme") != "dark": page.locator(".theme-toggle:visible").first.click()
+    while page.evaluate("document.body.dataset.theme") != "dark":
+        page.locator(".theme-toggle:visible").first.click()
     page.wait_for_selector(".canvas[data-drawn=dark]")
     assert back() != light[0] and text() != light[1] and text().lower() == "#ececec"
 
@@ -126,9 +136,11 @@ def test_what_charts_say_is_light_on_dark(opened):
     page = opened("results/hflights.html", scheme="dark")
     charts = page.locator(".canvas[data-chart]")
     for i in range(charts.count()): charts.nth(i).scroll_into_view_if_needed()
-    page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => e.dataset.drawn === 'dark')")
+    page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => e.dataset.drawn "
+                           "=== 'dark')")
     said = "[class*=role-axis-], [class*=role-title-], [class*=role-legend-]"
-    fills = page.evaluate("s => [...document.querySelectorAll(`.canvas :is(${s}) text`)].map(e => getComputedStyle(e).fill)", said)
+    fills = page.evaluate("s => [...document.querySelectorAll(`.canvas :is(${s}) text`)].map(e => "
+                          "getComputedStyle(e).fill)", said)
     assert len(fills) > 100 and all(min(map(int, fill[4:-1].split(", "))) > 150 for fill in set(fills))
 
 def test_math_is_set(opened):
@@ -143,7 +155,7 @@ def test_search_finds_a_function(opened):
     page.wait_for_selector("#search-results a[href*='collapse_nb.abundance.information_abundance']")
 
 def test_the_first_command_names_this_host(opened, host):
-    assert f"curl -fL {host}/collapse_nb.tar.gz | tar xz" in opened("index.html").locator("#commands").inner_text()
+    assert (f"curl -fL {host}/collapse_nb.tar.gz | tar xz" in opened("index.html").locator("#commands").inner_text())
 
 def test_pages_work_from_a_file(opened, site):
     page = opened("index.html", base=site.as_uri())
@@ -167,7 +179,8 @@ def test_the_explorer_answers_to_the_keyboard_alone(opened):
     page.keyboard.press("Space")                # the first model's box
     assert "models=IPNN" in page.url and "metric=test_logloss_nats" in page.url
     assert not any(r.startswith("DNN") for r in rows(page)) and rows(page) != before
-    assert all(page.locator(f"#{name}").evaluate("e => e.labels.length") for name in ("dataset", "metric", "paper", "size"))
+    assert all(page.locator(f"#{name}").evaluate("e => e.labels.length")
+               for name in ("dataset", "metric", "paper", "size"))
 
 def test_the_explorer_has_the_papers_numbers_and_says_what_was_not_run(opened):
     page = opened("explorer.html#dataset=criteo&metric=test_auc&models=DCNv2&designs=SE,ME")

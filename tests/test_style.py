@@ -23,7 +23,9 @@ def short(path: Path) -> str: return path.relative_to(ROOT).as_posix()
 @cache
 def tracked() -> list[Path]:
     "Files under version control; in an unpacked archive, all but what is built or downloaded."
-    try: said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    try:
+        said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True,
+                              check=True).stdout
     except (OSError, subprocess.CalledProcessError): said = ""
     if said: return [f for name in said.split("\0") if name and (f := ROOT / name).is_file()]
     return [f for f in sorted(ROOT.rglob("*")) if f.is_file() and not NOT_OURS.search(short(f))]
@@ -35,31 +37,38 @@ NOTEBOOKS = [f for f in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_check
 @cache
 def read(notebook: Path) -> dict: return json.loads(notebook.read_text(encoding="utf-8"))
 
-def code_cells(notebook: dict) -> list[dict]: return [c for c in notebook["cells"] if c["cell_type"] == "code"]
+def code_cells(notebook: dict) -> list[dict]:
+    return [c for c in notebook["cells"] if c["cell_type"] == "code"]
 
 def lines(cell: dict) -> list[str]:
     "Lines of a cell that say something to Python: no blank lines, no nbdev directives."
-    return [line for line in "".join(cell["source"]).splitlines() if line.strip() and not line.lstrip().startswith("#|")]
+    return [line for line in "".join(cell["source"]).splitlines() if line.strip()
+            and not line.lstrip().startswith("#|")]
 
 def parsed(cell: dict) -> ast.Module:
     "The cell's syntax tree; shell lines and magics, which are no Python, left out."
     return ast.parse("\n".join(line for line in lines(cell) if line[0] not in "%!"))
 
-def is_module(notebook: dict) -> bool: return any("#| default_exp" in "".join(c["source"]) for c in code_cells(notebook))
+def is_module(notebook: dict) -> bool:
+    return any("#| default_exp" in "".join(c["source"]) for c in code_cells(notebook))
 
 
 def asserts(tree: ast.AST, helpers: frozenset[str] = frozenset()) -> bool:
-    "Whether code tests something: an `assert`, or a call of test, test_..., assert_... or a helper that does."
+    """Whether code tests something: an `assert`, or a call of test, test_..., assert_... or a helper that
+    does."""
     called = (n.func for n in ast.walk(tree) if isinstance(n, ast.Call))
     names = (getattr(f, "attr", None) or getattr(f, "id", "") for f in called)
-    return any(isinstance(n, ast.Assert) for n in ast.walk(tree)) or any(n in helpers or re.match(r"(test|assert)(_|$)", n) for n in names)
+    return any(isinstance(n, ast.Assert)
+               for n in ast.walk(tree)) or any(n in helpers or re.match(r"(test|assert)(_|$)", n)
+                                               for n in names)
 
 def furniture(tree: ast.Module) -> bool:
     "A cell of imports alone, or of nothing but directives."
     return all(isinstance(n, ast.Import | ast.ImportFrom) for n in tree.body)
 
 def asserting_share(notebook: dict) -> float:
-    "Part of the code cells, furniture aside, that assert something, be it by a helper that the notebook defines."
+    """Part of the code cells, furniture aside, that assert something, be it by a helper that the notebook
+    defines."""
     trees = [t for c in code_cells(notebook) if not furniture(t := parsed(c))]
     defined = (n for t in trees for n in t.body if isinstance(n, ast.FunctionDef))
     helpers = frozenset(n.name for n in defined if asserts(n))
@@ -71,11 +80,14 @@ def faults(notebook: dict) -> list[str]:
     said = []
     for i, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] != "code": continue
-        if any(o["output_type"] == "error" for o in cell["outputs"]): said.append(f"cell {i} has an error among its outputs")
+        if any(o["output_type"] == "error" for o in cell["outputs"]):
+            said.append(f"cell {i} has an error among its outputs")
     if is_module(notebook) and (share := asserting_share(notebook)) < .25:
         said.append(f"{share:.0%} of its code cells assert something, of at least 25%")
-    if (kernel := notebook["metadata"].get("kernelspec", {}).get("name")) != "python3": said.append(f"its kernel is {kernel}, not python3")
-    if (tags := parameter_cells(notebook)) > 1: said.append(f"{tags} cells are tagged `parameters`, of at most one")
+    if (kernel := notebook["metadata"].get("kernelspec", {}).get("name")) != "python3":
+        said.append(f"its kernel is {kernel}, not python3")
+    if (tags := parameter_cells(notebook)) > 1:
+        said.append(f"{tags} cells are tagged `parameters`, of at most one")
     return said
 
 def parameter_cells(notebook: dict) -> int:
@@ -113,13 +125,15 @@ def cell(source: str, tags: tuple = (), outputs: tuple = ()) -> dict:
 def made(*cells: dict, kernel: str = "python3") -> dict:
     return {"cells": list(cells), "metadata": {"kernelspec": {"name": kernel}}}
 
-MODULE = [cell("#| default_exp a"), cell("#| export\nimport os"), cell("#| export\ndef f(): pass"), cell("%time f()\ntest_eq(f(), None)")]
+MODULE = [cell("#| default_exp a"), cell("#| export\nimport os"), cell("#| export\ndef f(): pass"),
+          cell("%time f()\ntest_eq(f(), None)")]
 
 
 def test_good_notebook_passes(): assert faults(made(*MODULE)) == []
 
 def test_helpers_that_assert_count():
-    assert asserting_share(made(cell("def close(a, b): assert a == b"), cell("close(1, 1)"), cell("f()"), cell("f()"))) == .5
+    assert asserting_share(made(cell("def close(a, b): assert a == b"), cell("close(1, 1)"), cell("f()"),
+                                cell("f()"))) == .5
 
 @pytest.mark.parametrize("notebook, said", [
     (made(*MODULE[:-1], *[cell("f()")] * 3), "0% of its code cells assert"),

@@ -25,15 +25,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def clicks(num_rows: int, seed: int) -> Split:
-    "Rows whose label depends on a pair of fields, so that epochs differ and early stopping has something to stop."
+    """Rows whose label depends on a pair of fields, so that epochs differ and early stopping has something
+    to stop."""
     rng = np.random.default_rng(seed)
     x = rng.integers(0, [7, 30, 5], (num_rows, 3)).astype(np.int32)
     return Split(x, ((x[:, 0] * x[:, 1] % 3 == 0) ^ (rng.random(num_rows) < 0.25)).astype(np.uint8))
 
 
-DATA = Encoded("made-up", FieldSchema(["a", "b", "c"], [7, 30, 5]), clicks(6000, 0), clicks(1000, 1), clicks(1000, 2), "made-up", 0.5)
+DATA = Encoded("made-up", FieldSchema(["a", "b", "c"], [7, 30, 5]), clicks(6000, 0), clicks(1000, 1),
+               clicks(1000, 2), "made-up", 0.5)
 CELLS = [("DNN", "SE", 1), ("DCNv2", "SE", 2), ("DCNv2", "ME", 2), ("NFwFM", "ME", 2), ("IPNN", "ME", 3)]
-GROUPS = [Group(dataset=DATA.name, fingerprint=DATA.fingerprint, spec=ModelSpec(*cell, hidden=40), seeds=(0, 1),
+GROUPS = [Group(dataset=DATA.name, fingerprint=DATA.fingerprint, spec=ModelSpec(*cell, hidden=40),
+                seeds=(0, 1),
                 recipe=Recipe(batch_size=64, learning_rate=1e-2, patience=2, max_epochs=8)) for cell in CELLS]
 
 
@@ -47,16 +50,19 @@ def go(store: str | Path) -> pd.DataFrame:
 
 
 def start(store: Path) -> subprocess.Popen:
-    command = f"import sys; sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]; import test_sweep_kill as t; t.go({str(store)!r})"
+    command = (f"import sys; sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]; import test_sweep_kill "
+               f"as t; t.go({str(store)!r})")
     return subprocess.Popen([sys.executable, "-c", command])
 
 
 def same(a: RunStore, b: RunStore) -> None:
     "Two stores hold the same results: every row, epoch and array, timings aside."
-    pd.testing.assert_frame_equal(a.frame().drop(columns=list(TIMINGS)), b.frame().drop(columns=list(TIMINGS)))
+    pd.testing.assert_frame_equal(a.frame().drop(columns=list(TIMINGS)),
+                                  b.frame().drop(columns=list(TIMINGS)))
     pd.testing.assert_frame_equal(a.history().drop(columns="train_s"), b.history().drop(columns="train_s"))
     for group in a.groups():
-        for name in ("abundance", "test_logits"): np.testing.assert_array_equal(a.array(group.id, name), b.array(group.id, name))
+        for name in ("abundance", "test_logits"):
+            np.testing.assert_array_equal(a.array(group.id, name), b.array(group.id, name))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,8 @@ def test_more_seeds_later_are_a_group_of_their_own(undisturbed):
 def test_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(runs_module.np, "save", full)
-    with pytest.raises(InputError, match=r"disk under .* is full"): sweep(GROUPS[:1], RunStore(tmp_path / "store"), run=run, show=False)
+    with pytest.raises(InputError, match=r"disk under .* is full"):
+        sweep(GROUPS[:1], RunStore(tmp_path / "store"), run=run, show=False)
     assert list((tmp_path / "store").iterdir()) == []
     monkeypatch.undo()
     assert len(sweep(GROUPS[:1], RunStore(tmp_path / "store"), run=run, show=False)) == 2

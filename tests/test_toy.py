@@ -24,12 +24,14 @@ def test_one_step_is_the_gradient_of_the_theory(d3, K):
 @pytest.mark.parametrize("d3", [3, 100])
 def test_float32_is_float64_to_the_end(d3):
     fast = toy_experiment(d3, 10, seeds=[11], iterations=5000, every=1000)
-    exact = [float(information_abundance(first)) for _, first in descend(double(draw_toy(d3, 10, [11])), 5000, 1., 1000)]
+    exact = [float(information_abundance(first))
+             for _, first in descend(double(draw_toy(d3, 10, [11])), 5000, 1., 1000)]
     assert (fast.ia - pd.Series(exact)).abs().max() < 1e-4
 
 
 def test_the_start_and_end_that_one_seed_gave_elsewhere():
-    "IA(E_1) starts near 7.9 and ends near 5.8 to 6.5 with D_3 = 3, near 7.5 to 7.7 with 100: here as means of four seeds, a little wider."
+    """IA(E_1) starts near 7.9 and ends near 5.8 to 6.5 with D_3 = 3, near 7.5 to 7.7 with 100: here as means
+    of four seeds, a little wider."""
     for d3, low, high in (3, 5.6, 6.7), (100, 7.2, 7.8):
         ends = toy_experiment(d3, 10, seeds=range(4), every=5000).groupby("iteration").ia.mean()
         assert 7.6 < ends[0] < 8.1 and low < ends[5000] < high

@@ -1,4 +1,5 @@
-"Training many replicas at once is training each of them alone, by the slow loops of tests/reference.py as well."
+"""Training many replicas at once is training each of them alone, by the slow loops of tests/reference.py as
+well."""
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,8 @@ CARDINALITIES = (6, 9, 3, 2)
 SCHEMA = FieldSchema("abcd", CARDINALITIES)
 SEEDS = (4, 0, 7)
 NO_SETS = ("FFM", "FM")
-VARIANTS = [(m, v) for m in BASE_DIM for v in ("paper", "released") if v == "released" or m in ("xDeepFM", "FinalMLP", "NFwFM", "FFM")]
+VARIANTS = [(m, v) for m in BASE_DIM for v in ("paper", "released") if v == "released"
+            or m in ("xDeepFM", "FinalMLP", "NFwFM", "FFM")]
 
 
 def split(n: int, seed: int) -> SimpleNamespace:
@@ -25,11 +27,13 @@ def split(n: int, seed: int) -> SimpleNamespace:
     likely = ((x[:, 0] + x[:, 1]) % 3 == 0).double() * 0.6 + 0.2
     return SimpleNamespace(x=x.int().numpy(), y=(torch.rand(n, generator=g) < likely).to(torch.uint8).numpy())
 
-def dataset(n: int) -> SimpleNamespace: return SimpleNamespace(train=split(n, 0), valid=split(200, 1), test=split(200, 2))
+def dataset(n: int) -> SimpleNamespace:
+    return SimpleNamespace(train=split(n, 0), valid=split(200, 1), test=split(200, 2))
 
 def make(model: str, variant: str, seeds: tuple[int, ...] = SEEDS, **more) -> Model:
     "Two sets where there can be two, no dropout, float64."
-    spec = ModelSpec(model, *(("SE", 1) if model in NO_SETS else ("ME", 2)), variant, base_dim=3, hidden=20, **{"dropout": 0.0} | more)
+    spec = ModelSpec(model, *(("SE", 1) if model in NO_SETS else ("ME", 2)), variant, base_dim=3, hidden=20,
+                     **{"dropout": 0.0} | more)
     return build(spec, SCHEMA, len(seeds), seeds).double()
 
 def squares(model: Model) -> Tensor: # (R,)
@@ -47,8 +51,10 @@ def test_three_replicas_are_three_trainings(model, variant):
         lone = make(model, variant, (seed,))
         fit(lone, data, recipe, device="cpu", show=False)
         for name, t in lone.replica_state(0).items():
-            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
-        assert (trio.replica_state(r)["embedding.weight"] - start.replica_state(r)["embedding.weight"]).abs().max() > 0.05
+            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9, msg=lambda m,
+                                       n=name: f"{n}: {m}")
+        assert (trio.replica_state(r)["embedding.weight"]
+                - start.replica_state(r)["embedding.weight"]).abs().max() > 0.05
 
 
 def test_regularisers_never_scale_one_another():
@@ -60,7 +66,8 @@ def test_regularisers_never_scale_one_another():
         lone = make("DNN", "paper", (seed,))
         alone = fit(lone, data, recipe, device="cpu", regularizer=squares, show=False).history
         assert alone.train_loss_nats[0] == pytest.approx(together.train_loss_nats[r], rel=0, abs=1e-9)
-        for name, t in lone.replica_state(0).items(): torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9)
+        for name, t in lone.replica_state(0).items():
+            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9)
     assert squares(trio).sum() < squares(free).sum()
 
 
@@ -72,13 +79,15 @@ def by_replica(model: Model, tensors: dict[str, Tensor]) -> list[dict[str, Tenso
     "Tensors as large as the parameters, cut up by replica."
     with torch.no_grad():
         for name, p in model.named_parameters(): p.copy_(tensors[name])
-    return [{n: t for n, t in model.replica_state(r).items() if "running" not in n} for r in range(model.replicas)]
+    return [{n: t for n, t in model.replica_state(r).items() if "running" not in n}
+            for r in range(model.replicas)]
 
 def first_step(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, list[dict[str, Tensor]]]:
     "(R, B) logits and each replica's gradients; the model is spent."
     logits = model(x).detach()
     replica_losses(model, x, y).sum().backward()
-    return logits, by_replica(model, {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()})
+    return logits, by_replica(model, {n: torch.zeros_like(p) if p.grad is None else p.grad
+                                      for n, p in model.named_parameters()})
 
 
 @pytest.mark.parametrize("model", BASE_DIM)
@@ -92,17 +101,22 @@ def test_first_step_in_float32(model):
         torch.testing.assert_close(logits[r], alone[0], rtol=0, atol=1e-5)
         for name, want in expected.items():
             if before_norm(name): assert max(want.abs().max(), grads[r][name].abs().max()) < 1e-6
-            else: torch.testing.assert_close(grads[r][name], want, rtol=0, atol=1e-5 * want.abs().max().item())
+            else:
+                torch.testing.assert_close(grads[r][name], want, rtol=0, atol=1e-5 * want.abs().max().item())
 
 
-def slow_training(model: Model, data: SimpleNamespace, starts: list[int], epochs: int) -> tuple[list[list[dict]], list[list[float]]]:
-    "Loops, plain Adam with coupled L2, batches in the rows' order: per replica and epoch, the state and the mean training loss."
+def slow_training(model: Model, data: SimpleNamespace, starts: list[int],
+                  epochs: int) -> tuple[list[list[dict]], list[list[float]]]:
+    """Loops, plain Adam with coupled L2, batches in the rows' order: per replica and epoch, the state and
+    the mean training loss."""
     x, y = torch.as_tensor(data.train.x), torch.as_tensor(data.train.y).double()
     states, losses = [], []
     for r in range(model.replicas):
         spec = model.spec
-        slow = Reference(spec.model, spec.design, spec.variant, 2, 3, CARDINALITIES, model.replica_state(r), training=True)
-        adam = torch.optim.Adam([p for p in slow.p.values() if p.requires_grad], 1e-3, weight_decay=1e-6, foreach=False, fused=False)
+        slow = Reference(spec.model, spec.design, spec.variant, 2, 3, CARDINALITIES, model.replica_state(r),
+                         training=True)
+        adam = torch.optim.Adam([p for p in slow.p.values() if p.requires_grad], 1e-3, weight_decay=1e-6,
+                                foreach=False, fused=False)
         states.append([])
         losses.append([])
         for _ in range(epochs):
@@ -128,7 +142,8 @@ def test_twenty_steps_of_the_loops(model):
     for r, best in enumerate(result.frame.best_epoch):
         got, want = fast.replica_state(r), states[r][best - 1]
         assert got.keys() == want.keys()
-        for name, t in got.items(): torch.testing.assert_close(t, want[name], rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+        for name, t in got.items():
+            torch.testing.assert_close(t, want[name], rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
         of_r = result.history[result.history.replica == r]
         assert of_r.train_loss_nats.tolist() == pytest.approx(losses[r], rel=0, abs=1e-9)
 
@@ -140,5 +155,6 @@ def test_no_gradient_crosses_replicas(model):
     x, y = torch.as_tensor(rows.x), torch.as_tensor(rows.y)
     built = make(model, "released", dropout=0.3)
     replica_losses(built, x, y)[1].backward()
-    grads = by_replica(built, {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in built.named_parameters()})
+    grads = by_replica(built, {n: torch.zeros_like(p) if p.grad is None else p.grad
+                               for n, p in built.named_parameters()})
     assert not any(t.any() for r in (0, 2) for t in grads[r].values()) and grads[1]["embedding.weight"].any()

@@ -1,4 +1,5 @@
-"Weights of DNN and DCNv2 written with torch's own modules, one per embedding set as in the released code, copied in by name."
+"""Weights of DNN and DCNv2 written with torch's own modules, one per embedding set as in the released code,
+copied in by name."""
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,13 @@ class Cross(nn.Module):
         return x
 
 
-def hidden(a: int, b: int) -> nn.Sequential: return nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU(), nn.Dropout(0.2))
+def hidden(a: int, b: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU(), nn.Dropout(0.2))
 
 
 class Plain(nn.Module):
-    "The usual way: an nn.Embedding over all fields, an interaction and a projection per set; their mean; the rest of the MLP."
+    """The usual way: an nn.Embedding over all fields, an interaction and a projection per set; their mean;
+    the rest of the MLP."""
     def __init__(self, model: str, sets: int, dim: int):
         super().__init__()
         width = len(CARDINALITIES) * dim
@@ -38,23 +41,28 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor: # (B, N) -> (B,)
         sets = zip(self.embeddings, self.crosses, self.projections, strict=True)
-        h = torch.stack([project(cross(table(x + self.offsets).flatten(1))) for table, cross, project in sets]).mean(0)
+        h = torch.stack([project(cross(table(x + self.offsets).flatten(1)))
+                         for table, cross, project in sets]).mean(0)
         return self.output(self.mlp(h)).squeeze(1)
 
 
 def by_name(plain: Plain) -> dict[str, Tensor]:
-    "The plain model's weights under the library's names: sets side by side in a table's columns, stacked in front elsewhere."
+    """The plain model's weights under the library's names: sets side by side in a table's columns, stacked
+    in front elsewhere."""
     def layer(ours: str, theirs: list[nn.Sequential]) -> dict[str, Tensor]:
         parts = {"linear": [t[0] for t in theirs], "norm": [t[1] for t in theirs]}
-        kinds = [("linear", "weight"), ("linear", "bias"), *(("norm", k) for k in ("weight", "bias", "running_mean", "running_var"))]
-        return {f"{ours}.{part}.{kind}": torch.stack([getattr(t, kind) for t in parts[part]]) for part, kind in kinds}
+        kinds = [("linear", "weight"), ("linear", "bias"),
+                 *(("norm", k) for k in ("weight", "bias", "running_mean", "running_var"))]
+        return {f"{ours}.{part}.{kind}": torch.stack([getattr(t, kind) for t in parts[part]])
+                for part, kind in kinds}
     state = {"embedding.weight": torch.cat([e.weight for e in plain.embeddings], 1)}
     state |= layer("projection.0", list(plain.projections)) | layer("head.layers.0", [plain.mlp])
     state |= {"head.output.weight": plain.output.weight[None], "head.output.bias": plain.output.bias[None]}
     if isinstance(plain.crosses[0], Cross):
         for k in range(4):
             for kind in ("weight", "bias"):
-                state[f"interaction.layers.{k}.{kind}"] = torch.stack([getattr(c.layers[k], kind) for c in plain.crosses])
+                state[f"interaction.layers.{k}.{kind}"] = torch.stack([getattr(c.layers[k], kind)
+                                                                       for c in plain.crosses])
     return {name: t.detach() for name, t in state.items()}
 
 

@@ -43,7 +43,8 @@ class Exact(Record):
     model_config = ConfigDict(strict=True)
 
 class CardField(Exact):
-    "One field: `column`, or `sql`; a column through `transform`; either in `bins`, or taken apart at `separator`."
+    """One field: `column`, or `sql`; a column through `transform`; either in `bins`, or taken apart at
+    `separator`."""
     name: str = Slot(min_length=1) # the field's name in the schema
     column: str = ""             # a column of the source, taken as it is
     sql: str = ""                # or an expression over its columns
@@ -56,9 +57,11 @@ class CardField(Exact):
 
     @model_validator(mode="after")
     def _one_of_three(self) -> "CardField":
-        if self.transform is not None and self.transform not in TRANSFORMS: raise unknown("transform", self.transform, TRANSFORMS)
+        if self.transform is not None and self.transform not in TRANSFORMS:
+            raise unknown("transform", self.transform, TRANSFORMS)
         if bool(self.column) == bool(self.sql) or (self.transform and not self.column):
-            raise InputError(f"the field {self.name!r} must be one thing: give its column, or sql, or column and transform.")
+            raise InputError(f"the field {self.name!r} must be one thing: give its column, or sql, or column "
+                             "and transform.")
         if "bins" in self.model_fields_set and not 2 <= self.bins <= MOST_BINS:
             raise InputError(f"the field {self.name!r} has bins = {self.bins}: give at least 2 and at most "
                              f"{MOST_BINS:,}, or leave the entry out.")
@@ -66,7 +69,8 @@ class CardField(Exact):
             raise InputError(f"the field {self.name!r} has separator = '': give what stands between the "
                              "values of a cell, or leave the entry out.")
         if sum(map(bool, (self.transform, self.bins, self.separator))) > 1:
-            raise InputError(f"the field {self.name!r} has more than one of transform, bins and separator: give one of them.")
+            raise InputError(f"the field {self.name!r} has more than one of transform, bins and separator: "
+                             "give one of them.")
         if self.sql: check_expression(self.expression)
         return self
 
@@ -84,8 +88,8 @@ def _field(name: str, value: object) -> CardField:
     "A field from its name and what the card says of it."
     if isinstance(value, str): return CardField(name=name, sql=value)
     if isinstance(value, dict): return CardField(**value | {"name": name})
-    raise InputError(f"the field {name!r} is given as {value!r}: write an SQL expression or {{ column = ..., transform = ... }}, "
-                     "{ sql = ..., bins = ... }, { column = ..., separator = ... }.")
+    raise InputError(f"the field {name!r} is given as {value!r}: write an SQL expression or {{ column = ..., "
+                     f"transform = ... }}, {{ sql = ..., bins = ... }}, {{ column = ..., separator = ... }}.")
 
 def _fields(given: object) -> tuple[CardField, ...]:
     "Fields in the order of writing, from a list or a table."
@@ -123,25 +127,32 @@ def refuse_leaks(
     label = {card.label} if card.label in columns else set(columns_of(card.label))
     for field in card.fields:
         if both := [c for c in field.uses(columns) if c in label]:
-            raise InputError(f"the field {field.name!r} of card {card.name!r} uses the column {both[0]!r}, which the label {card.label!r} "
-                             "is made from, so it tells the answer: take the field out.")
+            raise InputError(f"the field {field.name!r} of card {card.name!r} uses the column {both[0]!r}, "
+                             f"which the label {card.label!r} is made from, so it tells the answer: take the "
+                             "field out.")
 
 # %% ../../nbs/data/cards.ipynb #00000013
 def _whole(card: "Card") -> "Card":
     "What no single entry of a card can know."
     names = [f.name for f in card.fields]
     if card.format != "embedded" and not (card.label and names):
-        raise InputError(f"the card {card.name!r} needs a label and at least one field: write label = \"...\" and fields = [...].")
+        raise InputError(f"the card {card.name!r} needs a label and at least one field: write label = "
+                         "\"...\" and fields = [...].")
     for what, given in ("field", names), ("column", card.columns):
         if twice := sorted({n for n in given if given.count(n) > 1}):
-            raise InputError(f"the card {card.name!r} names the {what}s {twice} twice: give every {what} its own name.")
+            raise InputError(f"the card {card.name!r} names the {what}s {twice} twice: give every {what} its "
+                             "own name.")
     if not all(f > 0 for f in card.split) or abs(sum(card.split) - 1) > 1e-9:
-        raise InputError(f"the split {list(card.split)} of card {card.name!r} must be three positive fractions that sum to 1.")
+        raise InputError(f"the split {list(card.split)} of card {card.name!r} must be three positive "
+                         "fractions that sum to 1.")
     if card.format == "libfm" and len(card.columns) < 2:
-        raise InputError(f"the card {card.name!r} needs the columns of a line, the label first: write columns = [\"label\", ...].")
+        raise InputError(f"the card {card.name!r} needs the columns of a line, the label first: write "
+                         "columns = [\"label\", ...].")
     if card.format == "movielens" and len(card.files) != 3:
-        raise InputError(f"the card {card.name!r} needs its three files: write files = [\"ratings.dat\", \"users.dat\", \"movies.dat\"].")
-    if not card.where.strip(): raise InputError(f"where of card {card.name!r} is empty: write a condition, or leave it out.")
+        raise InputError(f"the card {card.name!r} needs its three files: write files = [\"ratings.dat\", "
+                         "\"users.dat\", \"movies.dat\"].")
+    if not card.where.strip():
+        raise InputError(f"where of card {card.name!r} is empty: write a condition, or leave it out.")
     for entry, sql in card.expressions().items(): check_expression(Expression(entry, sql))
     _check_split(card)
     refuse_leaks(card, card.columns)
@@ -150,10 +161,11 @@ def _whole(card: "Card") -> "Card":
 def _check_split(card: "Card") -> None:
     "One way to split, wholly given."
     ways = [way for way in ("split_group", "split_column") if getattr(card, way)]
-    if len(ways) > 1: raise InputError(f"the card {card.name!r} has {' and '.join(ways)}: give one way to split the rows.")
+    if len(ways) > 1:
+        raise InputError(f"the card {card.name!r} has {' and '.join(ways)}: give one way to split the rows.")
     if card.split_cuts and (len(card.split_cuts) != 2 or not card.split_time or ways):
-        raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: give two, where validation and where test "
-                         "begins, and split_time, the column that they cut.")
+        raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: give two, where "
+                         "validation and where test begins, and split_time, the column that they cut.")
 
 # %% ../../nbs/data/cards.ipynb #00000015
 class Download(Exact):
@@ -172,13 +184,14 @@ class Download(Exact):
 def _plain_name(name: str) -> str:
     "Letters, digits, dots, dashes and underscores, and none of the first two punctuation marks in front."
     if re.fullmatch(r"\w[\w.-]{0,99}", name): return name
-    raise InputError(f"the card's name {name!r} becomes part of file names: write name = \"...\" in the card, "
-                     "of at most 100 letters, digits, _, . and -, not starting with . or -.")
+    raise InputError(f"the card's name {name!r} becomes part of file names: write name = \"...\" in the "
+                     "card, of at most 100 letters, digits, _, . and -, not starting with . or -.")
 
 # %% ../../nbs/data/cards.ipynb #0000001a
 def _moments(cuts: object) -> object:
     "Cut points; TOML has dates and times of its own."
-    return tuple(str(c) if isinstance(c, date) else c for c in cuts) if isinstance(cuts, list | tuple) else cuts
+    return tuple(str(c) if isinstance(c, date) else c
+                 for c in cuts) if isinstance(cuts, list | tuple) else cuts
 
 class Card(Exact):
     "Where a table comes from and how it becomes fields, labels and splits."
@@ -203,10 +216,12 @@ class Card(Exact):
     split_column: str = Slot(**_unless(""))          # SQL: train, valid or test
     types: dict[str, Literal["text", "integer", "float", "boolean", "timestamp", "date"]] = Slot(
         **_unless({}))                               # columns that are not what their cells look like
-    quotes: bool | None = Slot(**_unless(None))      # of a text: whether cells may stand in quotes; they may, unless they look otherwise
+    # of a text: whether cells may stand in quotes; they may, unless they look otherwise
+    quotes: bool | None = Slot(**_unless(None))
     published: Annotated[Published, _LIST] | None = None # what others found
     files: _Texts = Slot((), exclude=True)            # those of a source that is a folder, in order
-    how: str = Slot("", exclude=True)                # how to come by the raw file, where it may not be passed on
+    # how to come by the raw file, where it may not be passed on
+    how: str = Slot("", exclude=True)
     downloads: Annotated[tuple[Annotated[Download, _LIST], ...], _LIST] = Slot(
         (), exclude=True)                            # where it is open to all
     _checked = model_validator(mode="after")(_whole)
@@ -224,8 +239,10 @@ class Card(Exact):
     @model_validator(mode="before")
     @classmethod
     def _counted_rows(cls, values: dict) -> dict:
-        "What is split in time, by group or by a column is counted over the training rows, unless the card says otherwise."
-        split = isinstance(values, dict) and any(values.get(way) for way in ("split_time", "split_group", "split_column"))
+        """What is split in time, by group or by a column is counted over the training rows, unless the card
+        says otherwise."""
+        split = isinstance(values, dict) and any(values.get(way)
+                                                 for way in ("split_time", "split_group", "split_column"))
         return {"vocabulary": "train"} | values if split else values
 
     def expressions(self) -> dict[str, str]:
@@ -252,7 +269,8 @@ def load_card(
     "The dataset card of that name, or the one in that file."
     path = Path(name_or_path)
     if path.suffix == ".toml" or len(path.parts) > 1:
-        if not path.is_file(): raise InputError(f"there is no dataset card at {str(path)!r}: give a .toml file or a known name.")
+        if not path.is_file():
+            raise InputError(f"there is no dataset card at {str(path)!r}: give a .toml file or a known name.")
         file, name = path, path.stem
     else:
         file, name = card_files().get(str(name_or_path)), str(name_or_path)

@@ -20,14 +20,21 @@ def held_against(
 ) -> tuple[pd.DataFrame, list[str]]: # field, ids, published and difference; what else there is to say
     "Cardinalities beside the published ones, label rate, rows kept and refused."
     said, data = read_schema(path), open_encoded(path)
-    if card_name not in ("", data.name): raise InputError(f"{path} holds {data.name} and {card_name} was asked for: name one or the other.")
+    if card_name not in ("", data.name):
+        raise InputError(f"{path} holds {data.name} and {card_name} was asked for: name one or the other.")
     published = (said.get("card") or {}).get("published") or {}
     frame = pd.DataFrame({"field": data.schema.names, "ids": data.schema.cardinalities})
-    if published: frame = frame.assign(published=published["cardinalities"]).assign(difference=lambda f: f.ids - f.published)
+    if published:
+        frame = frame.assign(published=published["cardinalities"]).assign(difference=lambda f: f.ids
+                                                                          - f.published)
     read, kept = said.get("read", {}), sum(said["sizes"])
-    lines = [f"{data.name}: {kept:,} rows kept" + (f" (published: {published['rows']:,})" if published else "")
-             + f", {read.get('refused', 0):,} refused of {read.get('rows', kept):,} read", f"label rate {data.label_rate:.5f}",
-             f"{data.schema.num_rows:,} ids" + (f" (published: {sum(published['cardinalities']):,})" if published else "")]
+    lines = [f"{data.name}: {kept:,} rows kept"
+             + (f" (published: {published['rows']:,})" if published else "")
+             + f", {read.get('refused', 0):,} refused of {read.get('rows', kept):,} read",
+             f"label rate {data.label_rate:.5f}",
+             f"{data.schema.num_rows:,} ids" + (f" (published: {sum(published['cardinalities']):,})"
+                                                if published else "")]
     lines += [f"refused: {n:,} {reason}" for reason, n in read.get("reasons", {}).items()]
-    if published: lines.append(f"{(frame.difference == 0).sum()} of {len(frame)} cardinalities are the published ones")
+    if published:
+        lines.append(f"{(frame.difference == 0).sum()} of {len(frame)} cardinalities are the published ones")
     return frame, lines

@@ -64,10 +64,11 @@ class Encoded:
     ) -> "Encoded":
         "The same data with the training slice shortened."
         if not 0 <= rows <= len(self.train):
-            raise InputError(f"{rows:,} training rows were asked for and {self.name} has {len(self.train):,}: "
-                             "ask for at most that, or 0 for all.")
+            raise InputError(f"{rows:,} training rows were asked for and {self.name} has "
+                             f"{len(self.train):,}: ask for at most that, or 0 for all.")
         if rows in (0, len(self.train)): return self
-        return replace(self, train=Split(self.train.x[:rows], self.train.y[:rows]), fingerprint=f"{self.fingerprint.split('-')[0]}-{rows}")
+        return replace(self, train=Split(self.train.x[:rows], self.train.y[:rows]),
+                       fingerprint=f"{self.fingerprint.split('-')[0]}-{rows}")
 
 # %% ../../nbs/data/dataset.ipynb #00000010
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -84,7 +85,8 @@ def _remove(path: Path) -> None:
     elif path.exists(): path.unlink(missing_ok=True)
 
 def _sweep_up(out: Path) -> None:
-    "Remove what killed processes of this machine left beside `out`; others may share the disk, and theirs may be alive."
+    """Remove what killed processes of this machine left beside `out`; others may share the disk, and theirs
+    may be alive."""
     host = _temporary(out).name.split(".")[-4]
     for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
         at, pid = left.name.split(".")[-4:-2]
@@ -99,7 +101,8 @@ def disk_errors(
     "A sentence for a disk that fills up."
     try: yield
     except OSError as err:
-        if err.errno not in _FULL and " requested and " not in str(err): raise # numpy's own words for a disk that filled up
+        # numpy's own words for a disk that filled up
+        if err.errno not in _FULL and " requested and " not in str(err): raise
         raise InputError(f"the disk under {out} is full: make room or write somewhere else; {left}.") from None
 
 # %% ../../nbs/data/dataset.ipynb #00000012
@@ -109,14 +112,16 @@ def _begin(out: Path, temporary: Path, begin: Callable[[Path], None]) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         _sweep_up(out)
         begin(temporary)
-    except OSError as err: raise InputError(f"cannot write {out} ({err.strerror}): choose another place.") from None
+    except OSError as err:
+        raise InputError(f"cannot write {out} ({err.strerror}): choose another place.") from None
 
 @contextmanager
 def _fresh(out: Path, begin: Callable[[Path], None]) -> Iterator[Path]:
     "Something that appears whole or not at all."
     temporary = _temporary(out)
     try:
-        _begin(out, temporary, begin) # in here, so that whatever ends the process, what was begun is tidied away
+        # in here, so that whatever ends the process, what was begun is tidied away
+        _begin(out, temporary, begin)
         with disk_errors(out, "nothing was left behind"):
             yield temporary
             os.replace(temporary, out)
@@ -159,8 +164,10 @@ def fingerprint(
 
 # %% ../../nbs/data/dataset.ipynb #0000001f
 class _Hashed:
-    "A file whose checksum is there when it is written, without reading it again; a thread computes it meanwhile."
-    def __init__(self, file): self.file, self.sum, self.thread, self.last = file, hashlib.sha256(), ThreadPoolExecutor(1), None
+    """A file whose checksum is there when it is written, without reading it again; a thread computes it
+    meanwhile."""
+    def __init__(self, file):
+        self.file, self.sum, self.thread, self.last = file, hashlib.sha256(), ThreadPoolExecutor(1), None
 
     def write(self, data) -> None: # not to be changed afterwards
         if self.last: self.last.result()
@@ -185,7 +192,8 @@ def write_encoded(
     with open(folder / "x.npy", "wb") as fx, open(folder / "y.npy", "wb") as fy:
         hx, hy = _Hashed(fx), _Hashed(fy)
         for file, descr, shape in (hx, "<i4", (rows, schema.num_columns)), (hy, "|u1", (rows,)):
-            np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+            np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False,
+                                                        "shape": shape})
         for x, y in blocks:
             hx.write(np.ascontiguousarray(x, "<i4").data)
             hy.write(np.ascontiguousarray(y, "|u1").data)
@@ -216,7 +224,8 @@ def in_memory(
     for array in (x, y):
         np.save(file := io.BytesIO(), array)
         sums.append(hashlib.sha256(file.getbuffer()).hexdigest())
-    return Encoded(name, schema, *_splits(x, y, sizes), fingerprint(schema, sizes, *sums), float(y.mean()), bayes_auc)
+    return Encoded(name, schema, *_splits(x, y, sizes), fingerprint(schema, sizes, *sums), float(y.mean()),
+                   bayes_auc)
 
 # %% ../../nbs/data/dataset.ipynb #00000027
 def read_schema(
@@ -226,7 +235,8 @@ def read_schema(
     "What an encoded folder says of itself."
     path = Path(path)
     if not (path / file).is_file():
-        raise InputError(f"{path} is not an encoded folder, it has no {file}: make one with encode(card, source, out).")
+        raise InputError(f"{path} is not an encoded folder, it has no {file}: make one with encode(card, "
+                         "source, out).")
     try: said = json.loads((path / file).read_text(encoding="utf-8"))
     except ValueError: raise InputError(f"{path}/{file} is damaged: encode the data again.") from None
     if not isinstance(said, dict) or said.get("format") != 1:
@@ -241,10 +251,13 @@ def open_encoded(
     "Open an encoded folder by memory map."
     path, said = Path(path), read_schema(path)
     for name, expected in said["sha256"].items():
-        if not (path / name).is_file(): raise InputError(f"{name} is missing from the encoded folder {path}: encode the data again.")
+        if not (path / name).is_file():
+            raise InputError(f"{name} is missing from the encoded folder {path}: encode the data again.")
         if verify and checksum(path / name) != expected:
-            raise InputError(f"the checksum of {name} in {path} is off, the file was changed or cut: encode the data again.")
+            raise InputError(f"the checksum of {name} in {path} is off, the file was changed or cut: encode "
+                             "the data again.")
     schema, sums = FieldSchema(said["names"], said["cardinalities"], said.get("widths", ())), said["sha256"]
     x, y = (np.load(path / f, mmap_mode="c") for f in ("x.npy", "y.npy"))
     mark = fingerprint(schema, said["sizes"], sums["x.npy"], sums["y.npy"])
-    return Encoded(said["name"], schema, *_splits(x, y, said["sizes"]), mark, said["label_rate"], said.get("bayes_auc"), path.resolve())
+    return Encoded(said["name"], schema, *_splits(x, y, said["sizes"]), mark, said["label_rate"],
+                   said.get("bayes_auc"), path.resolve())

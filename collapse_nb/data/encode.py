@@ -44,7 +44,8 @@ def packed_rows(
 ) -> Iterator[np.ndarray]:      # blocks of rows, in the order of the source; places are not set
     "Rows of ids."
     sets = {f.index for f in fields}
-    wide = [(f.index, ids) for f in fields for ids in (f.ids.T if f.width > 1 else [f.ids.reshape(len(f.ids))])]
+    wide = [(f.index, ids) for f in fields
+            for ids in (f.ids.T if f.width > 1 else [f.ids.reshape(len(f.ids))])]
     columns = [(index, ids.astype(kind[str(i)])) for i, (index, ids) in enumerate(wide)]
 
     def pack(block: tuple[dict[int, np.ndarray], np.ndarray]) -> np.ndarray:
@@ -75,7 +76,8 @@ def _done(out: Path, card: dict, source: dict) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
     said = read_schema(out) if (out / "schema.json").is_file() else {}
     if said.get("card") == card and said.get("source") == source: return True
-    raise InputError(f"{out} is there already and is not this card and source encoded: choose another folder or remove it.")
+    raise InputError(f"{out} is there already and is not this card and source encoded: choose another folder "
+                     "or remove it.")
 
 # %% ../../nbs/data/encode.ipynb #0000000a
 Sources = str | Path | Sequence[str | Path]
@@ -87,25 +89,30 @@ class _Source(NamedTuple):
     policy: Policy
     identity: dict # what the folder says of itself: card and source
 
-def _listed(source: Sources) -> list[Path]: return [Path(s) for s in ([source] if isinstance(source, str | Path) else source)]
+def _listed(source: Sources) -> list[Path]:
+    return [Path(s) for s in ([source] if isinstance(source, str | Path) else source)]
 
 def _files(card: Card, source: Sources | Mapping[str, Sources]) -> tuple[list[Part], Path]:
     "The files of a source, and its first name."
     if not isinstance(source, Mapping):
         listed = _listed(source)
         return parts(card, listed), next(iter(listed), Path())
-    if set(source) != set(PARTS): raise InputError(f"files were given for {', '.join(source)}: give them for train, valid and test.")
-    if card.files: raise InputError(f"files of the three parts were given: {card.name} is read from one file or folder.")
+    if set(source) != set(PARTS):
+        raise InputError(f"files were given for {', '.join(source)}: give them for train, valid and test.")
+    if card.files:
+        raise InputError(f"files of the three parts were given: {card.name} is read from one file or folder.")
     if card.split_group or card.split_column:
-        raise InputError(f"files of the three parts were given, and the card {card.name!r} has another way to split: "
-                         "give the one or the other.")
-    files = [Part(f.path, f.fixed | {SPLIT: name}) for name in PARTS for f in parts(card, _listed(source[name]))]
+        raise InputError(f"files of the three parts were given, and the card {card.name!r} has another way "
+                         "to split: give the one or the other.")
+    files = [Part(f.path, f.fixed | {SPLIT: name}) for name in PARTS
+             for f in parts(card, _listed(source[name]))]
     check_once(files)
     return files, files[0].path
 
 def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> None:
     "Encode a table into a folder that nobody looks at yet."
-    with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as temporary: # what is left, the folder's own tidying takes
+    # what is left, the folder's own tidying takes
+    with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as temporary:
         table = Table(*as_table(card, source.files, work := Path(temporary)), work, derives=derives)
         numbered = number(table, folder, source.policy)
         if _identity(source.files, source.first) != source.identity["source"]:
@@ -116,26 +123,34 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
         division = divide(rows, labels, table.card)
         fields = encoded_fields(rows, division, table.card)
         words = [f.words.select(pl.lit(f.name).alias("field"), "id", "value", "count") for f in fields]
-        pq.write_table(pl.concat(words).to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabulary.parquet")
+        pq.write_table(pl.concat(words).to_arrow(compat_level=pl.CompatLevel.oldest()),
+                       folder / "vocabulary.parquet")
         write_source_rows(folder, rows, division)
-        schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields], [f.width for f in fields])
+        schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields],
+                             [f.width for f in fields])
         known = source.identity | _known(rows, division, fields, len(labels))
-        with closing(_ordered(rows, labels, fields, schema, division, work)) as ordered: # its threads end before its files go
+        # its threads end before its files go
+        with closing(_ordered(rows, labels, fields, schema, division, work)) as ordered:
             write_encoded(folder, card.name, schema, division.sizes, ordered, known)
 
 # %% ../../nbs/data/encode.ipynb #0000000c
 def _known(rows: KeptRows, division: Division, fields: list[EncodedField], n: int) -> dict:
     "What is kept beside the rows."
-    types = {c: [t.kind, t.number] for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items() if not t.derived}
+    types = {c: [t.kind, t.number]
+             for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items()
+             if not t.derived}
     remarks = division.remarks + remarks_on(fields, n, division.sizes[2])
-    split = {"split": {"by": division.by}, "time": division.time} if division.by != "random" or division.time else {}
+    split = {"split": {"by": division.by},
+             "time": division.time} if division.by != "random" or division.time else {}
     return {"read": rows.numbered.read, "permutation": division.digest, "types": types,
             "fields": [f.about for f in fields], "remarks": remarks} | split
 
-def _ordered(rows: KeptRows, labels: np.ndarray, fields: list[EncodedField], schema: FieldSchema, division: Division, work: Path):
+def _ordered(rows: KeptRows, labels: np.ndarray, fields: list[EncodedField], schema: FieldSchema,
+             division: Division, work: Path):
     "Ids and labels in their places; the rows of numbers go when the buckets are there."
     def packed():
-        numbers = [schema.cardinalities[i] + (schema.widths[i] > 1) for i in schema.column_fields] # padding is one more
+        # padding is one more
+        numbers = [schema.cardinalities[i] + (schema.widths[i] > 1) for i in schema.column_fields]
         yield from packed_rows(rows, labels, fields, packed_type(numbers))
         rows.numbered.staged.path.unlink()
     return permuted(packed(), division.place, work)
@@ -143,15 +158,18 @@ def _ordered(rows: KeptRows, labels: np.ndarray, fields: list[EncodedField], sch
 # %% ../../nbs/data/encode.ipynb #0000000d
 def encode(
     card: Card | str | Path, # a card, its name or its path
-    source: Sources | Mapping[str, Sources], # csv, tsv or Parquet, gzip too; files, folders, patterns; or those of train, valid and test
+    source: Sources
+    | Mapping[str, Sources], # csv, tsv or Parquet, gzip too; files, folders, patterns; or those of train, valid and test
     out: str | Path,         # the encoded folder to make
     on_bad_row: str = "stop",# stop at the first bad row, or skip: put such rows aside
     max_bad: float = 1e-4,   # the largest share of rows that may be put aside
 ) -> Encoded:                # opened by memory map
-    "Encode a table of clicks: vocabulary, ids, permutation, splits. Memory holds distinct values, a permutation and a few blocks."
+    """Encode a table of clicks: vocabulary, ids, permutation, splits. Memory holds distinct values, a
+    permutation and a few blocks."""
     card, out = card if isinstance(card, Card) else load_card(card), Path(out)
     if card.format == "embedded":
-        raise InputError(f"the data of {card.name!r} is generated and has no file to encode: leave the source empty.")
+        raise InputError(f"the data of {card.name!r} is generated and has no file to encode: leave the "
+                         "source empty.")
     parted = isinstance(source, Mapping) and "vocabulary" not in card.model_fields_set
     files, first = _files(card, source)
     identity = {"card": card.model_dump(mode="json"), "source": _identity(files, first)}

@@ -23,7 +23,8 @@ BLOCK = 2**22 # ids looked at together
 
 def count_ids(
     data: Encoded, # N fields, in memory or mapped
-) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]: # rows and ones of each id, (sum of D_i,) int64; rows and ones of each split
+) -> tuple[np.ndarray, np.ndarray,
+           pd.DataFrame]: # rows and ones of each id, (sum of D_i,) int64; rows and ones of each split
     "How often each id occurs, in all rows and in those whose label is 1."
     offsets, size = np.array(data.schema.offsets), data.schema.num_rows
     rows, ones, splits = np.zeros(size, np.int64), np.zeros(size, np.int64), []
@@ -57,7 +58,8 @@ def _top(counts: np.ndarray, ones: np.ndarray, words: pl.DataFrame | None, value
     "The commonest values of a field, from rows and ones per id."
     shown = counts if words is None else counts[:-1]
     ids = [int(i) for i in np.argsort(-shown, kind="stable")[:values] if shown[i]]
-    texts = {} if words is None else dict(words.filter(pl.col("id").is_in(ids)).select("id", "value").iter_rows())
+    texts = ({} if words is None
+             else dict(words.filter(pl.col("id").is_in(ids)).select("id", "value").iter_rows()))
     text = lambda i: f"id {i}" if words is None else "(missing)" if texts[i] is None else texts[i]
     return [Top(text(i), float(counts[i] / counts.sum()), float(ones[i] / counts[i])) for i in ids]
 
@@ -77,9 +79,11 @@ def _record(data: Encoded) -> tuple[dict, dict[str, pl.DataFrame]]:
 class Look:
     "What is in encoded data; cells that are empty (NaN, None) are not known."
     name: str               # of the dataset
-    fields: pd.DataFrame    # field, type, ids (D_i), distinct, missing_share, lost (rows), lost_share, top (a list of `Top`)
+    # field, type, ids (D_i), distinct, missing_share, lost (rows), lost_share, top (a list of `Top`)
+    fields: pd.DataFrame
     splits: pd.DataFrame    # split, rows, ones, label_rate, first, last (ISO texts)
-    time: pd.DataFrame | None # start (ISO text), rows, ones, label_rate; None where the encoding knows no time
+    # start (ISO text), rows, ones, label_rate; None where the encoding knows no time
+    time: pd.DataFrame | None
     remarks: list[str]      # of the encoder
 
     @property
@@ -96,16 +100,21 @@ class Look:
         return [line.rstrip() for part in parts if part for line in (*part, "")][:-1]
 
 # %% ../../nbs/data/look.ipynb #00000012
-def _fields(data: Encoded, record: dict, words: dict, counted: tuple[np.ndarray, np.ndarray], values: int) -> pd.DataFrame:
+def _fields(data: Encoded, record: dict, words: dict, counted: tuple[np.ndarray, np.ndarray],
+            values: int) -> pd.DataFrame:
     "A row per field."
-    facts, table, total = {f["name"]: f for f in record.get("fields") or []}, [], len(data.train) + len(data.valid) + len(data.test)
+    facts, table, total = {f["name"]: f for f in record.get("fields")
+                           or []}, [], len(data.train) + len(data.valid) + len(data.test)
     for i, (name, ids) in enumerate(zip(data.schema.names, data.schema.cardinalities, strict=True)):
         rows, ones = (c[data.schema.offsets[i]:data.schema.offsets[i] + ids] for c in counted)
-        mine, fact = words.get(name, pl.DataFrame(schema={"id": pl.UInt32, "value": pl.String}) if words else None), facts.get(name, {})
+        mine, fact = words.get(name, pl.DataFrame(schema={"id": pl.UInt32, "value": pl.String})
+                               if words else None), facts.get(name, {})
         missing, lost = _gaps(rows, mine, fact)
         share = lambda n: np.nan if n is None else n / total
-        table.append((name, fact.get("type"), ids, fact.get("distinct"), share(missing), lost, share(lost), _top(rows, ones, mine, values)))
-    frame = pd.DataFrame(table, columns=["field", "type", "ids", "distinct", "missing_share", "lost", "lost_share", "top"])
+        table.append((name, fact.get("type"), ids, fact.get("distinct"), share(missing), lost, share(lost),
+                      _top(rows, ones, mine, values)))
+    frame = pd.DataFrame(table, columns=["field", "type", "ids", "distinct", "missing_share", "lost",
+                                         "lost_share", "top"])
     return frame.astype({"distinct": "Int64", "lost": "Int64"})
 
 # %% ../../nbs/data/look.ipynb #00000013
@@ -127,8 +136,10 @@ def look(
     record, words = _record(data)
     spans = (record.get("time") or {}).get("spans") or {}
     ends = [spans.get(name) or (None, None) for name in splits["split"]]
-    splits = splits.assign(label_rate=splits["ones"] / splits["rows"], first=[e[0] for e in ends], last=[e[1] for e in ends])
-    return Look(data.name, _fields(data, record, words, (rows, ones), values), splits, _time(record), list(record.get("remarks") or []))
+    splits = splits.assign(label_rate=splits["ones"] / splits["rows"], first=[e[0] for e in ends],
+                           last=[e[1] for e in ends])
+    return Look(data.name, _fields(data, record, words, (rows, ones), values), splits, _time(record),
+                list(record.get("remarks") or []))
 
 # %% ../../nbs/data/look.ipynb #0000001f
 def _cut(text: str, width: int) -> str:
@@ -146,7 +157,8 @@ def _rate(rate: float) -> str: return "?" if pd.isna(rate) else f"{rate:.4f}"
 def _aligned(table: list[list[str]], left: set[int]) -> list[str]:
     "Rows of cells as lines; columns whose number is not in `left` end where the widest of their cells does."
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+    return ["  ".join(cell.ljust(w) if i in left else cell.rjust(w)
+                      for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
             for row in table]
 
 # %% ../../nbs/data/look.ipynb #00000021
@@ -158,15 +170,18 @@ def _field_lines(look: Look, width: int) -> list[str]:
     table = [["field", *["type"] * typed, "ids", "missing", "lost", ""]]
     for f in frame.itertuples():
         kind = [f.type or "?"] if typed else []
-        table.append([_cut(f.field, width // 4), *kind, _count(f.ids), _share(f.missing_share), _count(f.lost), _share(f.lost_share)])
+        table.append([_cut(f.field, width // 4), *kind, _count(f.ids), _share(f.missing_share),
+                      _count(f.lost), _share(f.lost_share)])
     start = _aligned(table, {0, 1} if typed else {0})
-    most, longest = frame["top"].str.len().max(), max((len(_cut(t.value, 99)) for top in frame["top"] for t in top), default=0)
+    most, longest = frame["top"].str.len().max(), max((len(_cut(t.value, 99)) for top in frame["top"]
+                                                       for t in top), default=0)
     room = lambda shown: min(max(longest, 6), (width - len(start[0])) // shown - 4 - SHARE - RATE)
     shown = next((n for n in range(most, 0, -1) if room(n) >= 6), 0)
     cells = lambda value, share, rate: f"  {_cut(value, room(shown)):<{room(shown)}} {share:>{SHARE}} {rate:>{RATE}}"
     named = ["first", "second", "third"][:shown] + [f"{i}th" for i in range(4, shown + 1)]
     ends = ["".join(cells(n, "share", "label") for n in named)]
-    ends += ["".join(cells(t.value, _share(t.share), _rate(t.label_rate)) for t in top[:shown]) for top in frame["top"]]
+    ends += ["".join(cells(t.value, _share(t.share), _rate(t.label_rate)) for t in top[:shown])
+             for top in frame["top"]]
     return [s + e for s, e in zip(start, ends, strict=True)]
 
 # %% ../../nbs/data/look.ipynb #00000023
@@ -180,7 +195,8 @@ def _moments(texts: list) -> list[str]:
 def _head(look: Look, width: int) -> list[str]:
     "What stands above."
     ids = look.fields["ids"].sum()
-    head = f"{look.name}: {look.rows:,} rows, {len(look.fields)} fields, {ids:,} ids; label rate {look.label_rate:.4f}"
+    head = (f"{look.name}: {look.rows:,} rows, {len(look.fields)} fields, {ids:,} ids; label rate "
+            f"{look.label_rate:.4f}")
     return textwrap.wrap(head, width, break_on_hyphens=False)
 
 CAPTION = ("missing: rows that have no value",
@@ -190,9 +206,11 @@ CAPTION = ("missing: rows that have no value",
 def _split_lines(look: Look) -> list[str]:
     "A line per split."
     frame, dated = look.splits, bool(look.splits["first"].notna().any())
-    ends = [list(e) for e in zip(_moments(frame["first"]), _moments(frame["last"]), strict=True)] if dated else [[]] * 3
+    ends = [list(e) for e in zip(_moments(frame["first"]), _moments(frame["last"]),
+                                 strict=True)] if dated else [[]] * 3
     table = [["split", "rows", "ones", "label rate", *["first", "last"] * dated]]
-    table += [[s.split, _count(s.rows), _count(s.ones), _rate(s.label_rate), *e] for s, e in zip(frame.itertuples(), ends, strict=True)]
+    table += [[s.split, _count(s.rows), _count(s.ones), _rate(s.label_rate), *e]
+              for s, e in zip(frame.itertuples(), ends, strict=True)]
     return _aligned(table, {0, 4, 5})
 
 # %% ../../nbs/data/look.ipynb #00000025

@@ -65,8 +65,8 @@ def open_encoding(
     "The way from values to ids that is kept in a folder."
     folder = Path(folder)
     if not (folder / schema).is_file() or not (folder / "vocabulary.parquet").is_file():
-        raise InputError(f"{folder} does not say how values become ids (it has no {schema} and vocabulary.parquet): "
-                         "name an encoded folder, or the folder of a run on one.")
+        raise InputError(f"{folder} does not say how values become ids (it has no {schema} and "
+                         "vocabulary.parquet): name an encoded folder, or the folder of a run on one.")
     about = read_schema(folder, schema)
     if "types" not in about:
         raise InputError(f"{folder} was encoded by an older version, which did not keep what columns are: "
@@ -85,7 +85,8 @@ def _with_kind(card: Card, file: Part) -> Card:
         raise InputError(f"{card.name} is read from {card.format} files, whose rows are no table: "
                          "give the rows as a table with its columns, under a card of format csv or parquet.")
     if is_parquet(file.path): return card.model_copy(update={"format": "parquet"})
-    return card.model_copy(update={"format": "tsv" if ".tsv" in file.path.suffixes else "csv"}) if card.format == "parquet" else card
+    return card.model_copy(update={"format": "tsv" if ".tsv" in file.path.suffixes
+                                   else "csv"}) if card.format == "parquet" else card
 
 def _place(piece: Piece, sets: list[np.ndarray], index: int, code: int) -> str:
     row = int((sets[index] == code).argmax())
@@ -108,10 +109,12 @@ def _ids(encoding: Encoding, i: int, value: Value, values: Values) -> np.ndarray
     vocabulary, name = encoding.known[i], encoding.schema.names[i]
     texts, rare = _texts(encoding, name, value, values), vocabulary.words.height
     if mark := UNIT if value.several else value.separator:
-        lists = pl.DataFrame({"code": np.arange(len(texts)), "value": texts, "count": np.zeros(len(texts), np.int64)})
+        lists = pl.DataFrame({"code": np.arange(len(texts)), "value": texts,
+                              "count": np.zeros(len(texts), np.int64)})
         return pooled_ids(split_lists(lists, mark), vocabulary.words, len(texts), encoding.schema.widths[i])
     if encoding.schema.widths[i] > 1:
-        raise value.expression.wrong("held lists in training, and holds none here: give a list, or the separator in the card")
+        raise value.expression.wrong("held lists in training, and holds none here: give a list, or the "
+                                     "separator in the card")
     ids = found_codes(vocabulary.texts, texts)
     return np.where(ids < 0, rare, ids).astype(np.int32)
 
@@ -128,8 +131,10 @@ def encoded_piece(
         raise InputError(f"{piece.part.path} line {line_of(piece.block, fault.start)} {fault.reason}: "
                          "mend the line, for every row gets a score.")
     sets = numbers.set_codes(piece.codes(numbers.texts, threads))
-    values = Values(numbers, encoding.card, lambda index, code: _place(piece, sets, index, code), types, closed=True)
-    x, strange = np.empty((len(piece), encoding.schema.num_columns), np.int32), np.empty((len(piece), encoding.schema.num_fields), bool)
+    values = Values(numbers, encoding.card, lambda index, code: _place(piece, sets, index, code), types,
+                    closed=True)
+    x, strange = np.empty((len(piece), encoding.schema.num_columns),
+                          np.int32), np.empty((len(piece), encoding.schema.num_fields), bool)
     for i, value in enumerate(wanted.fields):
         try: ids, at = _ids(encoding, i, value, values), encoding.schema.columns[i]
         except InputError as err: # every row gets a score, so leaving some out is no remedy
@@ -144,14 +149,17 @@ def encoded_rows(
     encoding: Encoding,                        # how values become ids
     source: str | Path | Sequence[str | Path], # csv, tsv or Parquet; files, folders, patterns
     work: Path,                                # for temporary files
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (b, P) int32 ids; (b, N) whether a value has no id of its own; in the order of the rows
+) -> Iterator[tuple[np.ndarray,
+                    np.ndarray]]:  # (b, P) int32 ids; (b, N) whether a value has no id of its own; in the order of the rows
     "The ids of a table's rows, block by block; memory does not follow the rows."
-    files = parts(encoding.card.model_copy(update={"files": ()}), [source] if isinstance(source, str | Path) else source)
+    files = parts(encoding.card.model_copy(update={"files": ()}),
+                  [source] if isinstance(source, str | Path) else source)
     table = Table(_with_kind(encoding.card, files[0]), files, work)
     plain, done = table.wanted(label=False), 0
     wanted = table.derive(plain)
     while True:
-        derived = {p.name: Column(p.kind, "integer" if p.kind == "integer" else "float", derived=True) for p in table.derived}
+        derived = {p.name: Column(p.kind, "integer" if p.kind == "integer" else "float", derived=True)
+                   for p in table.derived}
         try:
             with pool() as threads:
                 begin = 0

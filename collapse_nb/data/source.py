@@ -29,7 +29,8 @@ def expanded(
 ) -> Path:
     "The path with the home folder in its place."
     try: return Path(given).expanduser()
-    except RuntimeError: raise InputError(f"the home folder in {given!r} cannot be found: write the whole path.") from None
+    except RuntimeError:
+        raise InputError(f"the home folder in {given!r} cannot be found: write the whole path.") from None
 
 def encoded_folder(
     card: Card,   # how the file is read
@@ -51,17 +52,22 @@ def open_source(
     if not source:
         if card.format != "embedded":
             where = f" It comes from {card.source}." if card.source else ""
-            raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the source.{where}")
+            raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the "
+                             f"source.{where}")
         return synthetic().head(rows)
     encoded = (path / "schema.json").exists()
     if not path.exists() and not glob.has_magic(source):
-        raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of files, or an encoded folder.")
+        raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of "
+                         "files, or an encoded folder.")
     data = open_encoded(path) if encoded else encode(card, path, encoded_folder(card, path))
     said = read_schema(path).get("card") if encoded else None
     if data.name == card.name and said and said != card.model_dump(mode="json"):
-        raise InputError(f"{source!r} was encoded by another version of the card {card.name}: encode the raw file again.")
+        raise InputError(f"{source!r} was encoded by another version of the card {card.name}: encode the raw "
+                         "file again.")
     if data.name != card.name:
-        raise InputError(f"{source!r} holds {data.name} and dataset {card.name} was asked for: name the one or the other.")
+        raise InputError(f"{source!r} holds {data.name} and dataset {card.name} was asked for: name the one "
+                         "or the other.")
     if max(data.schema.cardinalities) < 2:
-        raise InputError(f"no field of {card.name} has two values, so there is nothing to learn: add columns, or lower its min_count.")
+        raise InputError(f"no field of {card.name} has two values, so there is nothing to learn: add "
+                         "columns, or lower its min_count.")
     return data.head(rows)

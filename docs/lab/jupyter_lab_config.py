@@ -1,4 +1,5 @@
-"JupyterLab as `make lab` opens it: the whole repository, on nbs/README.md, and no request to any other machine."
+"""JupyterLab as `make lab` opens it: the whole repository, on nbs/README.md, and no request to any other
+machine."""
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -33,10 +33,13 @@ def settings() -> dict[str, str]:
 
 
 def archive(file: Path) -> None:
-    "The project as one file, so that whoever has the site has the code: what git tracks, or all but what is built."
-    said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout if (ROOT / ".git").exists() else ""
+    """The project as one file, so that whoever has the site has the code: what git tracks, or all but what
+    is built."""
+    said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
+                          text=True).stdout if (ROOT / ".git").exists() else ""
     built = {".venv", "runs", "_site", "_proc", "_docs", "build", "dist", "raw", "encoded", "__pycache__"}
-    names = [n for n in said.split("\0") if n] or [f.relative_to(ROOT).as_posix() for f in sorted(ROOT.rglob("*")) if f.is_file()
+    names = [n for n in said.split("\0") if n] or [f.relative_to(ROOT).as_posix()
+                                                   for f in sorted(ROOT.rglob("*")) if f.is_file()
                                                    and not built & set(f.relative_to(ROOT).parts)]
     with tarfile.open(file, "w:gz", compresslevel=6) as tar:
         for name in names:
@@ -54,17 +57,22 @@ def assets(static: Path) -> None:
 
 def front(gallery: Gallery) -> str:
     "The front page: claim, chart and caption are those of nbs/index.ipynb, which also makes the README."
-    cells = [text(c["source"]) for c in json.loads((NBS / "index.ipynb").read_text(encoding="utf-8"))["cells"]]
+    cells = [text(c["source"])
+             for c in json.loads((NBS / "index.ipynb").read_text(encoding="utf-8"))["cells"]]
     parts = [part for c in cells for part in c.split("\n\n") if part.strip()]
     claim = next(part for part in parts if part[0] not in "#>")
     note = next(part for part in parts if part.startswith("*") and part.rstrip().endswith("*"))
-    but = next((part for part in parts if part.startswith("It depends on the data")), "").split(" What else")[0]
+    but = next((part for part in parts if part.startswith("It depends on the data")),
+               "").split(" What else")[0]
     own = next((f for f in listed() if f.name.startswith("07_")), None)
     numbered = [f for f in listed() if f.name[0].isdigit()]
-    given = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"), "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
+    given = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"),
+             "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
              "BUT": Page(NBS / "index.ipynb", gallery, "").prose(but),
-             "MEASURE": f"{docname(own)}.html" if own else "guide.html#the-library-in-ten-lines", "ARCHIVE": ARCHIVE,
-             "HOST": "{doc_host}{doc_baseurl}".format(**settings()), "PAPER": "\n".join(docname(f) for f in numbered)}
+             "MEASURE": f"{docname(own)}.html" if own else "guide.html#the-library-in-ten-lines",
+             "ARCHIVE": ARCHIVE,
+             "HOST": "{doc_host}{doc_baseurl}".format(**settings()),
+             "PAPER": "\n".join(docname(f) for f in numbered)}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
     for name, value in given.items(): page = page.replace(f"@{name}@", value)
     return page
@@ -82,17 +90,21 @@ def sources(out: Path) -> None:
     (out / "library" / "index.md").write_text(library(), encoding="utf-8")
     (out / "api").mkdir()
     (out / "api" / "index.md").write_text(api.index(), encoding="utf-8")
-    for file in api.modules(): (out / "api" / f"{api.module(file)}.md").write_text(api.page(file, git), encoding="utf-8")
+    for file in api.modules():
+        (out / "api" / f"{api.module(file)}.md").write_text(api.page(file, git), encoding="utf-8")
     shutil.copy(ROOT / "CHANGELOG.md", out / "changelog.md")
-    for page in (ROOT / "CONTRIBUTING.md", out / "examples.md"): # whose links are from the root of the project
-        (out / page.name.lower()).write_text(LINK.sub(from_root(git), page.read_text(encoding="utf-8")), encoding="utf-8")
+    # whose links are from the root of the project
+    for page in (ROOT / "CONTRIBUTING.md", out / "examples.md"):
+        (out / page.name.lower()).write_text(LINK.sub(from_root(git), page.read_text(encoding="utf-8")),
+                                             encoding="utf-8")
     shutil.copy(HERE / "conf.py", out)
     results.write(out, gallery)
     explorer.write(out / "_static" / "explorer-data.js")
 
 
 def from_root(git: str) -> Callable[[re.Match], str]:
-    "What a link from the root of the project is on the site: pages and notebooks are here, other files in the repository."
+    """What a link from the root of the project is on the site: pages and notebooks are here, other files in
+    the repository."""
     def turned(link: re.Match) -> str:
         words, path, anchor = link[2], ROOT / link[3], link[4] or ""
         if path.suffix == ".ipynb": target = f"/{docname(path)}.md"
@@ -108,7 +120,8 @@ def library() -> str:
     mine = [f for f in listed() if not f.name[0].isdigit()]
     rows = "\n".join(f"| [{title(f)}](/{docname(f)}.md) | `{f.relative_to(NBS).as_posix()}` |" for f in mine)
     toc = "\n".join(docname(f).removeprefix("library/") for f in mine)
-    return (f"# The library's notebooks\n\nThe library is written in notebooks: each module beside its reasons, examples and tests.\n\n"
+    return ("# The library's notebooks\n\nThe library is written in notebooks: each module beside its "
+            "reasons, examples and tests.\n\n"
             f"| notebook | file |\n|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
 
 
@@ -118,10 +131,12 @@ def main(site: Path) -> int:
     (out / "_static").mkdir(parents=True)
     assets(out / "_static")
     sources(out)
-    failed = sphinx(["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-d", str(site / "doctrees"), str(out), str(site / "html")])
+    failed = sphinx(["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-d", str(site / "doctrees"),
+                     str(out), str(site / "html")])
     if failed: return failed
     archive(site / "html" / ARCHIVE)
-    print(f"{site / 'html' / 'index.html'}: open it, or serve it with: python -m http.server --directory {site / 'html'}")
+    print(f"{site / 'html' / 'index.html'}: open it, or serve it with: python -m http.server --directory "
+          f"{site / 'html'}")
     return 0
 
 

@@ -38,23 +38,29 @@ def described(node: ast.AST) -> str:
     parts = []
     for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
         if paragraph.startswith(">>> "): parts.append(f"```pycon\n{paragraph}\n```")
-        else: parts.append("".join(text if i % 2 else escaped(text) for i, text in enumerate(LINK.split(paragraph))))
+        else:
+            parts.append("".join(text if i % 2 else escaped(text)
+                                 for i, text in enumerate(LINK.split(paragraph))))
     return "\n\n".join(parts)
 
 
 def arguments(node: ast.FunctionDef) -> list[ast.arg]:
     "Every argument of a function but self and cls, in order."
     a = node.args
-    found = [*a.posonlyargs, *a.args, *([a.vararg] if a.vararg else []), *a.kwonlyargs, *([a.kwarg] if a.kwarg else [])]
+    found = [*a.posonlyargs, *a.args, *([a.vararg] if a.vararg else []), *a.kwonlyargs,
+             *([a.kwarg] if a.kwarg else [])]
     return [arg for arg in found if arg.arg not in ("self", "cls")]
 
 def parameters(node: ast.FunctionDef, notes: dict[int, str]) -> list[tuple[str, str]]:
-    "Name and comment of every parameter: the comment stands on the line where the parameter, with its default, ends."
+    """Name and comment of every parameter: the comment stands on the line where the parameter, with its
+    default, ends."""
     a, ends = node.args, {}
-    given = [*zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1], strict=False), *zip(a.kwonlyargs, a.kw_defaults, strict=True)]
+    given = [*zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1], strict=False),
+             *zip(a.kwonlyargs, a.kw_defaults, strict=True)]
     for arg, default in given: ends[arg.arg] = default.end_lineno if default else None
     lines = {arg.arg: ends.get(arg.arg) or arg.end_lineno for arg in arguments(node)}
-    last = {line: name for name, line in lines.items() if line < node.body[0].lineno} # of several on a line, the comment is the last one's
+    # of several on a line, the comment is the last one's
+    last = {line: name for name, line in lines.items() if line < node.body[0].lineno}
     kind = lambda arg: f"`{ast.unparse(arg.annotation)}`" if arg.annotation else ""
     said = lambda arg: notes.get(lines[arg.arg]) if last.get(lines[arg.arg]) == arg.arg else None
     return [(arg.arg, said(arg) or kind(arg)) for arg in arguments(node)]
@@ -65,7 +71,9 @@ def returned(node: ast.FunctionDef, notes: dict[int, str]) -> str:
 class Unquoted(ast.NodeTransformer):
     "Annotations that name a class not yet made, without their quotes."
     def opened(self, said: ast.expr | None) -> ast.expr | None:
-        return ast.parse(said.value, mode="eval").body if isinstance(said, ast.Constant) and isinstance(said.value, str) else said
+        return ast.parse(said.value,
+                         mode="eval").body if isinstance(said, ast.Constant) and isinstance(said.value,
+                                                                                            str) else said
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = self.opened(node.annotation)
         return node
@@ -83,13 +91,17 @@ def signature(node: ast.FunctionDef, method: bool = False) -> str:
 def default(node: ast.AnnAssign) -> str:
     "A field's default, as the caller sees it: the first argument of pydantic's Field, if it is one."
     if node.value is None: return ""
-    call = isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name) and node.value.func.id in ("Field", "Slot", "field")
+    call = isinstance(node.value, ast.Call) and isinstance(node.value.func,
+                                                           ast.Name) and node.value.func.id in ("Field",
+                                                                                                "Slot", "field")
     if not call: return " = " + ast.unparse(node.value)
-    return f" = {ast.unparse(node.value.args[0])}" if node.value.args else " = ..." if node.value.keywords[0].arg != "ge" else ""
+    return (f" = {ast.unparse(node.value.args[0])}" if node.value.args else " = ..."
+            if node.value.keywords[0].arg != "ge" else "")
 
 def fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
     "The fields of a record: what its constructor takes."
-    return [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not n.target.id.startswith("_")
+    return [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+            and not n.target.id.startswith("_")
             and not ast.unparse(n.annotation).startswith("ClassVar")]
 
 
@@ -98,7 +110,8 @@ def entry(kind: str, head: str, body: list[str], depth: int = 0, options: tuple[
     fence = ":" * (5 - depth)
     return "\n".join([f"{fence}{{py:{kind}}} {head}", *(f":{o}:" for o in options), "", *body, fence])
 
-def params(found: list[tuple[str, str]]) -> list[str]: return [f":param {name}: {escaped(note) or '–'}" for name, note in found]
+def params(found: list[tuple[str, str]]) -> list[str]:
+    return [f":param {name}: {escaped(note) or '–'}" for name, note in found]
 
 def function(node: ast.FunctionDef, notes: dict[int, str], source: str = "", method: bool = False) -> str:
     "A function's or method's entry."
@@ -110,7 +123,8 @@ def function(node: ast.FunctionDef, notes: dict[int, str], source: str = "", met
     if kind == "property":
         options = (f"type: {ast.unparse(node.returns)}",) if node.returns else ()
         return entry(kind, node.name, body, 1, options)
-    return entry(kind, node.name + signature(node, method), [*body, *(["", source, ""] if source else [])], int(method), options)
+    return entry(kind, node.name + signature(node, method), [*body, *(["", source, ""] if source else [])],
+                 int(method), options)
 
 
 def record(node: ast.ClassDef, notes: dict[int, str]) -> tuple[str, list[tuple[str, str]]]:
@@ -119,7 +133,8 @@ def record(node: ast.ClassDef, notes: dict[int, str]) -> tuple[str, list[tuple[s
     made = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if found:
         said = [f"{n.target.id}: {ast.unparse(n.annotation)}{default(n)}" for n in found]
-        return f"({', '.join(said)})", [(n.target.id, notes.get(n.end_lineno) or f"`{ast.unparse(n.annotation)}`") for n in found]
+        return f"({', '.join(said)})", [(n.target.id, notes.get(n.end_lineno)
+                                         or f"`{ast.unparse(n.annotation)}`") for n in found]
     return (signature(made, method=True), parameters(made, notes)) if made else ("", [])
 
 def klass(node: ast.ClassDef, notes: dict[int, str], source: str) -> str:
@@ -127,7 +142,8 @@ def klass(node: ast.ClassDef, notes: dict[int, str], source: str) -> str:
     head, found = record(node, notes)
     bases = ", ".join(f"`{ast.unparse(b)}`" for b in node.bases)
     body = [described(node), "", *([f"Base: {bases}", ""] if bases else []), *params(found), "", source, ""]
-    methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and (not n.name.startswith("_") or n.name in PUBLIC)]
+    methods = [n for n in node.body if isinstance(n, ast.FunctionDef)
+               and (not n.name.startswith("_") or n.name in PUBLIC)]
     return entry("class", node.name + head, body + [f"{function(n, notes, method=True)}\n" for n in methods])
 
 
@@ -136,19 +152,22 @@ def assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:
     if not isinstance(node, ast.Assign | ast.AnnAssign): return []
     target = node.targets[0] if isinstance(node, ast.Assign) else node.target
     if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-        return [(t.id, v) for t, v in zip(target.elts, node.value.elts, strict=True) if isinstance(t, ast.Name)]
+        return [(t.id, v) for t, v in zip(target.elts, node.value.elts, strict=True)
+                if isinstance(t, ast.Name)]
     return [(t.id, node.value) for t in getattr(target, "elts", [target]) if isinstance(t, ast.Name)]
 
 def constant(name: str, given: ast.expr, node: ast.stmt, notes: dict[int, str]) -> str:
     "A constant's entry; its comment stands at either end of the statement."
     value = ast.unparse(given)
-    said = [escaped(notes.get(node.end_lineno) or notes.get(node.lineno, "")), "", f"`{value}`" if len(value) <= 200 else ""]
+    said = [escaped(notes.get(node.end_lineno) or notes.get(node.lineno, "")), "",
+            f"`{value}`" if len(value) <= 200 else ""]
     return entry("data", name, said)
 
 
 def public(tree: ast.Module) -> list[str]:
     "What `__all__` lists."
-    said = next((n for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"), None)
+    said = next((n for n in tree.body if isinstance(n, ast.Assign)
+                 and ast.unparse(n.targets[0]) == "__all__"), None)
     return ast.literal_eval(said.value) if said else []
 
 def page(notebook: Path, git: str) -> str:
@@ -156,8 +175,10 @@ def page(notebook: Path, git: str) -> str:
     where = module(notebook)
     file = ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py"
     tree, notes = parse(file.read_text(encoding="utf-8"))
-    said = [f"# collapse_nb.{where}", escaped(ast.get_docstring(tree) or ""), f":::{{container}} kin\nWritten in [{notebook.name}]"
-            f"(/{docname(notebook)}.md), [in the repository]({git}/blob/main/{file.relative_to(ROOT).as_posix()})\n:::",
+    said = [f"# collapse_nb.{where}", escaped(ast.get_docstring(tree) or ""),
+            f":::{{container}} kin\nWritten in [{notebook.name}]"
+            f"(/{docname(notebook)}.md), [in the "
+            f"repository]({git}/blob/main/{file.relative_to(ROOT).as_posix()})\n:::",
             f"```{{py:currentmodule}} collapse_nb.{where}\n```"]
     names = public(tree)
     for node in tree.body:
@@ -178,6 +199,8 @@ def index() -> str:
         tree = ast.parse((ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py").read_text(encoding="utf-8"))
         rows.append(f"| [collapse_nb.{where}](/api/{where}.md) | {escaped(ast.get_docstring(tree) or '')} |")
     toc = "\n".join(module(f) for f in modules())
-    said = "Every public name, with the unit or shape of each parameter. *source* leads to the cell it is written in."
+    said = ("Every public name, with the unit or shape of each parameter. *source* leads to the cell it is "
+            "written in.")
     return "\n".join(["# API", "", said, "",
-                      "| module | what it is for |", "|---|---|", *rows, "", "```{toctree}", ":hidden:", "", toc, "```", ""])
+                      "| module | what it is for |", "|---|---|", *rows, "", "```{toctree}", ":hidden:", "",
+                      toc, "```", ""])

@@ -25,6 +25,7 @@ mathjax3_config = {"options": {"enableMenu": False}}
 # bright enough on dark, dark enough on light for WCAG AA
 _light, _dark = "#00568a", "#7cc4f5"
 _blue = ("color-brand-primary", "color-brand-content", "color-api-name", "color-api-pre-name")
-html_theme_options = {"light_css_variables": dict.fromkeys(_blue, _light) | {"color-brand-visited": "#6b3fa0"},
+html_theme_options = {"light_css_variables": dict.fromkeys(_blue, _light)
+                      | {"color-brand-visited": "#6b3fa0"},
                       "dark_css_variables": dict.fromkeys(_blue, _dark) | {"color-brand-visited": "#c9a6f0"}}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"

@@ -1,4 +1,5 @@
-"Figures on the site: a chart that loads when it is scrolled into view, and its SVG for browsers without scripts."
+"""Figures on the site: a chart that loads when it is scrolled into view, and its SVG for browsers without
+scripts."""
 import html
 import json
 import re

@@ -28,7 +28,8 @@ def read(file: Path) -> dict: return json.loads(file.read_text(encoding="utf-8")
 
 def listed() -> list[Path]:
     "Every notebook but the index: the paper in its order, then the library."
-    found = [f for f in sorted(NBS.rglob("*.ipynb")) if not any(p[0] in "._" for p in f.relative_to(NBS).parts) and f.stem != "index"]
+    found = [f for f in sorted(NBS.rglob("*.ipynb"))
+             if not any(p[0] in "._" for p in f.relative_to(NBS).parts) and f.stem != "index"]
     return sorted(found, key=lambda f: (not f.name[0].isdigit(), f.relative_to(NBS).parts))
 
 def docname(file: Path) -> str:
@@ -36,11 +37,13 @@ def docname(file: Path) -> str:
     place = file.relative_to(NBS).with_suffix("").as_posix()
     return "guide" if place == "index" else f"{'paper' if file.name[0].isdigit() else 'library'}/{place}"
 
-def title(file: Path) -> str: return re.search(r"^# (.+)", text(read(file)["cells"][0]["source"]), flags=re.M)[1]
+def title(file: Path) -> str:
+    return re.search(r"^# (.+)", text(read(file)["cells"][0]["source"]), flags=re.M)[1]
 
 def module(file: Path) -> str | None:
     "The module that a notebook exports, such as nn.zoo."
-    said = re.search(r"^#\| default_exp (\S+)", "\n".join(text(c["source"]) for c in read(file)["cells"]), flags=re.M)
+    said = re.search(r"^#\| default_exp (\S+)", "\n".join(text(c["source"]) for c in read(file)["cells"]),
+                     flags=re.M)
     return said[1] if said else None
 
 
@@ -64,7 +67,8 @@ def furniture(code: str) -> bool:
     return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(code).body)
 
 def label(where: str, name: str) -> str:
-    "What links to a name lead to; a class and a function may differ in a capital alone, and targets have none."
+    """What links to a name lead to; a class and a function may differ in a capital alone, and targets have
+    none."""
     return f"source-{where.replace('.', '-')}-{'class-' * name[0].isupper()}{name.lower().replace('_', '-')}"
 
 @cache
@@ -74,7 +78,8 @@ def symbols() -> dict[str, str]:
     full = [key.value for node in ast.walk(index) if isinstance(node, ast.Dict) for key in node.keys
             if isinstance(key, ast.Constant) and str(key.value).startswith("collapse_nb.")]
     modules = {f"collapse_nb.{module(f)}" for f in listed()}
-    public = [name for name in full if name.rpartition(".")[0] in modules and not name.rpartition(".")[2].startswith("_")]
+    public = [name for name in full if name.rpartition(".")[0] in modules
+              and not name.rpartition(".")[2].startswith("_")]
     once = Counter(name.rpartition(".")[2] for name in public)
     return {name.rpartition(".")[2]: name for name in public if once[name.rpartition(".")[2]] == 1}
 
@@ -92,7 +97,8 @@ def table(markup: str, name: str = "Table; scrolls sideways") -> str:
     markup = re.sub(r'\s(id|border|style)="[^"]*"', "", markup)
     markup = re.sub(r"<t([dh])[^>]*>\s*(&nbsp;)?\s*</t[dh]>", r"<td></td>", markup)
     markup = re.sub(r"<td>([^<]{36,})</td>", r'<td class="long">\1</td>', markup)
-    return raw(f'<div class="table" role="region" tabindex="0" aria-label="{html.escape(name)}">\n{markup.strip()}\n</div>')
+    return raw('<div class="table" role="region" tabindex="0" '
+               f'aria-label="{html.escape(name)}">\n{markup.strip()}\n</div>')
 
 
 class Page:
@@ -102,7 +108,8 @@ class Page:
         self.name, self.depth, self.drawn = docname(file), docname(file).count("/"), 0
 
     def link(self, said: re.Match) -> str:
-        "A link as the site has it: notebooks are pages, figures are charts, other files are in the repository."
+        """A link as the site has it: notebooks are pages, figures are charts, other files are in the
+        repository."""
         image, words, target, anchor = said[1], said[2], said[3], said[4] or ""
         path = Path(os.path.normpath(self.file.parent / target))
         if path.suffix == ".ipynb" and path.is_file(): return f"[{words}](/{docname(path)}.md{anchor})"
@@ -115,9 +122,11 @@ class Page:
         parts = FENCED.split(source)
         for i, part in enumerate(parts[::2]):
             part = LINK.sub(self.link, part)
-            lines = [line if line.startswith("#") else CODE.sub(self.name_link, line) for line in part.splitlines()]
+            lines = [line if line.startswith("#") else CODE.sub(self.name_link, line)
+                     for line in part.splitlines()]
             parts[2 * i] = "\n".join(lines)
-        return "".join(p if not i % 2 else re.sub(r"^```(\w+)", r"```{code-block} \1", p) for i, p in enumerate(parts))
+        return "".join(p if not i % 2 else re.sub(r"^```(\w+)", r"```{code-block} \1", p)
+                       for i, p in enumerate(parts))
 
     def name_link(self, said: re.Match) -> str:
         full = symbols().get(said[1])
@@ -129,21 +138,26 @@ class Page:
         if found & {"hide", "default_exp"} or not code.strip(): return ""
         block = fenced(code, "ipython3" if re.search(r"^[%!]", code, flags=re.M) else "python")
         if furniture(code):
-            return "\n\n".join([raw('<details class="imports"><summary>imports</summary>'), block, raw("</details>")])
+            return "\n\n".join([raw('<details class="imports"><summary>imports</summary>'), block,
+                                raw("</details>")])
         where = module(self.file)
-        marks = [f"({label(where, name)})=" for name in names(code) if name[0] != "_"] if found & {"export", "exports"} else []
+        marks = [f"({label(where, name)})=" for name in names(code)
+                 if name[0] != "_"] if found & {"export", "exports"} else []
         return "\n".join([*marks, block])
 
     def output(self, out: dict) -> str:
         "One output, in the richest form that it has."
-        data = {kind: value if isinstance(value, dict) else text(value) for kind, value in out.get("data", {}).items()}
+        data = {kind: value if isinstance(value, dict) else text(value)
+                for kind, value in out.get("data", {}).items()}
         if out["output_type"] == "stream": return fenced(text(out["text"]).rstrip(), "text")
         if spec := data.get("application/vnd.vegalite.v5+json"):
             self.drawn += 1
-            return raw(self.gallery.add(f"{self.file.stem}-{self.drawn}", spec, data["image/svg+xml"], self.depth))
+            return raw(self.gallery.add(f"{self.file.stem}-{self.drawn}", spec, data["image/svg+xml"],
+                                        self.depth))
         if svg := data.get("image/svg+xml"):
             name = self.gallery.name_of(svg)
-            return raw(self.gallery.stored(name, self.depth) if name else f'<figure class="chart">{svg}</figure>')
+            return raw(self.gallery.stored(name, self.depth)
+                       if name else f'<figure class="chart">{svg}</figure>')
         if "text/html" in data: return table(data["text/html"])
         if "text/markdown" in data: return self.prose(data["text/markdown"])
         return fenced(data.get("text/plain", "").rstrip(), "text")
@@ -154,9 +168,11 @@ class Page:
         for cell in read(self.file)["cells"]:
             source = text(cell["source"])
             if cell["cell_type"] == "markdown":
-                blocks.append(self.prose(re.sub(r"^# ", "## ", source) if blocks else source)) # a page has one title
+                # a page has one title
+                blocks.append(self.prose(re.sub(r"^# ", "## ", source) if blocks else source))
             elif cell["cell_type"] == "code" and (code := self.code(source)):
-                blocks += [code, *(f":::{{container}} output\n{self.output(out)}\n:::" for out in cell["outputs"])]
+                blocks += [code, *(f":::{{container}} output\n{self.output(out)}\n:::"
+                                   for out in cell["outputs"])]
         if self.name == "guide":
             blocks[0] = "# Guide"
             blocks = [b.replace(MARK, "The [results](/results/index.md) have them all.") for b in blocks]

@@ -41,21 +41,28 @@ def _certain(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind): return "timestamp"
     return "date" if pa.types.is_date(kind) else ""
 
-def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derived], inner: bool = False) -> object:
-    "A syntax tree with columns in the place of parts that are functions of one column; `inner` below its top."
+def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derived],
+               inner: bool = False) -> object:
+    """A syntax tree with columns in the place of parts that are functions of one column; `inner` below its
+    top."""
     if isinstance(node, list): return [_rewritten(n, kinds, parts, True) for n in node]
     if not isinstance(node, dict): return node
     columns = columns_of_tree(node)
     if node.get("class") in ("COLUMN_REF", "CONSTANT", "TYPE") or not columns: return node
     if len(columns) == 1 and columns[0] in kinds and "class" in node:
         kind = kinds[columns[0]]
-        try: typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float", "c0"))(node)
+        try:
+            typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float",
+                                                     "c0"))(node)
         except Misfit: return node # its sentence comes when the whole is compiled
         if typed.kind in KINDS:
             sql = f"CAST({typed.sql} AS VARCHAR)" # minus zero stays so
-            if inner and typed.kind == "text": sql = f"CASE WHEN {sql} = '' THEN error('empty') ELSE {sql} END"
-            part = parts.setdefault((columns[0], sql), Derived(f"\0{len(parts)}", columns[0], kind, sql, typed.kind))
-            return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "column_names": [part.name]}
+            if inner and typed.kind == "text":
+                sql = f"CASE WHEN {sql} = '' THEN error('empty') ELSE {sql} END"
+            part = parts.setdefault((columns[0], sql),
+                                    Derived(f"\0{len(parts)}", columns[0], kind, sql, typed.kind))
+            return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0,
+                    "column_names": [part.name]}
     return {key: _rewritten(value, kinds, parts, True) for key, value in node.items()}
 
 def _clock(values: Wanted, kinds: Mapping[str, str], parts: dict[tuple, Derived]) -> Value | None:
@@ -65,7 +72,8 @@ def _clock(values: Wanted, kinds: Mapping[str, str], parts: dict[tuple, Derived]
         if value.as_it_is or len(value.columns) != 1: continue
         if kinds.get(column := value.columns[0]) not in ("timestamp", "date"): continue
         sql = "CAST(date_trunc('hour', CAST(n0 AS TIMESTAMP)) AS VARCHAR)"
-        part = parts.setdefault((column, sql), Derived(f"\0{len(parts)}", column, kinds[column], sql, "timestamp"))
+        part = parts.setdefault((column, sql), Derived(f"\0{len(parts)}", column, kinds[column], sql,
+                                                       "timestamp"))
         return Value(Expression("the time", column), (part.name,), True)
     return None
 
@@ -105,8 +113,10 @@ class Deriver:
     ):
         self.parts, self.values = parts, Distinct()
         self.texts = [numbers[p.name] for p in parts]
-        self.codes = [np.empty(0, np.int32) for _ in parts] # of each part: the number of its text, by the number of the value
-        self.missing: list[np.ndarray] = []                 # of each part: that of the missing value, once there is one
+        # of each part: the number of its text, by the number of the value
+        self.codes = [np.empty(0, np.int32) for _ in parts]
+        # of each part: that of the missing value, once there is one
+        self.missing: list[np.ndarray] = []
 
     def _computed(self, values: pa.Array | None) -> list[np.ndarray]:
         "The texts' numbers of values, or of the missing one."
@@ -118,7 +128,8 @@ class Deriver:
         except Exception as err:
             if is_engines(err): raise Underivable from None
             raise
-        return [series_codes(texts, pl.Series(pl.from_arrow(table.column(f"p{i}")))) for i, texts in enumerate(self.texts)]
+        return [series_codes(texts, pl.Series(pl.from_arrow(table.column(f"p{i}"))))
+                for i, texts in enumerate(self.texts)]
 
     def __call__(self,
         values: pa.Array, # (D,) distinct values of a block
@@ -127,9 +138,11 @@ class Deriver:
         "The derived columns of a block."
         if pa.types.is_integer(values.type) and len(values):
             ends = pc.min_max(values)
-            if max(-ends["min"].as_py(), ends["max"].as_py()) >= 10**18: raise Underivable # such are texts, see `types`
+            # such are texts, see `types`
+            if max(-ends["min"].as_py(), ends["max"].as_py()) >= 10**18: raise Underivable
         if pa.types.is_timestamp(values.type) and values.type.tz:
-            values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
+            values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")),
+                             pa.timestamp(values.type.unit))
         before = self.values.size
         numbers = self.values.codes(_bits(values))
         if self.values.size > before:
@@ -139,7 +152,8 @@ class Deriver:
         if (codes == len(values)).any():
             self.missing = self.missing or self._computed(None)
             of_block = [np.append(*pair) for pair in zip(of_block, self.missing, strict=True)]
-        return {p.name: (at.take(codes), texts) for p, at, texts in zip(self.parts, of_block, self.texts, strict=True)}
+        return {p.name: (at.take(codes), texts)
+                for p, at, texts in zip(self.parts, of_block, self.texts, strict=True)}
 
 # %% ../../../nbs/data/encoding/derived.ipynb #0000000a
 def base_types(

@@ -14,13 +14,15 @@ import pyarrow.compute as pc
 from .compiled import compiled
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000005
-_FREE, _MIX = np.uint64(2**64 - 1), np.uint64(0x9E3779B97F4A7C15) # a key that does not occur; 2^64 over the golden ratio
+# a key that does not occur; 2^64 over the golden ratio
+_FREE, _MIX = np.uint64(2**64 - 1), np.uint64(0x9E3779B97F4A7C15)
 
 @compiled
 def _slot(key: int, slots: np.ndarray, shift: int) -> int:
     "Where a key is, or would be put."
     slot = ((key ^ (key >> np.uint64(32))) * _MIX) >> shift
-    while slots[slot] != key and slots[slot] != _FREE: slot = (slot + np.uint64(1)) & np.uint64(len(slots) - 1)
+    while slots[slot] != key and slots[slot] != _FREE:
+        slot = (slot + np.uint64(1)) & np.uint64(len(slots) - 1)
     return slot
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000006
@@ -34,7 +36,8 @@ def _put(keys: np.ndarray, slots: np.ndarray, codes: np.ndarray, shift: int) -> 
 @compiled
 def _number(asked: np.ndarray, out: np.ndarray, done: int, keys: np.ndarray, size: int,
             slots: np.ndarray, codes: np.ndarray, shift: int) -> tuple[int, int]:
-    "Number keys from `done` on, until all are or a new one finds `keys` full: how far it came, and how many there are now."
+    """Number keys from `done` on, until all are or a new one finds `keys` full: how far it came, and how
+    many there are now."""
     for i in range(done, len(asked)):
         key = asked[i]
         slot = _slot(key, slots, shift)
@@ -89,7 +92,8 @@ class Distinct:
 _KEEP = np.array([(1 << 8 * k) - 1 for k in range(9)], np.uint64) # the bits of so many bytes
 
 @compiled
-def _short_keys(text: np.ndarray, words: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: np.ndarray) -> None:
+def _short_keys(text: np.ndarray, words: np.ndarray, starts: np.ndarray, ends: np.ndarray,
+                keys: np.ndarray) -> None:
     columns, rows = starts.shape
     for first in range(0, rows, 1024): # whose text stays in a processor's cache
         for column in range(columns):
@@ -112,7 +116,8 @@ def short_keys(
     return keys
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000010
-def _path_keys(words: Distinct, nodes: Distinct, text: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+def _path_keys(words: Distinct, nodes: Distinct, text: np.ndarray, start: np.ndarray,
+               length: np.ndarray) -> np.ndarray:
     "Keys of texts that are no number."
     node = np.zeros(len(start), np.uint64)
     for done in range(0, int(length.max()) + 8, 8):
@@ -130,13 +135,15 @@ def _short_texts(keys: np.ndarray) -> pl.Series:
     data = np.ascontiguousarray(keys, "<u8").view(np.uint8).reshape(-1, 8)
     full = (data != 0) & (data[:, :1] != 0)
     offsets, there = np.append(0, np.cumsum(full.sum(1))), np.packbits(keys != 0, bitorder="little")
-    array = pa.Array.from_buffers(pa.large_string(), len(keys), [pa.py_buffer(b) for b in (there, offsets, data[full])])
+    array = pa.Array.from_buffers(pa.large_string(), len(keys),
+                                  [pa.py_buffer(b) for b in (there, offsets, data[full])])
     return pl.Series(pl.from_arrow(array), dtype=pl.String)
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000013
 class Texts:
     "Numbers for the texts of a column; an empty one is missing."
-    def __init__(self): self.numbers, self.words, self.nodes, self.long = Distinct(), Distinct(), Distinct(), {}
+    def __init__(self):
+        self.numbers, self.words, self.nodes, self.long = Distinct(), Distinct(), Distinct(), {}
 
     @property
     def size(self) -> int: return self.numbers.size
@@ -149,7 +156,8 @@ class Texts:
         short = _short_texts(keys)
         where = np.flatnonzero((keys & np.uint64(255) == 0) & (keys != 0)) if self.long else []
         if not len(where): return short
-        return short.scatter(where, [self.long[c] for c in (where if codes is None else codes[where]).tolist()])
+        return short.scatter(where, [self.long[c]
+                                     for c in (where if codes is None else codes[where]).tolist()])
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000014
 def _long(text: np.ndarray, start: np.ndarray, end: np.ndarray, zeros: bool) -> np.ndarray:
@@ -186,7 +194,8 @@ def known_codes(
     cells = [t.encode() for t in texts]
     keys = np.array([int.from_bytes(c, "little") for c in cells if len(c) <= 8], np.uint64)
     codes = column.numbers.find(keys)
-    return np.append(codes[codes >= 0], [code for code, text in column.long.items() if text in texts]).astype(np.int64)
+    return np.append(codes[codes >= 0],
+                     [code for code, text in column.long.items() if text in texts]).astype(np.int64)
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000017
 def _cells(values: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -28,7 +28,8 @@ from ...records import InputError, unknown
 def _database(): # a DuckDB connection
     import duckdb # takes a tenth of a second, which cards without expressions need not wait for
     keep_freed_memory() # before the engine's own memory makes that impossible
-    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "error_on_division_by_zero": "false",
+    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
+                "error_on_division_by_zero": "false",
                 "enable_external_access": "false", "threads": 1}
     return duckdb.connect(config=settings)
 
@@ -47,7 +48,8 @@ def queried(
     cells: Mapping[str, pl.Series | pa.Array], # its columns
 ) -> pa.Table:
     "What a query makes of cells."
-    table = pa.table({name: array.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(array, pl.Series) else array
+    table = pa.table({name: array.to_arrow(compat_level=pl.CompatLevel.oldest())
+                      if isinstance(array, pl.Series) else array
                       for name, array in cells.items()})
     engine().register("cells", table)
     try: answer = engine().sql(query).to_arrow_table()
@@ -113,7 +115,8 @@ epoch_ms: i -> s
 to_hours to_minutes to_seconds: i -> v
 to_days to_months to_years to_weeks: j -> v
 """
-_KINDS = {"f": "float", "i": "integer", "j": "integer", "t": "text", "b": "boolean", "s": "timestamp", "d": "date",
+_KINDS = {"f": "float", "i": "integer", "j": "integer", "t": "text", "b": "boolean", "s": "timestamp",
+          "d": "date",
           "v": "interval", "n": "number", "=": "="}
 SIGNATURES = {name: (tuple(args.split()), _KINDS[result.strip()])
               for names, _, rest in (line.partition(": ") for line in _LISTED.strip().splitlines())
@@ -180,7 +183,8 @@ def syntax(
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #0000000f
 KINDS = ("text", "integer", "float", "boolean", "timestamp", "date")
-SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE",
+SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN",
+             "timestamp": "TIMESTAMP", "date": "DATE",
              "interval": "INTERVAL"}
 _NAN = "'nan'::DOUBLE"
 
@@ -192,7 +196,8 @@ class Column(NamedTuple):
     derived: bool = False  # whether it stands for a part of an expression, and has no cells of its own
 
     @property
-    def own(self) -> str: return self.slot.replace("c", "n") # what its values are called there, where they are not texts
+    def own(self) -> str:
+        return self.slot.replace("c", "n") # what its values are called there, where they are not texts
 
 class Typed(NamedTuple):
     "SQL for the engine, and what comes of it."
@@ -204,7 +209,8 @@ class Typed(NamedTuple):
 def _typed_cast(sql: str, kind: str) -> str:
     "A text read as something else; NaN is missing."
     if kind == "float": return f"NULLIF(CAST({sql} AS DOUBLE), {_NAN})"
-    if kind == "timestamp": return f"timezone('UTC', CAST({sql} AS TIMESTAMPTZ))" # an offset counts; a cast to TIMESTAMP would drop it
+    # an offset counts; a cast to TIMESTAMP would drop it
+    if kind == "timestamp": return f"timezone('UTC', CAST({sql} AS TIMESTAMPTZ))"
     return f"CAST({sql} AS {SQL_TYPES[kind]})"
 
 def own_value(
@@ -218,7 +224,8 @@ def as_text(
 ) -> str:         # SQL of its text
     "A value's text; minus zero is zero."
     if typed.kind == "text": return typed.sql
-    return f"CAST({typed.sql} + 0.0::DOUBLE AS VARCHAR)" if typed.kind == "float" else f"CAST({typed.sql} AS VARCHAR)"
+    return (f"CAST({typed.sql} + 0.0::DOUBLE AS VARCHAR)"
+            if typed.kind == "float" else f"CAST({typed.sql} AS VARCHAR)")
 
 def as_written(
     sql: str,  # of a value, or of its text where the kind is text
@@ -227,7 +234,8 @@ def as_written(
     "A value's text as Python writes it to a file: the fraction of a second has six digits, or nine."
     if kind != "timestamp": return f"CAST({sql} AS VARCHAR)"
     text = f"CAST({sql} AS VARCHAR)"
-    width = f"CASE WHEN strlen({text}) > 26 THEN 29 ELSE 26 END" # 2024-03-01 09:12:44.123456 has 26 characters
+    # 2024-03-01 09:12:44.123456 has 26 characters
+    width = f"CASE WHEN strlen({text}) > 26 THEN 29 ELSE 26 END"
     return f"CASE WHEN contains({text}, '.') THEN rpad({text}, {width}, '0') ELSE {text} END"
 
 def _quoted(text: str) -> str: return "'" + text.replace("'", "''") + "'"
@@ -238,14 +246,17 @@ class Misfit(Exception): "What is asked of an expression and cannot be given; a 
 def _wanted(node: Typed, kind: str) -> str:
     "The SQL of a node as that kind: one of KINDS, `number` or `moment`."
     have = node.kind
-    if kind == "number": kind = have if have in ("integer", "float") else (node.column.number if node.column else "float")
-    if kind == "moment": kind = "date" if have == "date" else "interval" if have == "interval" else "timestamp"
+    if kind == "number":
+        kind = have if have in ("integer", "float") else (node.column.number if node.column else "float")
+    if kind == "moment":
+        kind = "date" if have == "date" else "interval" if have == "interval" else "timestamp"
     if have == kind: return node.sql
     if have == "null": return f"CAST(NULL AS {SQL_TYPES[kind]})"
     if kind == "text": return node.column.slot if node.column else as_text(node)
     if have == "text":
         if kind == "boolean":
-            raise Misfit(f"takes the text {node.literal or ''!r} for a truth value" if node.literal is not None else
+            raise Misfit(f"takes the text {node.literal or ''!r} for a truth value"
+                         if node.literal is not None else
                          "takes a text for a truth value: compare it, as in name = 'yes'")
         if node.column: return _typed_cast(node.column.slot, kind)
         if node.literal is not None: _check_literal(node.literal, kind)
@@ -256,16 +267,19 @@ def _wanted(node: Typed, kind: str) -> str:
     mend = ": write a condition such as … = 1" if kind == "boolean" else ""
     raise Misfit(f"takes {_CALLED[have]} for {_CALLED[kind]}{mend}")
 
-_CALLED = {"text": "a text", "integer": "a whole number", "float": "a decimal number", "boolean": "a truth value",
+_CALLED = {"text": "a text", "integer": "a whole number", "float": "a decimal number",
+           "boolean": "a truth value",
            "timestamp": "a time", "date": "a date", "interval": "a span of time", "null": "nothing"}
 
 @cache
 def _readable(text: str, kind: str) -> bool:
     "Whether a text can be read as that kind."
-    return engine().execute(f"SELECT TRY_CAST(?::VARCHAR AS {SQL_TYPES[kind]}) IS NOT NULL", [text]).fetchall()[0][0]
+    return engine().execute(f"SELECT TRY_CAST(?::VARCHAR AS {SQL_TYPES[kind]}) IS NOT NULL",
+                            [text]).fetchall()[0][0]
 
 def _check_literal(text: str, kind: str) -> None:
-    if not _readable(text, kind): raise Misfit(f"compares or computes with {text!r}, which is not {_CALLED[kind]}")
+    if not _readable(text, kind):
+        raise Misfit(f"compares or computes with {text!r}, which is not {_CALLED[kind]}")
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000013
 def _together(nodes: list[Typed]) -> str:
@@ -297,7 +311,8 @@ def _compared(left: Typed, right: Typed, order: bool) -> tuple[str, str]:
 def _number(node: Typed) -> str:
     "How the number of a node is read."
     if node.kind in ("integer", "float"): return node.kind
-    return "integer" if node.kind == "boolean" or (node.column and node.column.number == "integer") else "float"
+    return "integer" if node.kind == "boolean" or (node.column
+                                                   and node.column.number == "integer") else "float"
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #000000b1
 MOST = 256        # times that a text is repeated, or characters that it is filled up to
@@ -355,9 +370,11 @@ def _bounded(name: str, parts: list[str]) -> str:
     return f"list_transform([{{{cells}}}], lambda x: CASE WHEN {much} THEN {error} ELSE {call} END)[1]"
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000015
-_OPERATORS = {"COMPARE_EQUAL": "=", "COMPARE_NOTEQUAL": "<>", "COMPARE_LESSTHAN": "<", "COMPARE_GREATERTHAN": ">",
+_OPERATORS = {"COMPARE_EQUAL": "=", "COMPARE_NOTEQUAL": "<>", "COMPARE_LESSTHAN": "<",
+              "COMPARE_GREATERTHAN": ">",
               "COMPARE_LESSTHANOREQUALTO": "<=", "COMPARE_GREATERTHANOREQUALTO": ">=",
-              "COMPARE_DISTINCT_FROM": "IS DISTINCT FROM", "COMPARE_NOT_DISTINCT_FROM": "IS NOT DISTINCT FROM"}
+              "COMPARE_DISTINCT_FROM": "IS DISTINCT FROM",
+              "COMPARE_NOT_DISTINCT_FROM": "IS NOT DISTINCT FROM"}
 _TYPES = {"text": "VARCHAR TEXT STRING CHAR BPCHAR NVARCHAR",
           "boolean": "BOOLEAN BOOL LOGICAL",
           "date": "DATE",
@@ -378,28 +395,33 @@ class Compiler:
         "Compile a node."
         step = getattr(self, "_" + node["class"].lower(), None)
         if not step:
-            raise Misfit(f"has a {node['class'].lower().replace('_', ' ')}, {_source(node, self.sql)[:40]!r}, and an expression has none")
+            raise Misfit(f"has a {node['class'].lower().replace('_', ' ')}, "
+                         f"{_source(node, self.sql)[:40]!r}, and an expression has none")
         return step(node)
 
     def _column_ref(self, node: dict) -> Typed:
         if len(node["column_names"]) > 1:
-            raise Misfit(f"names {'.'.join(node['column_names'])!r}, and columns have no dot: put the whole name into double quotes")
+            raise Misfit(f"names {'.'.join(node['column_names'])!r}, and columns have no dot: put the whole "
+                         "name into double quotes")
         column = self.column(node["column_names"][0])
-        return Typed(column.slot if column.kind == "text" else column.own, column.kind, None if column.derived else column)
+        return Typed(column.slot if column.kind == "text" else column.own, column.kind,
+                     None if column.derived else column)
 
     def _constant(self, node: dict) -> Typed:
         kind, text = node["literal"]["kind"], node["literal"].get("text", "")
         if kind == "STRING": return Typed(_quoted(text), "text", None, text)
         if kind == "BOOLEAN": return Typed(text.upper(), "boolean")
         if kind == "NULL_LITERAL": return Typed("NULL", "null")
-        if kind == "INTEGER" and len(text.lstrip("-")) <= 18: return Typed(f"CAST({text} AS BIGINT)", "integer")
+        if kind == "INTEGER" and len(text.lstrip("-")) <= 18:
+            return Typed(f"CAST({text} AS BIGINT)", "integer")
         if kind in ("INTEGER", "NUMERIC"): return Typed(f"CAST({text} AS DOUBLE)", "float")
         raise Misfit(f"has a constant of kind {kind.lower()}, {text!r}")
 
     def _comparison(self, node: dict) -> Typed:
         operator = _OPERATORS.get(node["type"])
         if not operator: raise Misfit(f"compares by {node['type'].lower()}")
-        left, right = _compared(self(node["left"]), self(node["right"]), node["type"].startswith(("COMPARE_LESS", "COMPARE_GREATER")))
+        left, right = _compared(self(node["left"]), self(node["right"]),
+                                node["type"].startswith(("COMPARE_LESS", "COMPARE_GREATER")))
         return Typed(f"({left} {operator} {right})", "boolean")
 
     def _between(self, node: dict) -> Typed:
@@ -415,7 +437,8 @@ class Compiler:
         checks = [(self(c["when_expr"]), self(c["then_expr"])) for c in node["case_checks"]]
         values = [*(then for _, then in checks), self(node["else_expr"])]
         kind = _together(values)
-        arms = " ".join(f"WHEN {_wanted(when, 'boolean')} THEN {_wanted(then, kind)}" for when, then in checks)
+        arms = " ".join(f"WHEN {_wanted(when, 'boolean')} THEN {_wanted(then, kind)}"
+                        for when, then in checks)
         return Typed(f"CASE {arms} ELSE {_wanted(values[-1], kind)} END", kind)
 
     def _operator(self, node: dict) -> Typed:
@@ -431,13 +454,15 @@ class Compiler:
                 pairs = [_compared(children[0], c, False) for c in children[1:]]
                 some = " OR ".join(f"{a} = {b}" for a, b in pairs)
                 return Typed(f"(NOT ({some}))" if "NOT" in node["type"] else f"({some})", "boolean")
-        raise Misfit(f"has {node['type'].lower()}, {_source(node, self.sql)[:40]!r}, and an expression has none")
+        raise Misfit(f"has {node['type'].lower()}, {_source(node, self.sql)[:40]!r}, and an expression has "
+                     "none")
 
     def _cast(self, node: dict) -> Typed:
         name, value = node["type_expr"]["type_name"].upper(), self(node["child"])
         kind = _BY_TYPE.get(name.removesuffix(" WITHOUT TIME ZONE"))
         if not kind: raise Misfit(f"casts to {name}: choose {', '.join(SQL_TYPES[k] for k in KINDS)}")
-        sql = _wanted(value, kind) if value.kind != "text" or kind != "boolean" else f"CAST({value.sql} AS BOOLEAN)"
+        sql = (_wanted(value, kind) if value.kind != "text"
+               or kind != "boolean" else f"CAST({value.sql} AS BOOLEAN)")
         if kind == "boolean" and value.kind in ("integer", "float"): sql = f"({value.sql} <> 0)"
         if node["try_cast"]:
             sql = (sql.replace("CAST(", "TRY_CAST(", 1) if not sql.startswith("NULLIF(") else
@@ -492,7 +517,8 @@ class Compiler:
         least = sum(not k.endswith(("?", "*")) for k in wanted)
         if not least <= len(values) <= len(kinds):
             raise Misfit(f"calls {name.upper()} with {len(values)} arguments where {least} are expected")
-        if name in ("date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff") and values[0].literal is None:
+        if name in ("date_part", "datepart", "date_trunc", "datetrunc", "date_diff",
+                    "datediff") and values[0].literal is None:
             raise Misfit(f"calls {name.upper()} without a constant text such as 'hour'")
         parts = [_wanted(v, "moment" if k == "s" else _KINDS[k]) for v, k in zip(values, kinds, strict=False)]
         parts = [f"CAST({p} AS INTEGER)" if k == "j" else p for p, k in zip(parts, kinds, strict=False)]
@@ -503,7 +529,8 @@ class Compiler:
         sql = f"({parts[0]} {name} {parts[1]})" if not name[0].isalpha() else f'"{name}"({", ".join(parts)})'
         if outgrows: sql = _bounded(name, parts)
         if name == "concat_ws" or name == "concat": return Typed(sql, "text")
-        return Typed(f"NULLIF(CAST({sql} AS DOUBLE), {_NAN})" if result == "float" else f"CAST({sql} AS {SQL_TYPES[result]})", result)
+        return Typed(f"NULLIF(CAST({sql} AS DOUBLE), {_NAN})"
+                     if result == "float" else f"CAST({sql} AS {SQL_TYPES[result]})", result)
 
 def _moments(name: str, values: list[Typed]) -> Typed:
     "Times and dates in arithmetic."
@@ -512,11 +539,14 @@ def _moments(name: str, values: list[Typed]) -> Typed:
         pair = left.kind, right.kind
         if pair in (("timestamp", "interval"), ("date", "interval")):
             return Typed(f"CAST({left.sql} {name} {right.sql} AS TIMESTAMP)", "timestamp")
-        if pair == ("date", "integer"): return Typed(f"({left.sql} {name} CAST({right.sql} AS INTEGER))", "date")
-        if name == "-" and pair == ("date", "date"): return Typed(f"CAST({left.sql} - {right.sql} AS BIGINT)", "integer")
+        if pair == ("date", "integer"):
+            return Typed(f"({left.sql} {name} CAST({right.sql} AS INTEGER))", "date")
+        if name == "-" and pair == ("date", "date"):
+            return Typed(f"CAST({left.sql} - {right.sql} AS BIGINT)", "integer")
         if name == "-" and set(pair) <= {"timestamp", "date"}:
             return Typed(f"({_wanted(left, 'timestamp')} - {_wanted(right, 'timestamp')})", "interval")
-    raise Misfit(f"computes {f' {name} '.join(_CALLED[v.kind] for v in values)}: use DATE_DIFF('day', …, …), or EXTRACT(… FROM …)")
+    raise Misfit(f"computes {f' {name} '.join(_CALLED[v.kind] for v in values)}: use DATE_DIFF('day', …, …), "
+                 "or EXTRACT(… FROM …)")
 
 def _called(node: dict, sql: str) -> str:
     "The name of a function as it was written."
@@ -530,7 +560,8 @@ def _aggregates() -> set[str]:
 
 def _not_listed(name: str) -> str:
     rows = name.lower() in _aggregates() | {
-        "stdev", "var", "covar", "corr", "listagg", "string_agg", "row_number", "rank", "lag", "lead", "count_star"}
+        "stdev", "var", "covar", "corr", "listagg", "string_agg", "row_number", "rank", "lag", "lead",
+        "count_star"}
     if rows: return f"uses {name!r} over many rows, and an expression sees one row at a time"
     callables = [*(n for n in SIGNATURES if n[0].isalpha()), *_UNIFYING, "case", "coalesce", "cast"]
     near = [n.upper() for n in difflib.get_close_matches(name.lower(), callables, n=3, cutoff=.65)]
@@ -556,7 +587,8 @@ def double_quotes(
 ) -> str:                     # a clause, or nothing
     "The remedy for names that SQL does not read bare."
     quoted = {c: '"' + c.replace('"', '""') + '"' for c in columns if c}
-    odd = [c for c, q in quoted.items() if c in sql and q not in sql and (not re.fullmatch(r"[A-Za-z_]\w*", c) or _is_reserved(c, sql))]
+    odd = [c for c, q in quoted.items() if c in sql and q not in sql
+           and (not re.fullmatch(r"[A-Za-z_]\w*", c) or _is_reserved(c, sql))]
     return f": write the column's name in double quotes, {quoted[max(odd, key=len)]}" if odd else ""
 
 def _is_reserved(name: str, sql: str) -> bool:
@@ -607,10 +639,13 @@ def of_kind(
     kind: str,              # what it must be: `boolean`, `number`, or nothing for anything but a span of time
 ) -> Typed:                 # the same
     "Refuse what is of another kind."
-    if typed.kind == "interval": raise expression.wrong("is a span of time: ask for a number of it, as in DATE_DIFF('minute', a, b)")
+    if typed.kind == "interval":
+        raise expression.wrong("is a span of time: ask for a number of it, as in DATE_DIFF('minute', a, b)")
     if kind == "boolean" and typed.kind not in ("boolean", "null"):
-        raise expression.wrong(f"is {_CALLED[typed.kind]} and not a truth value: write a condition such as {expression.sql} = 1")
-    if kind == "number" and typed.kind == "text" and typed.column: return Typed(_wanted(typed, "number"), typed.column.number)
+        raise expression.wrong(f"is {_CALLED[typed.kind]} and not a truth value: write a condition such as "
+                               f"{expression.sql} = 1")
+    if kind == "number" and typed.kind == "text" and typed.column:
+        return Typed(_wanted(typed, "number"), typed.column.number)
     if kind == "number" and typed.kind not in ("integer", "float"):
         raise expression.wrong(f"is {_CALLED[typed.kind]}, and bins are made of numbers")
     return typed
@@ -623,7 +658,9 @@ def compile_expression(
 ) -> Typed:
     "An expression as typed SQL."
     def column(name: str) -> Column:
-        if name not in columns: raise InputError(str(unknown(f"column in {expression.entry}, {expression.sql!r}:", name, columns)))
+        if name not in columns:
+            raise InputError(str(unknown(f"column in {expression.entry}, {expression.sql!r}:", name,
+                                         columns)))
         return columns[name]
     try: typed = Compiler(expression.sql, column)(tree or syntax(expression.sql))
     except NoExpression: raise expression.wrong(why_none(expression.sql, tuple(columns))) from None
@@ -647,7 +684,8 @@ def check_expression(
             called = node["function_name"].lower()
             is_function = called in SIGNATURES or called in _UNIFYING or called in (
                 "+", "-", "*", "/", "//", "%", "mod", "add", "subtract", "multiply", "divide")
-            if node["class"] == "WINDOW" or not is_function: raise Misfit(_not_listed(_called(node, expression.sql)))
+            if node["class"] == "WINDOW" or not is_function:
+                raise Misfit(_not_listed(_called(node, expression.sql)))
             if (times := _times(node)) > MOST:
                 name = _called(node, expression.sql).upper()
                 raise Misfit(f"asks {name} for {times:,} copies or characters, and {MOST} are the most: "

@@ -49,7 +49,8 @@ def count_rows(
             part = division.part(slice(done, done + n)) if train else None
             def count(c: int, codes=codes, part=part) -> None:
                 count_codes(every[c], codes[c])
-                if part is not None: count_codes(counted[c], codes[c][part == 0]); count_codes(test[c], codes[c][part == 2])
+                if part is not None:
+                    count_codes(counted[c], codes[c][part == 0]); count_codes(test[c], codes[c][part == 2])
             list(threads.map(count, used))
             done += n
     return {c: Counts(every[c], counted[c], test[c]) for c in used}
@@ -63,7 +64,8 @@ def quantile_edges(
     "Where ranges of equally many rows meet."
     order = np.argsort(values, kind="stable")
     values, below = values[order], np.cumsum(counts[order])
-    at = np.searchsorted(below, np.arange(1, bins) / bins * below[-1], side="right") # the first value that reaches beyond the quantile
+    # the first value that reaches beyond the quantile
+    at = np.searchsorted(below, np.arange(1, bins) / bins * below[-1], side="right")
     edges = np.unique(values[np.minimum(at, len(values) - 1)])
     return edges[edges > values[0]]
 
@@ -112,12 +114,16 @@ def field_values(
 ) -> pl.DataFrame:      # code, value, count
     "Numbers whose value may have an id, each once, with their counts."
     there = counts.every > 0
-    if _names_itself(value): # rare texts need not be made; a missing value is one, however its texts are written
+    # rare texts need not be made; a missing value is one, however its texts are written
+    if _names_itself(value):
         missing = _missing_codes(values, value.columns[0])
         there = counts.counted >= max(min_count, 1)
         there[missing] = counts.every[missing] > 0
     codes = np.flatnonzero(there)
-    texts = values.at(value, codes, text=True) if edges is None else binned(values.at(value, codes, kind="number").cast(pl.Float64), edges)
+    texts = values.at(value, codes,
+                      text=True) if edges is None else binned(values.at(value, codes,
+                                                                        kind="number").cast(pl.Float64),
+                                                              edges)
     return pl.DataFrame({"code": codes, "value": texts, "count": counts.counted[codes]})
 
 # %% ../../../nbs/data/encoding/fields.ipynb #0000000c
@@ -129,8 +135,10 @@ def split_lists(
 ) -> pl.DataFrame:       # code, value, count, with a row for each value of a list
     "Lists taken apart."
     parts = table.with_columns(pl.col("value").str.split(mark)).explode("value")
-    parts = parts.with_columns(pl.col("value").str.strip_chars().replace("", None)).unique(["code", "value"], maintain_order=True)
-    alone = parts.group_by("code").len().filter(pl.col("len") == 1).select("code") # what has nothing but empty values has the missing one
+    parts = parts.with_columns(pl.col("value").str.strip_chars().replace("", None)).unique(["code", "value"],
+                                                                                           maintain_order=True)
+    # what has nothing but empty values has the missing one
+    alone = parts.group_by("code").len().filter(pl.col("len") == 1).select("code")
     return parts.filter(pl.col("value").is_not_null() | pl.col("code").is_in(alone["code"].implode()))
 
 def pooled_ids(
@@ -141,7 +149,8 @@ def pooled_ids(
 ) -> np.ndarray:         # (D, width) int32
     "The ids of each list, each once, padded."
     rare = words.height
-    ids = parts.join(words.select("id", "value"), on="value", how="left", nulls_equal=True, maintain_order="left")
+    ids = parts.join(words.select("id", "value"), on="value", how="left", nulls_equal=True,
+                     maintain_order="left")
     ids = ids.with_columns(pl.col("id").fill_null(rare)).select("code", "id").unique(maintain_order=True)
     ids = ids.sort("code", pl.col("id") == rare, maintain_order=True) # everything else comes last
     ids = ids.with_columns(column=pl.int_range(pl.len()).over("code"))
@@ -151,13 +160,15 @@ def pooled_ids(
     padded[ids["code"].to_numpy(), ids["column"].to_numpy()] = ids["id"].to_numpy()
     return padded
 
-def _pooled(table: pl.DataFrame, mark: str, card: Card, name: str, size: int) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
-    "The vocabulary of a field of several values, the ids of each number, and what the vocabulary was made of."
+def _pooled(table: pl.DataFrame, mark: str, card: Card, name: str,
+            size: int) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
+    """The vocabulary of a field of several values, the ids of each number, and what the vocabulary was made
+    of."""
     parts = split_lists(table, mark)
     most = int(parts.group_by("code").len()["len"].max() or 0)
     if most > WIDEST:
-        raise InputError(f"a row has {most:,} values of the field {name!r}, which is read as a list: at most {WIDEST} are; "
-                         "make fewer of them by an expression, or give no separator.")
+        raise InputError(f"a row has {most:,} values of the field {name!r}, which is read as a list: at most "
+                         f"{WIDEST} are; make fewer of them by an expression, or give no separator.")
     words, _ = make_vocabulary(parts, size, card.min_count)
     return words, pooled_ids(parts, words, size), parts
 
@@ -170,7 +181,8 @@ def _kind(value: Value, values: Values) -> str | None:
     if value.transform: return "integer"
     if not value.as_it_is: return values.typed(value).kind
     column, = value.columns
-    return values.type(column).kind if column in values.types or values.numbers.texts[column].size <= MANY else None
+    return (values.type(column).kind if column in values.types or values.numbers.texts[column].size <= MANY
+            else None)
 
 def about(
     value: Value,        # of a field
@@ -191,8 +203,10 @@ def about(
         unseen = np.zeros(len(missing), bool)
         if counts.test is not counts.every:
             unseen_values = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") == 0)
-            unseen[table.join(unseen_values, on="value", how="semi", nulls_equal=True)["code"].to_numpy()] = True
-    figures = {"missing": counts.every[missing].sum(), "lost": counts.every[ids == words].sum(), "distinct": distinct}
+            unseen[table.join(unseen_values, on="value", how="semi",
+                              nulls_equal=True)["code"].to_numpy()] = True
+    figures = {"missing": counts.every[missing].sum(), "lost": counts.every[ids == words].sum(),
+               "distinct": distinct}
     if counts.test is not counts.every: figures["unseen"] = counts.test[unseen].sum()
     return {"type": _kind(value, values)} | {name: int(n) for name, n in figures.items()}
 
@@ -288,7 +302,8 @@ def encoded_fields(
     card: Card,         # min_count, vocabulary
 ) -> list[EncodedField]: # N
     "The vocabulary of every field, and the id of each number."
-    counts, encoded = count_rows(rows, division, card.vocabulary == "train" or any(v.bins for v in rows.wanted.fields)), []
+    counts, encoded = count_rows(rows, division, card.vocabulary == "train"
+                                 or any(v.bins for v in rows.wanted.fields)), []
     numbers = rows.numbered.numbers
     for name, value in zip(rows.wanted.names, rows.wanted.fields, strict=True):
         index, edges = numbers.index(value), None
@@ -297,17 +312,22 @@ def encoded_fields(
             codes = np.flatnonzero(count.every)
             number = rows.values.at(value, codes, kind="number").cast(pl.Float64)
             there = number.is_not_null().to_numpy()
-            edges = quantile_edges(number.to_numpy()[there], count.counted[codes][there], value.bins) if there.any() else np.empty(0)
-        if card.vocabulary == "all" and count.counted is not count.every: count = Counts(count.every, count.every, count.every)
+            edges = quantile_edges(number.to_numpy()[there], count.counted[codes][there],
+                                   value.bins) if there.any() else np.empty(0)
+        if card.vocabulary == "all" and count.counted is not count.every:
+            count = Counts(count.every, count.every, count.every)
         table = field_values(rows.values, value, count, card.min_count, edges)
         mark = UNIT if value.several else value.separator
         if not (count.counted.sum() - table["count"].sum()) and table["value"].null_count() == table.height:
-            raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of the card's fields.")
+            raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of "
+                             "the card's fields.")
         if mark: words, ids, table = _pooled(table, mark, card, name, numbers.size(index))
         else: words, ids = make_vocabulary(table, numbers.size(index), card.min_count)
-        field_about = {"name": name} | about(value, rows.values, count, table, ids if ids.ndim == 1 else ids.min(1), words.height)
+        field_about = {"name": name} | about(value, rows.values, count, table,
+                                             ids if ids.ndim == 1 else ids.min(1), words.height)
         if edges is not None: field_about["edges"] = edges.tolist()
-        encoded.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1], field_about))
+        encoded.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1],
+                                    field_about))
     find_telling(rows, division.labels, encoded)
     return encoded
 
@@ -317,7 +337,9 @@ def list_mark(
     "What stands between the values of a text, where many of a column's texts are made of the same few."
     for mark in "|;,":
         several = texts.filter(texts.str.contains(rf"^[^{mark}]+(\{mark}[^{mark}]+)+$"))
-        if len(several) > 3 and len(several) >= .4 * len(texts) and several.str.split(mark).explode().n_unique() < len(several): return mark
+        if (len(several) > 3 and len(several) >= .4 * len(texts)
+            and several.str.split(mark).explode().n_unique() < len(several)):
+            return mark
     return ""
 
 def remarks_on(
@@ -332,15 +354,17 @@ def remarks_on(
         if about["distinct"] + (about["missing"] > 0) == 1:
             remarks.append(f"the field {f.name!r} has one value in all rows: it says nothing, take it out")
         elif about["distinct"] > .95 * rows and f.width == 1:
-            remarks.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there are rows ({rows:,}): "
-                           "it may be a row's own number")
-        elif not f.words.height: remarks.append(f"no value of the field {f.name!r} has min_count rows: all are one")
+            remarks.append(f"the field {f.name!r} has nearly as many values ({about['distinct']:,}) as there "
+                           f"are rows ({rows:,}): it may be a row's own number")
+        elif not f.words.height:
+            remarks.append(f"no value of the field {f.name!r} has min_count rows: all are one")
         if f.tells:
             remarks.append(f"the field {f.name!r} {f.tells}; it may be the label under another name, "
                            "or known only after the label is, and then it has to be taken out")
         if (share := about.get("unseen", 0) / max(test, 1)) > .01:
             remarks.append(f"{share:.1%} of the test rows have a value of {f.name!r} that training never saw")
         if about["type"] == "text" and (mark := list_mark(f.words["value"].head(200).drop_nulls())):
-            remarks.append(f"values of the field {f.name!r} look like lists, several with {mark!r} between them, and each combination "
-                           f"is one value here: {{ column = ..., separator = {mark!r} }} takes them apart")
+            remarks.append(f"values of the field {f.name!r} look like lists, several with {mark!r} between "
+                           f"them, and each combination is one value here: {{ column = ..., separator = "
+                           f"{mark!r} }} takes them apart")
     return remarks

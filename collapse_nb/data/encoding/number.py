@@ -32,11 +32,13 @@ def wrong_integers(
 ) -> pl.Series:        # String: why a text is no integer; null where it is one, or is missing
     "What is wrong with texts that should be integers."
     digits, number = pl.col("t").str.contains(r"^-?[0-9]+$"), pl.col("t").cast(pl.Int64, strict=False)
-    none, large = pl.format("has no integer, it is {}", "t"), pl.format("has an integer that overflows 64 bits, it is {}", "t")
+    none, large = pl.format("has no integer, it is {}",
+                            "t"), pl.format("has an integer that overflows 64 bits, it is {}", "t")
     why = pl.when(~digits).then(none).when(digits & number.is_null()).then(large)
     return pl.DataFrame({"t": texts}).select(why=why)["why"]
 
-WHICH_LABEL = "write the card's label as a condition that says which value is a 1, as in label = \"clicked = 'yes'\""
+WHICH_LABEL = ("write the card's label as a condition that says which value is a 1, as in label = \"clicked "
+               "= 'yes'\"")
 
 def as_label(
     texts: pl.Series, # String
@@ -44,14 +46,16 @@ def as_label(
     "Labels: 0 and 1, true and false."
     number = texts.cast(pl.Float64, strict=False)
     word = texts.str.to_lowercase()
-    one, zero = ((test == yes) | (word == name) for test, yes, name in ((number, 1, "true"), (number, 0, "false")))
+    one, zero = ((test == yes) | (word == name)
+                 for test, yes, name in ((number, 1, "true"), (number, 0, "false")))
     return pl.select(pl.when(one.fill_null(False)).then(1).when(zero.fill_null(False)).then(0)).to_series().cast(pl.Int8)
 
 def wrong_labels(
     texts: pl.Series,  # String
 ) -> pl.Series:        # String: why a text is no label; null where it is one
     "What is wrong with texts that should be labels."
-    why = pl.select(pl.format("has a label that must be 0 or 1, it is {}", texts.fill_null("missing"))).to_series()
+    why = pl.select(pl.format("has a label that must be 0 or 1, it is {}",
+                              texts.fill_null("missing"))).to_series()
     return why.set(as_label(texts).is_not_null(), None)
 
 # %% ../../../nbs/data/encoding/number.ipynb #00000007
@@ -73,7 +77,8 @@ class Check:
             for i in why.is_not_null().arg_true().to_list(): self.reasons[self.done + i] = why[i]
             self.done = column.size
         if not self.reasons: return {}
-        return {i: self.reasons[codes[i]] for i in np.flatnonzero(np.isin(codes, list(self.reasons))).tolist()}
+        return {i: self.reasons[codes[i]]
+                for i in np.flatnonzero(np.isin(codes, list(self.reasons))).tolist()}
 
 def checks(
     card: Card,     # null_values
@@ -81,7 +86,8 @@ def checks(
 ) -> dict[str, Check]: # by column, the label first
     "What is looked at as texts come."
     by_column = {v.columns[0]: Check(wrong_integers, card.null_values) for v in values.fields if v.transform}
-    if values.label.as_it_is and not values.where: by_column = {values.label.columns[0]: Check(wrong_labels, card.null_values)} | by_column
+    if values.label.as_it_is and not values.where:
+        by_column = {values.label.columns[0]: Check(wrong_labels, card.null_values)} | by_column
     return by_column
 
 # %% ../../../nbs/data/encoding/number.ipynb #00000009
@@ -118,9 +124,11 @@ def _header_again(piece: Piece, row: int, column: int, name: str, headed: bool) 
     "Whether a row whose label is wrong looks like a header."
     cells = piece.cells
     text = cells.text[cells.starts[column, row]:cells.ends[column, row]].tobytes().decode().strip()
-    return text == name or (not headed and piece.block.line == 1 and row == 0 and cells.begin[0] < 4 and text.isidentifier())
+    return text == name or (not headed and piece.block.line == 1 and row == 0 and cells.begin[0] < 4
+                            and text.isidentifier())
 
-def _value_faults(piece: Piece, bad: dict[str, dict], label: str, headed: bool) -> tuple[list[Fault], np.ndarray]:
+def _value_faults(piece: Piece, bad: dict[str, dict], label: str,
+                  headed: bool) -> tuple[list[Fault], np.ndarray]:
     "Faults of values, and the rows that have none."
     faults, good, cells = [], np.ones(len(piece), bool), piece.cells
     for column, rows in bad.items():
@@ -129,8 +137,10 @@ def _value_faults(piece: Piece, bad: dict[str, dict], label: str, headed: bool) 
             if not good[row]: continue
             text = cells.text[cells.starts[j, row]:cells.ends[j, row]].tobytes().decode()
             advice = ""
-            if column == label and text: advice = remedy(text) if "null_values" in remedy(text) else WHICH_LABEL
-            if column == label and _header_again(piece, row, j, column, headed): reason = "is a header where none belongs"
+            if column == label and text:
+                advice = remedy(text) if "null_values" in remedy(text) else WHICH_LABEL
+            if column == label and _header_again(piece, row, j, column, headed):
+                reason = "is a header where none belongs"
             faults.append(Fault(int(cells.begin[row]), int(cells.stop[row]), j + 1, reason, advice))
             good[row] = False
     return faults, good
@@ -166,8 +176,10 @@ class Numberer:
     def take(self, piece: Piece) -> None:
         "Number a piece, refuse bad rows, and lay the others down."
         codes = piece.codes(self.numbers.texts, self.threads)
-        bad = {c: rows for c, check in self.checks.items() if (rows := check.bad_rows(self.numbers.texts[c], codes[c]))}
-        faults, good = _value_faults(piece, bad, self.label, not self.table.card.columns) if bad else ([], None)
+        bad = {c: rows for c, check in self.checks.items()
+               if (rows := check.bad_rows(self.numbers.texts[c], codes[c]))}
+        faults, good = _value_faults(piece, bad, self.label,
+                                     not self.table.card.columns) if bad else ([], None)
         for fault in sorted(piece.faults + faults):
             line, row = line_of(piece.block, fault.start), piece.block.text[fault.start:fault.end]
             self.refusals.refuse(piece.part.path, line, piece.block.names, fault, row)
@@ -175,19 +187,22 @@ class Numberer:
         if self.under_way: self.under_way.result()
         if len(sets[0]):
             begin = piece.block.line if piece.cells is not None else piece.first
-            self.laid.append(Laid(self.rows, (self.table.parts.index(piece.part), begin), [f.start for f in faults]))
+            self.laid.append(Laid(self.rows, (self.table.parts.index(piece.part), begin),
+                                  [f.start for f in faults]))
             self.under_way: Future = self.threads.submit(self.staged.write, sets, self.numbers.sizes())
         self.rows += len(sets[0])
         if piece.cells is not None:
             self.crlf += piece.cells.crlf
-            check_share(self.refusals, self.rows + self.refusals.count + piece.block.left / len(piece.block.names))
+            check_share(self.refusals, self.rows + self.refusals.count
+                        + piece.block.left / len(piece.block.names))
 
 def number(
     table: Table,    # to read
     folder: Path,    # for what stays
     policy: Policy,  # what is done about bad rows
 ) -> Numbered:
-    "The rows of a table as numbers. Raises `Underivable` where part of an expression cannot be computed as it is read."
+    """The rows of a table as numbers. Raises `Underivable` where part of an expression cannot be computed as
+    it is read."""
     values = table.derive(table.wanted())
     with pool() as threads:
         work = Numberer(table, values, Refusals(policy, folder), Staged(table.work / "staged"), threads)
@@ -195,5 +210,6 @@ def number(
         if work.under_way: work.under_way.result()
     check_share(work.refusals, work.rows + work.refusals.count)
     read = {"rows": work.rows + work.refusals.count, "refused": work.refusals.count}
-    if table.card.format != "parquet": read |= {"reasons": dict(work.refusals.reasons), "crlf_lines": work.crlf}
+    if table.card.format != "parquet":
+        read |= {"reasons": dict(work.refusals.reasons), "crlf_lines": work.crlf}
     return Numbered(work.staged, work.numbers, values, read, table, work.laid)

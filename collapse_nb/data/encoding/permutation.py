@@ -39,9 +39,12 @@ def packed_type(
 
 @compiled
 def _unpack(rows: np.ndarray, offsets: np.ndarray, widths: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    "Take packed rows, (b, bytes) uint8, apart: a field has 1, 2 or 4 bytes from its offset on, the lowest first."
-    for r in range(len(rows)): # unsigned numbers throughout, for an index that may be negative costs a comparison
-        place = np.uint32(rows[r, 0]) | np.uint32(rows[r, 1]) << 8 | np.uint32(rows[r, 2]) << 16 | np.uint32(rows[r, 3]) << 24
+    """Take packed rows, (b, bytes) uint8, apart: a field has 1, 2 or 4 bytes from its offset on, the lowest
+    first."""
+    # unsigned numbers throughout, for an index that may be negative costs a comparison
+    for r in range(len(rows)):
+        place = (np.uint32(rows[r, 0]) | np.uint32(rows[r, 1]) << 8 | np.uint32(rows[r, 2]) << 16
+                 | np.uint32(rows[r, 3]) << 24)
         y[place] = rows[r, 4]
         for i in range(len(offsets)):
             at = offsets[i]
@@ -55,7 +58,8 @@ def unpacked(
 ) -> tuple[np.ndarray, np.ndarray]: # (b, N) int32 and (b,) uint8, in the order of their places
     "Ids and labels."
     fields = [rows.dtype.fields[n] for n in rows.dtype.names[2:]]
-    widths, offsets = np.array([kind.itemsize for kind, _ in fields], np.uint8), np.array([at for _, at in fields], np.uint32)
+    widths, offsets = np.array([kind.itemsize for kind, _ in fields],
+                               np.uint8), np.array([at for _, at in fields], np.uint32)
     x, y = np.empty((len(rows), len(offsets)), np.int32), np.empty(len(rows), np.uint8)
     _unpack(rows.view(np.uint8).reshape(len(rows), -1), offsets, widths, x, y)
     return x, y
@@ -64,7 +68,8 @@ def unpacked(
 def _by_bucket(rows: np.ndarray, place: np.ndarray, bucket_rows: int) -> tuple[np.ndarray, np.ndarray]:
     "Rows in the order of their buckets, and how many each has."
     bucket, rows["place"] = np.divmod(place, place.dtype.type(bucket_rows))
-    return rows.take(np.argsort(bucket.astype(np.uint16), kind="stable")), np.bincount(bucket) # radix sort; take copies packed rows whole
+    # radix sort; take copies packed rows whole
+    return rows.take(np.argsort(bucket.astype(np.uint16), kind="stable")), np.bincount(bucket)
 
 def _with_places(blocks: Iterable[np.ndarray], place: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     done = 0
@@ -90,7 +95,8 @@ def permuted(
     paths = [folder / f"bucket{b}" for b in range(-(-len(place) // bucket_rows))]
     with ExitStack() as stack, pool() as threads:
         files = [stack.enter_context(open(path, "wb", buffering=1 << 16)) for path in paths]
-        for rows, sizes in ahead(threads, lambda pair: _by_bucket(*pair, bucket_rows), _with_places(blocks, place)):
+        for rows, sizes in ahead(threads, lambda pair: _by_bucket(*pair, bucket_rows),
+                                 _with_places(blocks, place)):
             edges, kind = np.append(0, np.cumsum(sizes)), rows.dtype
             for file, start, end in zip(files, edges, edges[1:], strict=False):
                 if end > start: file.write(rows[start:end].data)

@@ -41,10 +41,12 @@ class Piece:
     def __len__(self) -> int: return self.block.rows if self.cells is None else len(self.cells)
 
     def _column(self, column: str, texts: Texts) -> np.ndarray:
-        if column in self.part.fixed: return np.full(len(self), series_codes(texts, pl.Series([self.part.fixed[column]]))[0], np.int32)
+        if column in self.part.fixed:
+            return np.full(len(self), series_codes(texts, pl.Series([self.part.fixed[column]]))[0], np.int32)
         if self.cells is not None: # there may be none that could be cut
             j = self.block.names.index(column)
-            return text_codes(texts, self.cells.text, self.cells.starts[j], self.cells.ends[j], self.cells.keys[j])
+            return text_codes(texts, self.cells.text, self.cells.starts[j], self.cells.ends[j],
+                              self.cells.keys[j])
         if column in self.block.derived:
             codes, own = self.block.derived[column]
             if own is texts: return codes
@@ -79,7 +81,8 @@ class Table:
     parts: list[Part]
     work: Path               # for temporary files
     lists: set[str] = field(default_factory=set) # columns of Parquet that hold several values a row
-    derived: list[Derived] = field(default_factory=list) # parts of expressions that are computed as the rows are read
+    # parts of expressions that are computed as the rows are read
+    derived: list[Derived] = field(default_factory=list)
     derives: bool = True     # whether there may be any
     own: dict[Path, set[str]] = field(default_factory=dict) # columns of each file, its folders' names apart
 
@@ -89,7 +92,8 @@ class Table:
         "The columns of a file."
         if self.card.format == "parquet": columns = parquet_types(self.plain(part))
         else:
-            names = self.card.columns or text_columns(part.path, SEPARATORS[self.card.format], self.card.quotes is not False)
+            names = self.card.columns or text_columns(part.path, SEPARATORS[self.card.format],
+                                                      self.card.quotes is not False)
             columns = [(n, None) for n in names]
         self.own[part.path] = {n for n, _ in columns}
         return [(n, t) for n, t in columns if n not in part.fixed] + [(n, None) for n in part.fixed]
@@ -109,15 +113,17 @@ class Table:
             try: types = self.types(part)
             except InputError as err: raise self._misfit(label) or err from None
             if both := sorted(set(values.columns) & set(part.fixed) & self.own.get(part.path, set())):
-                raise InputError(f"{part.path} has the column {both[0]!r}, and so has its folder's name: take the one or the other away.")
+                raise InputError(f"{part.path} has the column {both[0]!r}, and so has its folder's name: "
+                                 "take the one or the other away.")
             check_columns(values, types, part.path)
             if not set(values.columns) <= set(dict(types)): raise self._misfit(label)
             lists = {n for n, t in types if t is not None and is_list(t)} & set(values.columns)
             if part is self.parts[0]: self.lists = lists
             elif odd := sorted(lists ^ self.lists):
-                raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and {part.path}: "
-                                 "name files of one table.")
-        fields = tuple(replace(f, several=True) if f.as_it_is and set(f.columns) & self.lists else f for f in values.fields)
+                raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and "
+                                 f"{part.path}: name files of one table.")
+        fields = tuple(replace(f, several=True) if f.as_it_is and set(f.columns) & self.lists else f
+                       for f in values.fields)
         return replace(values, fields=fields)
 
     def _misfit(self, label: bool) -> InputError | None:
@@ -147,28 +153,33 @@ class Table:
     def derive(self,
         values: Wanted, # from `wanted`
     ) -> Wanted:        # of derived columns, where that can be
-        "Have parts of expressions computed as the rows are read: of columns that every file has as one type and the card says nothing of."
+        """Have parts of expressions computed as the rows are read: of columns that every file has as one
+        type and the card says nothing of."""
         if self.card.format != "parquet" or self.card.null_values or not self.derives: return values
         each = [dict(self.types(part)) for part in self.parts]
-        sure = {c: t for c, t in each[0].items() if t is not None and c not in self.card.types and all(types.get(c) == t for types in each)}
+        sure = {c: t for c, t in each[0].items() if t is not None and c not in self.card.types
+                and all(types.get(c) == t for types in each)}
         values, self.derived = derive(values, sure)
         return values
 
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000008
 def _text_pieces(table: Table) -> Iterator[tuple[Part, Block]]:
     for part in table.parts:
-        for block in text_blocks(part.path, SEPARATORS[table.card.format], table.card.columns, table.card.quotes is not False):
+        for block in text_blocks(part.path, SEPARATORS[table.card.format], table.card.columns,
+                                 table.card.quotes is not False):
             yield part, block
 
 def _parquet_pieces(table: Table, columns: dict[str, Texts]) -> Iterator[Piece]:
     derived = {p.name for p in table.derived}
-    further = {c: Deriver([p for p in table.derived if p.column == c], columns) for c in {p.column for p in table.derived}}
+    further = {c: Deriver([p for p in table.derived if p.column == c], columns)
+               for c in {p.column for p in table.derived}}
     for part in table.parts:
         first, own = 0, [c for c in columns if c not in part.fixed and c not in derived]
         for block in parquet_rows(table.plain(part), own, further):
             yield Piece(part, block, first=first)
             first += block.rows
-    if not all(deriver.values.size for deriver in further.values()): raise Underivable # such a column is as it would be in a text
+    # such a column is as it would be in a text
+    if not all(deriver.values.size for deriver in further.values()): raise Underivable
 
 def pieces(
     table: Table,        # to read

@@ -32,7 +32,8 @@ class Kept:
         numbered: Numbered, # all rows
     ):
         self.numbered = numbered
-        self.where: tuple[int, np.ndarray] | None = None # a set, and which of its numbers count; None where all do
+        # a set, and which of its numbers count; None where all do
+        self.where: tuple[int, np.ndarray] | None = None
 
     def blocks(self,
         sets: set[int], # of columns
@@ -58,14 +59,18 @@ class KeptRows:
         numbered: Numbered, # all rows
     ):
         self.numbered, self.wanted, self.kept = numbered, (wanted := numbered.wanted), Kept(numbered)
-        kinds = {p.name: Column(p.kind, "integer" if p.kind == "integer" else "float", derived=True) for p in numbered.table.derived}
+        kinds = {p.name: Column(p.kind, "integer" if p.kind == "integer" else "float", derived=True)
+                 for p in numbered.table.derived}
         self.values = Values(numbered.numbers, numbered.table.card, self.kept.place, kinds)
-        for column in numbered.table.card.types: # what the card says holds, whether anything is computed with it or not
+        # what the card says holds, whether anything is computed with it or not
+        for column in numbered.table.card.types:
             if column in wanted.columns: self.values.type(column)
         for value in wanted.all(): # what can't be computed shows now, and not after a pass over the rows
-            if not value.as_it_is and not value.transform: self.values.typed(value, "boolean" if value is wanted.where else "")
+            if not value.as_it_is and not value.transform:
+                self.values.typed(value, "boolean" if value is wanted.where else "")
         if wanted.where:
-            self.kept.where = self.index(wanted.where), self.values.at(wanted.where, kind="boolean").fill_null(False).to_numpy()
+            self.kept.where = self.index(wanted.where), self.values.at(wanted.where,
+                                                                       kind="boolean").fill_null(False).to_numpy()
 
     def index(self, value: Value) -> int: return self.numbered.numbers.index(value)
 
@@ -88,7 +93,8 @@ def check_labels(
 ) -> np.ndarray: # (n,) uint8, 0/1
     "Check that labels are 0 or 1 and that both occur."
     value, codes = rows.wanted.label, rows.codes(rows.wanted.label)
-    if not len(codes): raise InputError(f"no rows are left for {name}: the source has none, or the card's where keeps none.")
+    if not len(codes):
+        raise InputError(f"no rows are left for {name}: the source has none, or the card's where keeps none.")
     there = np.flatnonzero(np.bincount(codes))
     words = rows.values.at(value, there, text=True)
     verdict = np.full(int(codes.max()) + 1, 2, np.uint8)
@@ -102,7 +108,8 @@ def check_labels(
         raise value.expression.wrong(f"must be 0 or 1 and is neither in {wrong:,} of {len(codes):,} rows "
                                      f"(the first is {text}{place}): {mend}, or leave the rows out with where")
     if labels.all() or not labels.any():
-        raise InputError(f"the label of {name} is {labels[0]} in all {len(codes):,} rows: both 0 and 1 are needed to learn from.")
+        raise InputError(f"the label of {name} is {labels[0]} in all {len(codes):,} rows: both 0 and 1 are "
+                         "needed to learn from.")
     return labels
 
 # %% ../../../nbs/data/encoding/splits.ipynb #0000000b
@@ -125,7 +132,8 @@ class Division:
     ) -> np.ndarray:              # 0, 1 or 2
         "The part that rows are in."
         place = self.place[rows]
-        return (place >= self.sizes[0]).view(np.uint8) + (place >= self.sizes[0] + self.sizes[1]).view(np.uint8)
+        return (place >= self.sizes[0]).view(np.uint8) + (place >= self.sizes[0]
+                                                          + self.sizes[1]).view(np.uint8)
 
 @dataclass
 class Moments:
@@ -136,7 +144,8 @@ class Moments:
     def text(self, key: float) -> str:
         "A moment for people."
         if self.kind not in ("timestamp", "date"): return f"{key:g}"
-        return computed("CAST(make_timestamp(k) AS VARCHAR)", {"k": pl.Series([int(key)])})[0].removesuffix(" 00:00:00")
+        return computed("CAST(make_timestamp(k) AS VARCHAR)",
+                        {"k": pl.Series([int(key)])})[0].removesuffix(" 00:00:00")
 
 def moments(
     rows: KeptRows,   # those that count
@@ -148,11 +157,13 @@ def moments(
     there = np.flatnonzero(np.bincount(codes)) if len(codes) else np.empty(0, int)
     kind = rows.values.typed(value).kind
     if kind not in ("timestamp", "date", "integer", "float"):
-        raise value.expression.wrong("is no time and no number: write it as one, as in STRPTIME(column, '%d.%m.%Y %H:%M')")
+        raise value.expression.wrong("is no time and no number: write it as one, as in STRPTIME(column, "
+                                     "'%d.%m.%Y %H:%M')")
     values = rows.values.at(value, there)
     if missing := values.is_null().arg_true().to_list():
         if some: return None
-        raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out with where")
+        raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out "
+                                     "with where")
     if kind in ("timestamp", "date"): values = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": values})
     keys = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
     keys[there] = values.to_numpy()
@@ -162,14 +173,19 @@ def moments(
 def _cut(cut: str | float, when: Moments, card: Card) -> float:
     "A cut point on the scale of the moments."
     if when.kind in ("timestamp", "date"):
-        key = computed("epoch_us(timezone('UTC', TRY_CAST(c AS TIMESTAMPTZ)))", {"c": pl.Series([str(cut)])})[0]
+        key = computed("epoch_us(timezone('UTC', TRY_CAST(c AS TIMESTAMPTZ)))",
+                       {"c": pl.Series([str(cut)])})[0]
         if key is not None: return key
     else:
         try: return float(cut)
         except ValueError: pass
-    if when.kind in ("timestamp", "date"): kind, mend = "a time", "give two times, such as \"2024-03-13\" and \"2024-03-14\""
-    else: kind, mend = "a number", f"give two numbers, or make it a time, as in split_time = \"TO_TIMESTAMP({card.split_time})\""
-    raise InputError(f"split_cuts of card {card.name!r} has {cut!r}, and {card.split_time!r} is {kind}: {mend}.")
+    if when.kind in ("timestamp", "date"):
+        kind, mend = "a time", "give two times, such as \"2024-03-13\" and \"2024-03-14\""
+    else:
+        kind, mend = ("a number", "give two numbers, or make it a time, as in split_time = "
+                                  f"\"TO_TIMESTAMP({card.split_time})\"")
+    raise InputError(f"split_cuts of card {card.name!r} has {cut!r}, and {card.split_time!r} is {kind}: "
+                     f"{mend}.")
 
 def _in_time(when: Moments, card: Card, remarks: list[str]) -> np.ndarray:
     "Parts in time."
@@ -177,7 +193,8 @@ def _in_time(when: Moments, card: Card, remarks: list[str]) -> np.ndarray:
     if card.split_cuts:
         first, second = (_cut(cut, when, card) for cut in card.split_cuts)
         if first >= second:
-            raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: test has to begin after validation.")
+            raise InputError(f"split_cuts of card {card.name!r} is {list(card.split_cuts)}: test has to "
+                             "begin after validation.")
     else:
         train, valid, _ = sizes = split_sizes(n, card.split)
         ends = [min(train, n - 1), min(train + valid, n - 1)]
@@ -185,8 +202,9 @@ def _in_time(when: Moments, card: Card, remarks: list[str]) -> np.ndarray:
     part = (when.keys >= first).view(np.uint8) + (when.keys >= second).view(np.uint8)
     have = np.bincount(part, minlength=3)
     if not card.split_cuts and list(have) != list(sizes):
-        remarks.append(f"rows of one moment stay together, so the parts have {', '.join(f'{h:,}' for h in have)} rows "
-                       f"where the fractions ask for {', '.join(f'{s:,}' for s in sizes)}")
+        remarks.append("rows of one moment stay together, so the parts have "
+                       f"{', '.join(f'{h:,}' for h in have)} rows where the fractions ask for "
+                       f"{', '.join(f'{s:,}' for s in sizes)}")
     return part
 
 def _texts(rows: KeptRows, value: Value, what: str) -> tuple[np.ndarray, pl.Series]:
@@ -196,7 +214,8 @@ def _texts(rows: KeptRows, value: Value, what: str) -> tuple[np.ndarray, pl.Seri
     words = rows.values.at(value, there, text=True)
     if missing := words.is_null().arg_true().to_list():
         where = rows.place(value, there[missing[0]])
-        raise value.expression.wrong(f"is missing{where}, and so nobody knows {what}: leave such rows out with where")
+        raise value.expression.wrong(f"is missing{where}, and so nobody knows {what}: leave such rows out "
+                                     "with where")
     number = np.zeros(int(codes.max()) + 1, np.int64)
     texts = words.unique(maintain_order=True)
     number[there] = words.replace_strict(texts, np.arange(len(texts)), return_dtype=pl.Int64).to_numpy()
@@ -218,7 +237,8 @@ def _as_given(rows: KeptRows, value: Value) -> np.ndarray:
     number, texts = _texts(rows, value, "which part the row is in")
     for text in texts:
         if text.lower() not in _WORDS:
-            raise value.expression.wrong(f"has the value {text!r}: write train, valid or test in every row, or a condition that gives them")
+            raise value.expression.wrong(f"has the value {text!r}: write train, valid or test in every row, "
+                                         "or a condition that gives them")
     return np.array([_WORDS[t.lower()] for t in texts], np.uint8)[number]
 
 # %% ../../../nbs/data/encoding/splits.ipynb #0000000e
@@ -235,9 +255,10 @@ def check_parts(
     train, valid, test = (f"{s:,} ({o:,} of them 1)" for s, o in zip(sizes, ones, strict=True))
     mend = {"random": "give more rows, or larger fractions in the card's split",
             "time": "choose other split_cuts, or other fractions in the card's split",
-            "group": "give more groups, or larger fractions in the card's split", "given": "choose another split"}[by]
-    raise InputError(f"the {len(labels):,} rows of {name} make {train} for training, {valid} for validation and {test} for test, and each "
-                     f"needs both a 0 and a 1: {mend}.")
+            "group": "give more groups, or larger fractions in the card's split",
+            "given": "choose another split"}[by]
+    raise InputError(f"the {len(labels):,} rows of {name} make {train} for training, {valid} for validation "
+                     f"and {test} for test, and each needs both a 0 and a 1: {mend}.")
 
 # %% ../../../nbs/data/encoding/splits.ipynb #00000011
 _STEPS = [h * 3_600_000_000 for h in (1, 6, 24, 7 * 24, 30 * 24, 365 * 24)] # microseconds
@@ -250,12 +271,14 @@ def over_time(
     "Rows and ones over time."
     low, high = when.keys.min(), when.keys.max()
     timely = when.kind in ("timestamp", "date")
-    step = next((s for s in _STEPS if (high - low) / s <= 60), _STEPS[-1]) if timely else max((high - low) / 50, 1e-12)
+    step = next((s for s in _STEPS if (high - low) / s <= 60),
+                _STEPS[-1]) if timely else max((high - low) / 50, 1e-12)
     start = low // step * step if timely else low
     at = ((when.keys - start) // step).astype(np.int64)
     rows = np.bincount(at)
     there = np.flatnonzero(rows)
-    spans = {name: [when.text(keys.min()), when.text(keys.max())] for i, name in enumerate(PARTS) if len(keys := when.keys[part == i])}
+    spans = {name: [when.text(keys.min()), when.text(keys.max())] for i, name in enumerate(PARTS)
+             if len(keys := when.keys[part == i])}
     return {"starts": [when.text(start + k * step) for k in there], "rows": rows[there].tolist(),
             "ones": np.bincount(at, labels)[there].astype(int).tolist(), "spans": spans}
 
@@ -286,19 +309,21 @@ def divide(
         order = np.argsort(place)
         order = order[np.argsort(part[order], kind="stable")]
         place[order] = np.arange(n)
-        division = Division(by, place, sizes, hashlib.sha256(order.astype("<i8", copy=False).data).hexdigest(), remarks)
+        division = Division(by, place, sizes,
+                            hashlib.sha256(order.astype("<i8", copy=False).data).hexdigest(), remarks)
     division.labels = labels
     if when:
         division.time = over_time(when, labels, part)
         if by != "time" and (late := _late(when, part)):
-            remarks.append(f"{late:.1%} of the training rows are later than the first test row, so the test rows are no future: "
-                           "split_time alone would split in time")
+            remarks.append(f"{late:.1%} of the training rows are later than the first test row, so the test "
+                           "rows are no future: split_time alone would split in time")
     elif by == "random" and (timely := _timely(rows)):
         column, when = timely
         late = _late(when, part)
         if late:
-            remarks.append(f"{late:.1%} of the training rows are later than the first test row (by the hours of the column {column!r}), "
-                           f"because the split is random: split_time = {column!r} would split in time")
+            remarks.append(f"{late:.1%} of the training rows are later than the first test row (by the hours "
+                           f"of the column {column!r}), because the split is random: split_time = {column!r} "
+                           "would split in time")
     if by == "group" and any(abs(s / n - f) > .005 for s, f in zip(sizes, card.split, strict=True)):
         remarks.append("the groups make parts of " + ", ".join(f"{s / n:.1%}" for s in sizes) +
                        f" of the rows where the fractions ask for {', '.join(f'{f:.0%}' for f in card.split)}")
@@ -348,9 +373,11 @@ def source_rows(
     else:
         n = sum(sizes)
         if record.get("split", {}).get("by", "random") != "random" or read["rows"] - read["refused"] != n:
-            raise InputError(f"{path} was encoded before the way back to its source was kept: encode it again.")
+            raise InputError(f"{path} was encoded before the way back to its source was kept: encode it "
+                             "again.")
         seed = torch.Generator().manual_seed(record["card"]["split_seed"])
         order = torch.randperm(n, generator=seed).numpy()
         if hashlib.sha256(order.astype("<i8", copy=False).data).hexdigest() != record["permutation"]:
-            raise InputError(f"this version of torch draws another permutation than that of {path}: encode it again.")
+            raise InputError(f"this version of torch draws another permutation than that of {path}: encode "
+                             "it again.")
     return dict(zip(PARTS, np.split(order, np.cumsum(sizes)[:2]), strict=True))

@@ -26,7 +26,8 @@ class Staged:
         sizes: list[int],          # each column's numbers are smaller than that
     ) -> None:
         "Append a block."
-        narrow = [c.astype(np.min_scalar_type(max(size - 1, 0)), copy=False) for c, size in zip(columns, sizes, strict=True)]
+        narrow = [c.astype(np.min_scalar_type(max(size - 1, 0)), copy=False)
+                  for c, size in zip(columns, sizes, strict=True)]
         self.index.append((self.end, len(columns[0]), [c.dtype for c in narrow]))
         with open(self.path, "ab") as file:
             for column in narrow: file.write(np.ascontiguousarray(column).data)
@@ -40,7 +41,8 @@ class Staged:
         with open(self.path, "rb", buffering=0) as file:
             for offset, rows, types in self.index:
                 edges = offset + np.append(0, np.cumsum([rows * t.itemsize for t in types]))
-                yield {c: np.fromfile(file, types[c], rows, offset=int(edges[c]) - file.tell()) for c in wanted}
+                yield {c: np.fromfile(file, types[c], rows, offset=int(edges[c]) - file.tell())
+                       for c in wanted}
 
 # %% ../../../nbs/data/encoding/staged.ipynb #00000008
 def pool() -> ThreadPoolExecutor:

@@ -16,9 +16,10 @@ from .expressions import Column, computed
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 _FLOAT = r"^(0|-?[1-9][0-9]{0,17}|-?(0|[1-9][0-9]*)\.[0-9]+|-?[0-9](\.[0-9]+)?e[+-][0-9]{2,3}|-?inf)$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
+_TIMESTAMP = (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$")
 _DIGITS = r"^[+-]?[0-9]{1,18}$" # what may have zeros in front
-_PATTERNS = {"integer": _INTEGER, "float": _FLOAT, "boolean": r"(?i)^(true|false)$", "date": _DATE, "timestamp": _TIMESTAMP}
+_PATTERNS = {"integer": _INTEGER, "float": _FLOAT, "boolean": r"(?i)^(true|false)$", "date": _DATE,
+             "timestamp": _TIMESTAMP}
 NANS = ("nan", "NaN", "NAN")
 
 def fits(
@@ -41,7 +42,8 @@ def canonical(
 ) -> pl.Series:       # String
     "Decimals, truth values and times in one spelling, whatever file they are from; others as they are."
     if kind == "boolean": return texts.str.to_lowercase()
-    how = {"float": "CAST(CAST(t AS DOUBLE) AS VARCHAR)", "timestamp": "CAST(timezone('UTC', CAST(t AS TIMESTAMPTZ)) AS VARCHAR)"}.get(kind)
+    how = {"float": "CAST(CAST(t AS DOUBLE) AS VARCHAR)",
+           "timestamp": "CAST(timezone('UTC', CAST(t AS TIMESTAMPTZ)) AS VARCHAR)"}.get(kind)
     return computed(how, {"t": texts}) if how else texts
 
 def plain_text(
@@ -54,7 +56,8 @@ def plain_text(
 def looks_typed(
     texts: list[str], # some of a column
 ) -> bool:
-    "Whether they may be decimals, truth values or times, so that a look at all of the column is worth its time."
+    """Whether they may be decimals, truth values or times, so that a look at all of the column is worth its
+    time."""
     fitting = lambda kind: all(re.search(_PATTERNS[kind], text) or text in NANS for text in texts)
     return bool(texts) and any(map(fitting, ("float", "boolean", "timestamp")))
 
@@ -71,9 +74,11 @@ def column_type(
     if not len(texts): return Column("float" if every else "text")
     few = texts.head(64).to_list() # most kinds are out after a few
     for kind, pattern in _PATTERNS.items():
-        if all(re.search(pattern, text) for text in few) and fits(texts, kind).all() and canonical(texts, kind).is_unique().all():
+        if all(re.search(pattern, text)
+               for text in few) and fits(texts, kind).all() and canonical(texts, kind).is_unique().all():
             return Column(kind, "integer" if kind == "integer" else "float")
-    return Column("text", "integer" if all(re.search(_DIGITS, text) for text in few) and texts.str.contains(_DIGITS).all() else "float")
+    return Column("text", "integer" if all(re.search(_DIGITS, text) for text in few)
+                  and texts.str.contains(_DIGITS).all() else "float")
 
 def is_number(column: Column) -> bool: return column.kind in ("integer", "float")
 

@@ -15,8 +15,12 @@ import polars as pl
 from ..cards import TRANSFORMS, Card
 from .derived import Underivable
 from .distinct import Texts, Tuples, known_codes
-from .expressions import Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value
-from .types import NANS, canonical, column_type, given_type, is_number, looks_typed, plain_text
+from collapse_nb.data.encoding.expressions import (
+    Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value,
+)
+from collapse_nb.data.encoding.types import (
+    NANS, canonical, column_type, given_type, is_number, looks_typed, plain_text,
+)
 from .wanted import Value, Wanted
 from ...records import InputError
 
@@ -30,7 +34,8 @@ class Numbers:
         self.sets = values.sets
         self.tuples = {s: Tuples(len(s)) for s in self.sets if len(s) > 1}
 
-    def index(self, value: Value) -> int: return self.sets.index(value.columns) if value.columns else 0 # a constant is so for any number
+    def index(self, value: Value) -> int:
+        return self.sets.index(value.columns) if value.columns else 0 # a constant is so for any number
     def size(self, index: int) -> int: # how many numbers a set has
         columns = self.sets[index]
         return self.tuples[columns].size if len(columns) > 1 else self.texts[columns[0]].size
@@ -61,7 +66,8 @@ def as_missing(
     return texts.set(texts.is_in(list(nulls)), None) if nulls else texts
 
 # %% ../../../nbs/data/encoding/values.ipynb #00000009
-_FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "--", "?", ".", "(null)", "<na>", "missing", "unknown",
+_FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "--", "?", ".", "(null)",
+                "<na>", "missing", "unknown",
                 "nan"}
 
 def remedy(
@@ -85,7 +91,8 @@ class Values:
         self.slots = {c: f"c{i}" for i, c in enumerate(numbers.texts)}
         slotted = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
         self.types: dict[str, Column] = {c: t for c, t in slotted.items() if t.derived}
-        self.known = {c: t for c, t in slotted.items() if not t.derived} # to be held against the cells when they are asked for
+        # to be held against the cells when they are asked for
+        self.known = {c: t for c, t in slotted.items() if not t.derived}
         self.nulls: dict[str, tuple[str, ...]] = {}
         self.distinct: dict[str, pl.Series] = {} # texts, and values, of columns that are computed with
 
@@ -95,19 +102,22 @@ class Values:
             texts, nulls = self.numbers.texts[column], self.card.null_values
             self.nulls[column] = nulls
             looked = not self.closed or column in self.known
-            if looked and len(known_codes(texts, list(NANS))) and is_number(self.type(column)): self.nulls[column] = (*nulls, *NANS)
+            if looked and len(known_codes(texts, list(NANS))) and is_number(self.type(column)):
+                self.nulls[column] = (*nulls, *NANS)
         return self.nulls[column]
 
     def _written(self, column: str, nulls: tuple[str, ...], codes: np.ndarray | None = None) -> pl.Series:
         "Texts of a column, null where they mean that there is none."
         texts = as_missing(self.numbers.texts[column].texts(codes), nulls)
         whole = column in self.known and self.known[column].kind == "integer"
-        return texts.str.replace(r"^(-?[0-9]+)\.0+$", "$1") if whole else texts # in later rows pandas has 10.0 for 10 beside a gap
+        # in later rows pandas has 10.0 for 10 beside a gap
+        return texts.str.replace(r"^(-?[0-9]+)\.0+$", "$1") if whole else texts
 
     def type(self, column: str) -> Column:
         "What a column is."
         if column not in self.types:
-            few, free = np.arange(min(64, self.numbers.texts[column].size)), column not in self.known and column not in self.card.types
+            few, free = (np.arange(min(64, self.numbers.texts[column].size)), column not in self.known
+                         and column not in self.card.types)
             if free and plain_text(self._written(column, self.card.null_values, few).drop_nulls().to_list()):
                 self.types[column] = Column("text", slot=self.slots[column]) # whatever the others are
                 return self.types[column]
@@ -125,11 +135,14 @@ class Values:
     def _not_of_type(self, column: str, kind: str, text: str) -> InputError:
         code = int(known_codes(self.numbers.texts[column], [text])[0])
         where = self.place(self.numbers.sets.index((column,)), code) if (column,) in self.numbers.sets else ""
-        by, mend = ("in training", "") if column in self.known else ("by the card's types", ", or change its type")
-        return InputError(f"the column {column!r} is {kind} {by}, and the cell {text!r}{where} is not: {remedy(text)}{mend}.")
+        by, mend = ("in training", "") if column in self.known else ("by the card's types",
+                                                                     ", or change its type")
+        return InputError(f"the column {column!r} is {kind} {by}, and the cell {text!r}{where} is not: "
+                          f"{remedy(text)}{mend}.")
 
     def _spelled(self, column: str, texts: pl.Series) -> pl.Series:
-        "Texts of a column as it is: decimals, truth values and times as a Parquet file would have them, whoever wrote them."
+        """Texts of a column as it is: decimals, truth values and times as a Parquet file would have them,
+        whoever wrote them."""
         if column not in self.types and column not in self.known:
             if self.closed: return texts
             few = self.numbers.texts[column].texts(np.arange(min(64, self.numbers.texts[column].size))).drop_nulls().to_list()
@@ -146,7 +159,8 @@ class Values:
     def _own(self, column: str) -> pl.Series:
         "All values of a column that is no text."
         kind = self.type(column)
-        if kind.own not in self.distinct: self.distinct[kind.own] = computed(own_value(kind), {kind.slot: self._texts(column)})
+        if kind.own not in self.distinct:
+            self.distinct[kind.own] = computed(own_value(kind), {kind.slot: self._texts(column)})
         return self.distinct[kind.own]
 
     def _cells(self, sql: str, parts: dict[str, np.ndarray]) -> dict[str, pl.Series]:
@@ -165,8 +179,10 @@ class Values:
         "Its SQL."
         if value.as_it_is:
             column = self.type(value.columns[0])
-            return of_kind(Typed(column.slot if column.kind == "text" else column.own, column.kind, column), value.expression, kind)
-        return compile_expression(value.expression, {c: self.type(c) for c in value.columns}, kind, value.tree)
+            return of_kind(Typed(column.slot if column.kind == "text" else column.own, column.kind, column),
+                           value.expression, kind)
+        return compile_expression(value.expression, {c: self.type(c) for c in value.columns}, kind,
+                                  value.tree)
 
     def at(self,
         value: Value,                    # of a card
@@ -179,13 +195,15 @@ class Values:
         if value.as_it_is and (text or value.transform):
             column, at = next(iter(parts.items()))
             texts = self._written(column, self.nulls_of(column), at)
-            if not value.transform: return texts if value.separator or value.several else self._spelled(column, texts)
+            if not value.transform:
+                return texts if value.separator or value.several else self._spelled(column, texts)
             frame = pl.DataFrame({"v": texts.cast(pl.Int64, strict=False)})
             if wrong := (frame["v"].is_null() & texts.is_not_null()).arg_true().to_list():
-                place = self.place(self.numbers.index(value), int(wrong[0] if codes is None else codes[wrong[0]]))
+                place = self.place(self.numbers.index(value),
+                                   int(wrong[0] if codes is None else codes[wrong[0]]))
                 text = texts[wrong[0]]
-                raise value.expression.wrong(f"takes the column {column!r} for a whole number, and the cell {text!r}{place} is none: "
-                                             f"{remedy(text)}")
+                raise value.expression.wrong(f"takes the column {column!r} for a whole number, and the cell "
+                                             f"{text!r}{place} is none: {remedy(text)}")
             return frame.select(TRANSFORMS[value.transform](pl.col("v")).cast(pl.String))["v"]
         typed = self.typed(value, kind)
         sql = typed.sql if not text else f"NULLIF({as_text(typed)}, '')"
@@ -202,7 +220,8 @@ class Values:
     def _unreadable(self, value: Value, sql: str, codes: np.ndarray | None, why: str) -> InputError:
         "The sentence for the first row that a value cannot be computed of."
         index = self.numbers.index(value)
-        if any(self.type(c).derived for c in self.numbers.sets[index]): raise Underivable # the cells themselves are to be told
+        # the cells themselves are to be told
+        if any(self.type(c).derived for c in self.numbers.sets[index]): raise Underivable
         codes = np.arange(self.numbers.size(index)) if codes is None else np.sort(codes)
         low, high = 0, len(codes) # what fails is below `high`
         while high - low > 1:
@@ -215,10 +234,12 @@ class Values:
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
             for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"), ("DATE", "date"):
-                is_cast = f"CAST({own.slot} AS {sql_type})" in sql or (sql_type == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql)
+                is_cast = f"CAST({own.slot} AS {sql_type})" in sql or (sql_type == "DOUBLE"
+                                                                       and f"CAST({own.slot} AS BIGINT)" in sql)
                 if is_cast and computed(f"TRY_CAST(c AS {sql_type}) IS NULL", {"c": pl.Series([text])})[0]:
-                    return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell {text!r}{place} is none: "
-                                                  f"{remedy(text)}")
+                    return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell "
+                                                  f"{text!r}{place} is none: {remedy(text)}")
         why = re.sub(" when casting from source column .*", "", why.splitlines()[0]) # the engine's own name
         cells = ", ".join(f"{c} = {self._texts(c)[int(at[0])]!r}" for c, at in parts.items())
-        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why[:120]}): mend it, or leave such rows out with where")
+        return value.expression.wrong(f"cannot be computed{place}, where {cells} ({why[:120]}): mend it, or "
+                                      "leave such rows out with where")

@@ -38,11 +38,13 @@ class Wanted:
     time: Value | None = None   # what orders the rows
     group: Value | None = None  # what stays together
     part: Value | None = None   # train, valid or test
-    clock: Value | None = None  # the hours of a column of times that a field is made of, for what is said of a random split
+    # the hours of a column of times that a field is made of, for what is said of a random split
+    clock: Value | None = None
 
     def all(self) -> list[Value]:
         "Every value, the label first."
-        return [v for v in (self.label, self.where, self.time, self.group, self.part, *self.fields, self.clock) if v]
+        return [v for v in (self.label, self.where, self.time, self.group, self.part, *self.fields,
+                            self.clock) if v]
 
     @property
     def columns(self) -> list[str]: return list(dict.fromkeys(c for v in self.all() for c in v.columns))
@@ -65,8 +67,10 @@ def _value(expression: Expression, names: tuple[str, ...], **more) -> Value:
 
 def _missing(expression: Expression, column: str, names: tuple[str, ...]) -> InputError:
     "The sentence for a column that is not there."
-    if remedy := double_quotes(expression.sql, names): return expression.wrong(f"names no column of the table{remedy}")
-    return InputError(str(unknown(f"column in {expression.entry}, {expression.sql!r}:", column, [n for n in names if n != SPLIT])))
+    if remedy := double_quotes(expression.sql, names):
+        return expression.wrong(f"names no column of the table{remedy}")
+    return InputError(str(unknown(f"column in {expression.entry}, {expression.sql!r}:", column,
+                                  [n for n in names if n != SPLIT])))
 
 def wanted(
     card: Card,               # what is wanted
@@ -76,7 +80,8 @@ def wanted(
     "A card's values, checked against the table's columns."
     refuse_leaks(card, names)
     entry = {k: _value(Expression(k, sql), names) for k, sql in card.expressions().items()} if label else {}
-    part = Value(Expression("the split", SPLIT), (SPLIT,), True) if SPLIT in names and label else entry.get("split_column")
+    part = Value(Expression("the split", SPLIT), (SPLIT,),
+                 True) if SPLIT in names and label else entry.get("split_column")
     fields = []
     for field in card.fields:
         more = {"transform": field.transform, "bins": field.bins, "separator": field.separator}
@@ -84,11 +89,13 @@ def wanted(
         if field.column and field.column not in names: raise _missing(expression, field.column, names)
         fields.append(_value(expression, names, **more))
     nothing = Value(Expression("the label", ""), ())
-    values = Wanted(entry.get("the label", nothing), entry.get("where"), tuple(fields), tuple(f.name for f in card.fields),
+    values = Wanted(entry.get("the label", nothing), entry.get("where"), tuple(fields),
+                    tuple(f.name for f in card.fields),
                     entry.get("split_time"), entry.get("split_group"), part)
     for column in card.types:
         if column not in names: raise unknown("column in the card's types:", column, names)
-    if not values.columns: raise InputError(f"the card {card.name!r} uses no column of the table: name one in its fields.")
+    if not values.columns:
+        raise InputError(f"the card {card.name!r} uses no column of the table: name one in its fields.")
     return values
 
 # %% ../../../nbs/data/encoding/wanted.ipynb #0000000a
@@ -102,14 +109,16 @@ def check_columns(
     for value in values.all():
         for column in value.columns:
             if names.count(column) > 1:
-                raise value.expression.wrong(f"uses the column {column!r}, a name that stands twice in {path}: "
-                                             "give every column its own name")
+                raise value.expression.wrong(f"uses the column {column!r}, a name that stands twice in "
+                                             f"{path}: give every column its own name")
             kind = dict(types).get(column)
             if kind is None: continue
             if not readable(kind):
                 raise value.expression.wrong(f"uses the column {column!r}, which {path} has as {kind}: "
-                                             "only texts, numbers, truth values, times and lists of them are read")
-            as_field = value.as_it_is and not value.transform and not value.bins and value.expression.entry.startswith("the field")
+                                             "only texts, numbers, truth values, times and lists of them are "
+                                             "read")
+            as_field = (value.as_it_is and not value.transform and not value.bins
+                        and value.expression.entry.startswith("the field"))
             if is_list(kind) and not as_field:
                 raise value.expression.wrong(f"uses the column {column!r}, which holds a list in each row: "
                                              "a list can only be a field as it is")

@@ -21,11 +21,13 @@ class RawField(Record):
     "What is known of a column of a raw file, and how its values are drawn and written."
     format: Literal["criteo", "avazu"]          # the file it belongs to
     name: str                                   # of the column
-    kind: Literal["integer", "hex", "number"]   # integers that count something; 8 hexadecimal digits; numbers that are codes
+    # integers that count something; 8 hexadecimal digits; numbers that are codes
+    kind: Literal["integer", "hex", "number"]
     distinct: int                               # values in the real file
     kept: int                                   # cardinality after the threshold rule
     sample: int = 0                             # values among 100,000 rows, where known
-    group: str = ""                             # fields that are empty, or have their default, together; "-" in front: in the other rows
+    # fields that are empty, or have their default, together; "-" in front: in the other rows
+    group: str = ""
     missing: float = 0                          # share of empty cells
     default: float = 0                          # share of the default value
     a: float = 1                                # exponent of the tail
@@ -60,7 +62,8 @@ def draw_ranks(
 ) -> np.ndarray:              # (b,) uint32
     "Ranks of one field, by the inverse of the cumulative distribution."
     u = rng.random(rows)
-    if field.counts: return np.minimum(np.searchsorted(field.shares, u), len(field.shares) - 1).astype(np.uint32)
+    if field.counts:
+        return np.minimum(np.searchsorted(field.shares, u), len(field.shares) - 1).astype(np.uint32)
     top = np.expm1(-field.a * np.log1p(field.size / field.q))
     return np.minimum(field.q * ((1 + u * top) ** (-1 / field.a) - 1), field.size - 1).astype(np.uint32)
 
@@ -70,11 +73,13 @@ def expected_values(
     rows: int,          # n, of the file
     min_count: int = 1, # m
 ) -> float:
-    "Expected number of different values that occur in m or more of n rows, the empty one and the default left out."
+    """Expected number of different values that occur in m or more of n rows, the empty one and the default
+    left out."""
     rows = rows * (1 - field.missing - field.default)
     if field.counts: p, width = np.diff(field.shares, prepend=0), 1
     else:
-        edges = np.unique(np.minimum(np.append(np.arange(2000.), np.geomspace(2000, 2**32, 4000).round()), field.size))
+        edges = np.unique(np.minimum(np.append(np.arange(2000.), np.geomspace(2000, 2**32, 4000).round()),
+                                     field.size))
         cumulative = np.expm1(-field.a * np.log1p(edges / field.q))
         width = np.diff(edges)
         p = np.diff(cumulative / cumulative[-1]) / width

@@ -25,7 +25,8 @@ from .frequencies import RawField, draw_ranks, raw_fields
 from ...records import InputError
 
 # %% ../../../nbs/data/made_up/raw.ipynb #00000005
-CHUNK, EMPTY = 1 << 14, np.uint32(0xFFFFFFFF) # rows that share one stream of random numbers; rank of an empty cell
+# rows that share one stream of random numbers; rank of an empty cell
+CHUNK, EMPTY = 1 << 14, np.uint32(0xFFFFFFFF)
 
 def _rng(seed: int, *stream: int) -> np.random.Generator: return np.random.default_rng([seed, *stream])
 
@@ -98,7 +99,8 @@ def raw_truth(
 # %% ../../../nbs/data/made_up/raw.ipynb #0000000e
 _HEX = np.frombuffer("".join(f"{i:04x}" for i in range(1 << 16)).encode(), "<u4").astype(np.uint64)
 _FULL = np.frombuffer("".join(f"{i:04d}" for i in range(10_000)).encode(), "<u4").astype(np.uint64)
-_SHORT = np.frombuffer(b"".join(str(i).encode().ljust(4, b"\0") for i in range(10_000)), "<u4").astype(np.uint64)
+_SHORT = np.frombuffer(b"".join(str(i).encode().ljust(4, b"\0") for i in range(10_000)),
+                       "<u4").astype(np.uint64)
 _32 = np.uint64(32)
 
 # %% ../../../nbs/data/made_up/raw.ipynb #0000000f
@@ -121,7 +123,8 @@ def digit_words(
     "Decimal digits."
     size = np.abs(v)
     words = _SHORT[np.minimum(size, 9999)]
-    if len(long := np.flatnonzero(size > 9999)): words[long] = _SHORT[size[long] // 10_000] | _FULL[size[long] % 10_000] << _32
+    if len(long := np.flatnonzero(size > 9999)):
+        words[long] = _SHORT[size[long] // 10_000] | _FULL[size[long] % 10_000] << _32
     return np.where(v < 0, ord("-") | words << np.uint64(8), words) if (v < 0).any() else words
 
 # %% ../../../nbs/data/made_up/raw.ipynb #00000011
@@ -133,7 +136,8 @@ def _all_digits(v: np.ndarray) -> np.ndarray:
 def _codes(field: RawField) -> np.ndarray:
     "The number of every rank of a field of codes, its default in front."
     if ":" in field.counts: return np.array([int(word.split(":")[0]) for word in field.counts.split()])
-    codes = field.low + np.arange(field.size) * 7919 % field.span # 7919 is prime and divides no span, so no code occurs twice
+    # 7919 is prime and divides no span, so no code occurs twice
+    codes = field.low + np.arange(field.size) * 7919 % field.span
     return np.append(-1, codes) if field.default else codes
 
 # %% ../../../nbs/data/made_up/raw.ipynb #00000014
@@ -154,7 +158,8 @@ _BUSY = np.cumsum(np.exp(.9 * np.sin((_HOURS % 100 - 5) * np.pi / 12)))
 
 def _hours(start: int, rows: int, total: int) -> np.ndarray:
     "YYMMDDHH of the rows from `start` on."
-    return _HOURS[np.searchsorted(_BUSY / _BUSY[-1], np.minimum(np.arange(start, start + rows) + .5, total - .5) / total)]
+    return _HOURS[np.searchsorted(_BUSY / _BUSY[-1],
+                                  np.minimum(np.arange(start, start + rows) + .5, total - .5) / total)]
 
 # %% ../../../nbs/data/made_up/raw.ipynb #00000018
 _HEAD = {"criteo": ["click"], "avazu": ["id0", "id1", "id2", ",", "click", ",", "hour"]}
@@ -165,7 +170,8 @@ def _sheet(format: str) -> np.ndarray:
     "A chunk of rows with nothing but separators in them."
     size, columns = {"click": "u1", "id0": "<u4"}, list(_HEAD[format])
     for field in raw_fields(format): columns += [_MARK[format], field.name]
-    named = [(f"{c}{i}" if c in ",\t\n" else c, "u1" if c in ",\t\n" else size.get(c, "<u8")) for i, c in enumerate([*columns, "\n"])]
+    named = [(f"{c}{i}" if c in ",\t\n" else c, "u1" if c in ",\t\n" else size.get(c, "<u8"))
+             for i, c in enumerate([*columns, "\n"])]
     sheet = np.zeros(CHUNK, named)
     for name, _ in named:
         if name[0] in ",\t\n": sheet[name] = ord(name[0])
@@ -176,7 +182,8 @@ def _fill(sheet: np.ndarray, truth: RawTruth, rng: np.random.Generator, hours: n
     "Write the cells of a chunk."
     ranks = raw_ranks(truth.fields, rng, len(sheet))
     sheet["click"] = ord("0") + (rng.random(len(sheet), dtype=np.float32) < expit(truth.logits(ranks)))
-    for field, k, salt in zip(truth.fields, ranks, truth.salt, strict=True): sheet[field.name] = cell_words(field, k, salt)
+    for field, k, salt in zip(truth.fields, ranks, truth.salt, strict=True):
+        sheet[field.name] = cell_words(field, k, salt)
     if hours is None: return
     number = rng.integers(10**16, 2**64, len(sheet), dtype=np.uint64)
     sheet["id0"] = _SHORT[number // 10**16]
@@ -204,7 +211,9 @@ def raw_blocks(
 @contextmanager
 def _packed(path: Path, gz: bool):
     "A binary file to write, through gzip if so wanted; the same rows give the same bytes."
-    with open(path, "wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) if gz else nullcontext(raw) as file: yield file
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", 1, raw,
+                                                mtime=0) if gz else nullcontext(raw) as file:
+        yield file
 
 # %% ../../../nbs/data/made_up/raw.ipynb #00000020
 def write_raw(

@@ -18,13 +18,16 @@ import numpy as np
 from tqdm import tqdm
 
 from ..cards import load_card
-from ..dataset import Encoded, fresh_folder, in_memory, open_encoded, split_sizes, write_encoded
+from collapse_nb.data.dataset import (
+    Encoded, fresh_folder, in_memory, open_encoded, split_sizes, write_encoded,
+)
 from ...fields import FieldSchema
 from ...records import InputError
 
 # %% ../../../nbs/data/made_up/synthetic.ipynb #00000005
 SCHEMA = FieldSchema(
-    ("position", "weekday", "device", "hour", "browser", "region", "category", "publisher", "advertiser", "campaign", "site", "ad", "user"),
+    ("position", "weekday", "device", "hour", "browser", "region", "category", "publisher", "advertiser",
+     "campaign", "site", "ad", "user"),
     (5, 7, 12, 24, 48, 120, 300, 800, 1500, 3000, 6000, 12000, 24000))
 ROWS = 180_000 # 64,800 to train, 12,600 to validate, 102,600 to test
 
@@ -74,7 +77,8 @@ def directions(
     return u / np.linalg.norm(u, axis=0)
 
 # %% ../../../nbs/data/made_up/synthetic.ipynb #00000016
-PAIRS, WAVES, ALPHA, BETA, RATE = 160, .25, .5, 2.5, .25 # most pairs; share of waves; sizes of effects; click rate
+# most pairs; share of waves; sizes of effects; click rate
+PAIRS, WAVES, ALPHA, BETA, RATE = 160, .25, .5, 2.5, .25
 
 # %% ../../../nbs/data/made_up/synthetic.ipynb #00000017
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ class Truth:
         total = self.intercept + sum(m[x[:, i]] for i, m in enumerate(self.main))
         for k, (i, j) in enumerate(self.pairs):
             s, t = self.left[k][x[:, i]], self.right[k][x[:, j]]
-            g = np.sqrt(2) * (np.cos(1.5 * (s - t)[:, 0]) - np.exp(-2.25)) if self.wave[k] else (s * t).sum(1) / np.sqrt(2)
+            g = np.sqrt(2) * (np.cos(1.5 * (s - t)[:, 0])
+                              - np.exp(-2.25)) if self.wave[k] else (s * t).sum(1) / np.sqrt(2)
             total += self.weight[k] * g
         return total
 
@@ -130,7 +135,9 @@ def make_truth(
     schema: FieldSchema = SCHEMA, # N fields
 ) -> Truth:
     "The ground truth of a seed and a schema."
-    if schema.pooled: raise InputError(f"widths {schema.widths} were given and made-up rows have one value per field: give widths of one.")
+    if schema.pooled:
+        raise InputError(f"widths {schema.widths} were given and made-up rows have one value per field: give "
+                         "widths of one.")
     rng, sizes = _rng(seed, 0), schema.cardinalities
     pairs = list(combinations(range(schema.num_fields), 2))
     pairs = [pairs[k] for k in sorted(rng.permutation(len(pairs))[:PAIRS])]
@@ -149,7 +156,8 @@ def make_truth(
 def chunks(
     truth: Truth, # the ground truth
     rows: int,    # how many in all
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]: # ids (b, N) int32, labels (b,) uint8, probabilities (b,)
+) -> Iterator[tuple[np.ndarray, np.ndarray,
+                    np.ndarray]]: # ids (b, N) int32, labels (b,) uint8, probabilities (b,)
     "Rows with their true probabilities."
     for c in tqdm(range(-(-rows // CHUNK)), desc="synthetic", unit="chunk", delay=1, leave=False):
         rng, keep = _rng(truth.seed, 1, c), min(CHUNK, rows - c * CHUNK)
@@ -203,7 +211,9 @@ def synthetic(
 # %% ../../../nbs/data/made_up/synthetic.ipynb #0000002c
 def _sizes(rows: int) -> tuple[int, int, int]:
     "Rows of the three splits."
-    if rows < 100: raise InputError(f"{rows} synthetic rows were asked for: ask for 100 at least, so that every split has clicks.")
+    if rows < 100:
+        raise InputError(f"{rows} synthetic rows were asked for: ask for 100 at least, so that every split "
+                         "has clicks.")
     return split_sizes(rows, load_card("synthetic").split)
 
 # %% ../../../nbs/data/made_up/synthetic.ipynb #0000002d
@@ -227,5 +237,6 @@ def write_synthetic(
         raise InputError(f"{out} is there already: choose another folder or remove it.")
     try:
         with fresh_folder(out) as folder: write_encoded(folder, "synthetic", schema, sizes, blocks(), known)
-    except FileExistsError: raise InputError(f"{out} was made by another process meanwhile: use it or choose another folder.") from None
+    except FileExistsError:
+        raise InputError(f"{out} was made by another process meanwhile: use it or choose another folder.") from None
     return open_encoded(out, verify=False)

@@ -36,7 +36,8 @@ def kept(
     keep: np.ndarray,  # (b,) truth values
 ) -> Cells:
     "Some of the rows."
-    return Cells(cells.text, cells.begin[keep], cells.stop[keep], cells.starts[:, keep], cells.ends[:, keep], cells.crlf)
+    return Cells(cells.text, cells.begin[keep], cells.stop[keep], cells.starts[:, keep], cells.ends[:, keep],
+                 cells.crlf)
 
 # %% ../../../nbs/data/sources/cells.ipynb #00000007
 @compiled
@@ -52,8 +53,10 @@ def _cut(text: np.ndarray, separator: int, starts: np.ndarray, ends: np.ndarray)
     return column == 0
 
 # %% ../../../nbs/data/sources/cells.ipynb #00000008
-def _table(a: np.ndarray, separator: int, quoted: bool, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Fault]]:
-    "Where rows begin, where cells begin and end, a row for each column, and rows that have another number of columns."
+def _table(a: np.ndarray, separator: int, quoted: bool,
+           width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Fault]]:
+    """Where rows begin, where cells begin and end, a row for each column, and rows that have another number
+    of columns."""
     marks = (a == separator) | (a == 10)
     marks = np.flatnonzero(marks & outside_quotes(a) if quoted else marks)
     feeds = a[marks] == 10
@@ -63,9 +66,11 @@ def _table(a: np.ndarray, separator: int, quoted: bool, width: int) -> tuple[np.
     blank = (columns == 1) & (width > 1) & ((edge == begin) | ((edge == begin + 1) & (a[begin] == 13)))
     good, faults = columns == width, []
     for i in np.flatnonzero(~good).tolist():
-        few = f"has too {'few' if columns[i] < width else 'many'} columns, {columns[i]} where {width} are expected"
+        few = (f"has too {'few' if columns[i] < width else 'many'} columns, {columns[i]} where {width} are "
+               "expected")
         if blank[i]: few = "is empty"
-        faults.append(Fault(int(begin[i]), int(edge[i]), 0 if blank[i] else min(int(columns[i]), width) + 1, few))
+        faults.append(Fault(int(begin[i]), int(edge[i]), 0 if blank[i] else min(int(columns[i]), width) + 1,
+                            few))
     ends = np.ascontiguousarray(marks[np.repeat(good, columns)].reshape(-1, width).T)
     return begin[good], np.vstack([begin[good][None], ends[:-1] + 1]), ends, faults
 
@@ -73,7 +78,8 @@ def _table(a: np.ndarray, separator: int, quoted: bool, width: int) -> tuple[np.
 def _byte_faults(block: bytes, begin: np.ndarray, ends: np.ndarray) -> dict[int, tuple[int, str]]:
     "Row -> column and reason, for good rows with bytes that are no text."
     found, view, done = {}, memoryview(block), 0
-    wrong = [(int(p), "has a zero byte") for p in np.flatnonzero(np.frombuffer(block, np.uint8) == 0)] if b"\0" in block else []
+    wrong = [(int(p), "has a zero byte")
+             for p in np.flatnonzero(np.frombuffer(block, np.uint8) == 0)] if b"\0" in block else []
     while done < len(block) and not block.isascii():
         try: str(view[done:], "utf-8"); break
         except UnicodeDecodeError as err: p = done + err.start
@@ -81,7 +87,8 @@ def _byte_faults(block: bytes, begin: np.ndarray, ends: np.ndarray) -> dict[int,
         done = block.find(b"\n", p) + 1
     for p, reason in wrong:
         row = int(np.searchsorted(begin, p, "right")) - 1
-        if row >= 0 and p <= ends[-1, row]: found.setdefault(row, (int(np.searchsorted(ends[:, row], p, "left")) + 1, reason))
+        if row >= 0 and p <= ends[-1, row]:
+            found.setdefault(row, (int(np.searchsorted(ends[:, row], p, "left")) + 1, reason))
     return found
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000c
@@ -90,7 +97,8 @@ def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes],
     out, bad = [], []
     for i, (s, e) in enumerate(spans):
         inner = block[s + 1:e - 1]
-        if e - s < 2 or block[s] != 34 or block[e - 1] != 34 or b'"' in inner.replace(b'""', b""): bad.append(i)
+        if e - s < 2 or block[s] != 34 or block[e - 1] != 34 or b'"' in inner.replace(b'""', b""):
+            bad.append(i)
         out.append(inner.replace(b'""', b'"'))
     return out, bad
 
@@ -98,20 +106,27 @@ def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes],
 _ORDINARY = "write quotes = false in the card, where quotes are ordinary characters"
 
 def _swallowed(block: bytes, start: int, end: int, column: int, mark: bytes, width: int) -> bool:
-    "Whether a cell in quotes goes on over lines that look like rows: as many separators in each, in the last as many as before the cell."
+    """Whether a cell in quotes goes on over lines that look like rows: as many separators in each, in the
+    last as many as before the cell."""
     lines = block[start:end].split(b"\n")
     inner, last = lines[1:-1], lines[-1]
-    if not lines[1:] or last.count(mark) != column or any(line.count(mark) != width - 1 for line in inner): return False
+    if not lines[1:] or last.count(mark) != column or any(line.count(mark) != width - 1 for line in inner):
+        return False
     return column + len(inner) * (width - 1) > 1
 
-def _run_on(block: bytes, mark: bytes, width: int, spans: Iterable[tuple[int, int, int]]) -> dict[int, tuple[int, str, str]]:
-    "Row -> column, reason and advice, where a quote has swallowed rows; of cells with quotes, each by number, start and end."
+def _run_on(block: bytes, mark: bytes, width: int,
+            spans: Iterable[tuple[int, int, int]]) -> dict[int, tuple[int, str, str]]:
+    """Row -> column, reason and advice, where a quote has swallowed rows; of cells with quotes, each by
+    number, start and end."""
     reason = "has a quote that opens a cell of several lines, and they look like rows of the table"
-    return {i // width: (i % width + 1, reason, f"{_ORDINARY}, or quotes = true, where the cell is one") for i, start, end in spans
+    return {i // width: (i % width + 1, reason, f"{_ORDINARY}, or quotes = true, where the cell is one")
+            for i, start, end in spans
             if b"\n" in block[start:end] and _swallowed(block, start, end, i % width, mark, width)}
 
-def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool, rows: int) -> dict[int, tuple[int, str, str]]:
-    "Take quotes off; row -> column, reason and advice, where that cannot be done or, if nobody is sure of quotes, they may mean nothing."
+def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool,
+              rows: int) -> dict[int, tuple[int, str, str]]:
+    """Take quotes off; row -> column, reason and advice, where that cannot be done or, if nobody is sure of
+    quotes, they may mean nothing."""
     a, width = cells.text, len(cells.ends)
     start, end = cells.starts.T.ravel(), cells.ends.T.ravel()
     quotes = np.flatnonzero(a == 34)
@@ -120,7 +135,8 @@ def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool, rows: int) ->
     cell, count = np.unique(cell[quotes >= start[cell]], return_counts=True)
     s, e = start[cell], end[cell]
     plain = (count == 2) & (a[s] == 34) & (a[e - 1] == 34) & (e - s > 1)
-    feeds = np.flatnonzero(a == 10) if not sure and len(cells) < rows else [] # a row has one line feed of its own
+    # a row has one line feed of its own
+    feeds = np.flatnonzero(a == 10) if not sure and len(cells) < rows else []
     long = np.flatnonzero(np.searchsorted(feeds, e) > np.searchsorted(feeds, s)) if len(feeds) else []
     swallowed = _run_on(block, mark, width, ((int(cell[i]), int(s[i]), int(e[i])) for i in long))
     start[cell[plain]] += 1; end[cell[plain]] -= 1
@@ -130,8 +146,10 @@ def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool, rows: int) ->
     start[hard], end[hard] = edges[:-1], edges[1:]
     cells.text = np.frombuffer(block + b"".join(texts), np.uint8)
     cells.starts, cells.ends = (np.ascontiguousarray(edge.reshape(-1, width).T) for edge in (start, end))
-    reason = "has a quote inside a cell, where the whole cell would have to stand in quotes and the quote be doubled"
-    return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason, _ORDINARY) for i in reversed(bad)} | swallowed
+    reason = ("has a quote inside a cell, where the whole cell would have to stand in quotes and the quote "
+              "be doubled")
+    return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason, _ORDINARY)
+            for i in reversed(bad)} | swallowed
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000e
 def _without_returns(cells: Cells) -> None:
@@ -145,12 +163,14 @@ def split_cells(
     block: bytes,   # whole records
     separator: str, # one character
     width: int,     # columns expected
-    quotes: bool | None = None, # whether a cell may stand in quotes; None: so it is taken, and refused where it looks otherwise
+    quotes: bool
+    | None = None, # whether a cell may stand in quotes; None: so it is taken, and refused where it looks otherwise
 ) -> tuple[Cells, list[Fault]]: # the good rows, and what is wrong with the others
     "Cut a block into cells."
     text, quoted, faults = np.frombuffer(block, np.uint8), quotes is not False and b'"' in block, []
     rows, edge = np.count_nonzero(text == 10), np.int32 if len(block) < 1 << 31 else np.int64
-    plain = not quoted and block.endswith(b"\n") and rows * width <= len(block) # `_cut` writes without checking; a row has a mark a cell
+    # `_cut` writes without checking; a row has a mark a cell
+    plain = not quoted and block.endswith(b"\n") and rows * width <= len(block)
     starts, ends = np.empty((2, width, rows if plain else 0), edge)
     if plain and _cut(text, ord(separator), starts, ends): begin = starts[0]
     else: begin, starts, ends, faults = _table(text, ord(separator), quoted, width)

@@ -27,7 +27,8 @@ from ...records import InputError
 # %% ../../../nbs/data/sources/fetch.ipynb #00000005
 def _sums(path: Path) -> dict:
     "Size, MD5 and SHA-256 of a file."
-    with open(path, "rb") as file: md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    with open(path, "rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     with open(path, "rb") as file: sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"size": path.stat().st_size, "md5": md5, "sha256": sha256}
 
@@ -52,11 +53,14 @@ def _compare(path: Path, download: Download, folder: Path) -> dict:
     "Size and checksums of a file, refused where they are not the expected ones."
     sums, (expected, who) = _sums(path), _expected(download, folder)
     wrong = [f"{k} {sums[k]} where {who} {v}" for k, v in expected.items() if sums[k] != v]
-    if wrong: raise InputError(f"{download.file} has the {wrong[0]}: it was changed, there or on the way; look at its source first.")
+    if wrong:
+        raise InputError(f"{download.file} has the {wrong[0]}: it was changed, there or on the way; look at "
+                         "its source first.")
     return sums
 
 # %% ../../../nbs/data/sources/fetch.ipynb #0000000d
-AGENT, BLOCK, PATIENCE_S, TRIES = "collapse_nb", 1 << 20, 30, 5 # who asks; bytes at a time; silence allowed; attempts
+# who asks; bytes at a time; silence allowed; attempts
+AGENT, BLOCK, PATIENCE_S, TRIES = "collapse_nb", 1 << 20, 30, 5
 
 def _request(url: str, start: int, validator: str) -> urllib.request.Request:
     "Ask for a file, or for its rest if it is the same file still."
@@ -76,7 +80,8 @@ def _start(answer, part: Path) -> tuple[int, int]:
     if answer.status != 206: return 0, length
     start, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     begin = start.partition("-")[0]
-    if not begin.isdigit() or int(begin) != part.stat().st_size: raise http.client.HTTPException("a range that was not asked for")
+    if not begin.isdigit() or int(begin) != part.stat().st_size:
+        raise http.client.HTTPException("a range that was not asked for")
     return int(begin), int(total) if total.isdigit() else int(begin) + length
 
 # %% ../../../nbs/data/sources/fetch.ipynb #00000011
@@ -89,11 +94,13 @@ def _receive(url: str, part: Path) -> None:
         start, total = _start(answer, part)
         note.write_text(_validator(answer), encoding="utf-8")
         with open(part, "ab" if start else "wb") as file, \
-             tqdm(initial=start, total=total or None, unit="B", unit_scale=True, desc=part.stem, delay=1, leave=False) as bar:
+             tqdm(initial=start, total=total or None, unit="B", unit_scale=True, desc=part.stem, delay=1,
+                  leave=False) as bar:
             while block := answer.read1(BLOCK): # what is there, or a slow line would lose up to a whole block
                 file.write(block)
                 bar.update(len(block))
-    if total and part.stat().st_size < total: raise http.client.IncompleteRead(b"", total - part.stat().st_size)
+    if total and part.stat().st_size < total:
+        raise http.client.IncompleteRead(b"", total - part.stat().st_size)
 
 # %% ../../../nbs/data/sources/fetch.ipynb #00000013
 _BREAKS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -102,7 +109,8 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 def _why(err: Exception) -> str:
     "What an attempt failed of, in a few words."
     if isinstance(err, urllib.error.HTTPError): return f"the server answers {err.code} {err.reason}"
-    if isinstance(reason := getattr(err, "reason", err), TimeoutError): return f"nothing came for {PATIENCE_S} seconds"
+    if isinstance(reason := getattr(err, "reason", err), TimeoutError):
+        return f"nothing came for {PATIENCE_S} seconds"
     if isinstance(err, http.client.IncompleteRead): return "the connection broke off"
     return str(getattr(reason, "strerror", None) or reason) or type(err).__name__
 
@@ -112,7 +120,8 @@ def _gone(err: Exception, download: Download) -> InputError | None:
     if isinstance(err, urllib.error.HTTPError) and err.code not in _PASSING | {416}:
         return InputError(f"{download.url} cannot be fetched, {_why(err)}: it may have moved; see its source.")
     if isinstance(getattr(err, "reason", None), ssl.SSLCertVerificationError):
-        return InputError(f"{download.url} cannot be trusted ({err.reason.verify_message}): check the clock and the certificates.")
+        return InputError(f"{download.url} cannot be trusted ({err.reason.verify_message}): check the clock "
+                          "and the certificates.")
     return None
 
 # %% ../../../nbs/data/sources/fetch.ipynb #00000016
@@ -124,14 +133,16 @@ def _attempts(download: Download, part: Path, pause_s: float) -> None:
         except _BREAKS as err: failed = err
         if isinstance(failed, urllib.error.HTTPError): failed.close()
         if sentence := _gone(failed, download): raise sentence from None
-        if getattr(failed, "code", 0) == 416: # nothing is left to ask for, or it is longer than the file: then begin anew
+        # nothing is left to ask for, or it is longer than the file: then begin anew
+        if getattr(failed, "code", 0) == 416:
             if failed.headers.get("Content-Range") == f"bytes */{part.stat().st_size}": return
             part.unlink()
         have = part.stat().st_size if part.exists() else 0
         left = TRIES if have > had else left - 1
         had = have
         if left <= 0:
-            raise InputError(f"{download.url} cannot be fetched ({_why(failed)}): try again later; {had:,} bytes are kept.")
+            raise InputError(f"{download.url} cannot be fetched ({_why(failed)}): try again later; {had:,} "
+                             "bytes are kept.")
         time.sleep(pause_s)
 
 # %% ../../../nbs/data/sources/fetch.ipynb #00000018
@@ -143,10 +154,12 @@ def _unpack(archive: Path, download: Download, folder: Path) -> None:
                 target = folder / Path(member).name
                 if target.is_file() and target.stat().st_size == packed.getinfo(member).file_size: continue
                 half = target.with_name(target.name + ".part")
-                with packed.open(member) as source, open(half, "wb") as file: shutil.copyfileobj(source, file, BLOCK)
+                with packed.open(member) as source, open(half, "wb") as file:
+                    shutil.copyfileobj(source, file, BLOCK)
                 os.replace(half, target)
     except (zipfile.BadZipFile, KeyError) as err:
-        raise InputError(f"{archive} is not the archive that was expected ({err}): remove it and fetch it again.") from None
+        raise InputError(f"{archive} is not the archive that was expected ({err}): remove it and fetch it "
+                         "again.") from None
 
 # %% ../../../nbs/data/sources/fetch.ipynb #00000019
 def fetch_file(
@@ -180,10 +193,13 @@ def fetch(
     card, folder = card if isinstance(card, Card) else load_card(card), Path(folder)
     if not card.downloads:
         way = card.how or (f"it comes from {card.source}" if card.source else "its card names no address")
-        raise InputError(f"{card.name} cannot be fetched for you ({card.licence or 'no licence is given'}): {way}.")
-    if folder.exists() and not folder.is_dir(): raise InputError(f"{folder} is a file: name the folder to fetch into.")
+        raise InputError(f"{card.name} cannot be fetched for you ({card.licence or 'no licence is given'}): "
+                         f"{way}.")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: name the folder to fetch into.")
     with disk_errors(folder, "what came is kept"):
         folder.mkdir(parents=True, exist_ok=True)
         got = [fetch_file(download, folder, pause_s) for download in card.downloads]
-        for archive, download in zip(got, card.downloads, strict=True): _unpack(archive, download, folder) if download.unpack else None
+        for archive, download in zip(got, card.downloads, strict=True):
+            _unpack(archive, download, folder) if download.unpack else None
     return folder if card.files or len(got) > 1 else got[0]

@@ -17,21 +17,28 @@ from isal import igzip, isal_zlib
 from ...records import InputError
 
 # %% ../../../nbs/data/sources/files.ipynb #00000005
-_KINDS = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"PK\x05\x06": "an empty zip archive", b"\xfd7zXZ\0": "an xz archive",
-          b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\x28\xb5\x2f\xfd": "a zstd archive", b"BZh": "a bzip2 archive",
-          b"\x04\x22\x4d\x18": "an lz4 archive", b"\x1f\x9d": "a compress archive", b"Rar!\x1a\x07": "a rar archive",
-          b"\xd0\xcf\x11\xe0": "an old Excel workbook", b"ARROW1": "a Feather file", b"SQLite format 3": "an SQLite database",
+_KINDS = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"PK\x05\x06": "an empty zip archive",
+          b"\xfd7zXZ\0": "an xz archive",
+          b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\x28\xb5\x2f\xfd": "a zstd archive",
+          b"BZh": "a bzip2 archive",
+          b"\x04\x22\x4d\x18": "an lz4 archive", b"\x1f\x9d": "a compress archive",
+          b"Rar!\x1a\x07": "a rar archive",
+          b"\xd0\xcf\x11\xe0": "an old Excel workbook", b"ARROW1": "a Feather file",
+          b"SQLite format 3": "an SQLite database",
           b"\x89HDF": "an HDF5 file", b"ustar": "a tar archive"}
 
 def foreign(
     head: bytes, # the first bytes of a file, 512 or more where it has them
 ) -> str:        # what it is, or nothing where it may be a table
     "The kind of a file that is neither text nor Parquet nor gzip."
-    kinds = [kind for magic, kind in _KINDS.items() if head.startswith(magic) or (magic == b"ustar" and head[257:262] == magic)]
-    return "" if head.startswith(b"BZh") and head[4:10] not in (b"1AY&SY", b"\x17rE8P\x90") else "".join(kinds)
+    kinds = [kind for magic, kind in _KINDS.items() if head.startswith(magic)
+             or (magic == b"ustar" and head[257:262] == magic)]
+    return "" if head.startswith(b"BZh") and head[4:10] not in (b"1AY&SY",
+                                                                b"\x17rE8P\x90") else "".join(kinds)
 
 # %% ../../../nbs/data/sources/files.ipynb #00000008
-DAMAGED = EOFError, gzip.BadGzipFile, isal_zlib.error # what a gzip file that is not whole raises as it is read
+# what a gzip file that is not whole raises as it is read
+DAMAGED = EOFError, gzip.BadGzipFile, isal_zlib.error
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
@@ -39,7 +46,8 @@ def _reading(path: Path) -> Iterator[None]:
     try: yield
     except DAMAGED as err:
         raise InputError(f"the gzip file {path} is cut off or damaged ({err}): fetch it again.") from None
-    except PermissionError: raise InputError(f"{path} cannot be read, its permissions forbid it: change them or copy the file.") from None
+    except PermissionError:
+        raise InputError(f"{path} cannot be read, its permissions forbid it: change them or copy the file.") from None
 
 # %% ../../../nbs/data/sources/files.ipynb #00000009
 @contextmanager
@@ -54,7 +62,8 @@ def open_bytes(
         raw.seek(0)
         file = igzip.IGzipFile(fileobj=raw) if packed else raw
         if kind := foreign(file.read(512)):
-            raise InputError(f"{path} is {kind}: unpack it, or save it as CSV, TSV or Parquet; plain and gzip files are read.")
+            raise InputError(f"{path} is {kind}: unpack it, or save it as CSV, TSV or Parquet; plain and "
+                             "gzip files are read.")
         file.seek(0)
         yield file
 

@@ -28,7 +28,9 @@ def _wrong(path: Path, line: int, what: str) -> InputError:
 # %% ../../../nbs/data/sources/formats.ipynb #0000000a
 def _text(path: Path, lines: list[bytes], first: int, encoding: str) -> list[str]:
     "Lines as text, without their ends."
-    try: return [line.rstrip("\r ") for line in b"".join(lines).decode(encoding).removesuffix("\n").split("\n")]
+    try:
+        return [line.rstrip("\r ")
+                for line in b"".join(lines).decode(encoding).removesuffix("\n").split("\n")]
     except UnicodeDecodeError as err: at = b"".join(lines).count(b"\n", 0, err.start)
     raise _wrong(path, first + at, f"is not {encoding}")
 
@@ -42,13 +44,16 @@ def split_lines(
 ) -> Iterator[tuple[int, pl.DataFrame]]: # line number of the first row; all columns are strings
     "The rows of a text whose lines are split at a separator."
     first = 1
-    with open_bytes(path) as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, delay=1, leave=False) as bar:
+    with open_bytes(path) as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name,
+                                        delay=1, leave=False) as bar:
         while lines := file.readlines(block_bytes):
             rows = pl.Series("row", _text(path, lines, first, encoding))
             found = rows.str.count_matches(separator, literal=True) + 1
             if len(bad := (found != len(columns)).arg_true()):
-                raise _wrong(path, first + bad[0], f"has {found[bad[0]]} columns where {len(columns)} are expected ({', '.join(columns)})")
-            yield first, rows.str.split_exact(separator, len(columns) - 1).struct.rename_fields(columns).struct.unnest()
+                raise _wrong(path, first + bad[0], f"has {found[bad[0]]} columns where {len(columns)} are "
+                                                   f"expected ({', '.join(columns)})")
+            yield first, rows.str.split_exact(separator,
+                                              len(columns) - 1).struct.rename_fields(columns).struct.unnest()
             first += len(lines)
             bar.update(getattr(file, "fileobj", file).tell() - bar.n)
 
@@ -69,10 +74,12 @@ def libfm_frames(
         for first, rows in split_lines(path, " ", card.columns):
             _demand(rows, path, first, label, "-1|0|1|\\+1")
             for field in fields: _demand(rows, path, first, field, "[0-9]+:1(?:\\.0*)?")
-            yield rows.select(pl.col(label).str.strip_prefix("+").cast(pl.Int64), pl.col(fields).str.extract("^([0-9]+)"))
+            yield rows.select(pl.col(label).str.strip_prefix("+").cast(pl.Int64),
+                              pl.col(fields).str.extract("^([0-9]+)"))
 
 # %% ../../../nbs/data/sources/formats.ipynb #00000017
-RATINGS, USERS, MOVIES = (("user_id", "movie_id", "rating", "timestamp"), ("user_id", "gender", "age", "occupation", "zip_code"),
+RATINGS, USERS, MOVIES = (("user_id", "movie_id", "rating", "timestamp"),
+                          ("user_id", "gender", "age", "occupation", "zip_code"),
                           ("movie_id", "title", "genres"))
 
 def _known(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -94,11 +101,13 @@ def movielens_frames(
     users, movies = (_known(path, columns) for path, columns in zip(others, (USERS, MOVIES), strict=True))
     movies = movies.with_columns(year=pl.col("title").str.extract(r"\((\d{4})\)\s*$"))
     for first, rows in split_lines(ratings, "::", RATINGS, "latin-1"):
-        for column, pattern in ("rating", "[1-5]"), ("timestamp", "[0-9]{1,18}"): _demand(rows, ratings, first, column, pattern)
+        for column, pattern in ("rating", "[1-5]"), ("timestamp", "[0-9]{1,18}"):
+            _demand(rows, ratings, first, column, pattern)
         for key, table in ("user_id", users), ("movie_id", movies):
             rows = rows.join(table.with_columns(found=True), on=key, how="left", maintain_order="left")
             if len(lost := rows["found"].is_null().arg_true()):
-                raise _wrong(ratings, first + lost[0], f"has {key} {rows[key][lost[0]]}, which the other file lacks")
+                raise _wrong(ratings, first + lost[0],
+                             f"has {key} {rows[key][lost[0]]}, which the other file lacks")
             rows = rows.drop("found")
         yield rows.with_columns(pl.col("rating", "timestamp").cast(pl.Int64))
 

@@ -48,7 +48,8 @@ def parquet_types(
 ) -> list[tuple[str, pa.DataType]]: # name and type of each column; names may occur twice
     "The columns of a Parquet file."
     with open_parquet(path) as file:
-        return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in file.schema_arrow]
+        return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type)
+                for f in file.schema_arrow]
 
 def is_list(
     kind: pa.DataType, # of a column
@@ -56,14 +57,16 @@ def is_list(
     "Whether a column holds several values a row."
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
-def _is_text(kind: pa.DataType) -> bool: return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 def readable(
     kind: pa.DataType, # of a column
 ) -> bool:
     "Whether its values have texts."
     if is_list(kind): return readable(kind.value_type) and not is_list(kind.value_type)
-    simple = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal, pa.types.is_decimal, pa.types.is_null,
+    simple = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal,
+              pa.types.is_decimal, pa.types.is_null,
               _is_text, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
     return any(is_one(kind) for is_one in simple)
 
@@ -75,9 +78,12 @@ def _texts(values: pa.Array, path: Path, column: str) -> pl.Series:
     if pa.types.is_null(kind): return pl.Series([None] * len(values), dtype=pl.String)
     if pa.types.is_integer(kind): return pl.Series(pl.from_arrow(values)).cast(pl.String)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        try: return pl.Series(pl.from_arrow(pc.cast(pc.cast(values, pa.binary()), pa.string())), dtype=pl.String)
+        try:
+            return pl.Series(pl.from_arrow(pc.cast(pc.cast(values, pa.binary()), pa.string())),
+                             dtype=pl.String)
         except pa.ArrowInvalid:
-            raise InputError(f"the column {column!r} of {path} holds bytes that are no text: save it as text or numbers.") from None
+            raise InputError(f"the column {column!r} of {path} holds bytes that are no text: save it as text "
+                             "or numbers.") from None
     if pa.types.is_timestamp(kind) and kind.tz: # wall time of UTC
         values = pc.cast(pc.cast(values, pa.timestamp(kind.unit, "UTC")), pa.timestamp(kind.unit))
     return computed(as_written("v", "timestamp" if pa.types.is_timestamp(kind) else ""), {"v": values})
@@ -94,17 +100,20 @@ def _joined(array: pa.Array, path: Path, column: str) -> pa.Array:
         pl.col("value").is_not_null() & ~pl.col("value").is_in(nothing))
     frame = frame.unique(maintain_order=True)
     lists = frame.group_by("row", maintain_order=True).agg(pl.col("value").str.join(UNIT))
-    whole = pl.DataFrame({"row": np.arange(len(array))}).join(lists, on="row", how="left", maintain_order="left")["value"]
+    whole = pl.DataFrame({"row": np.arange(len(array))}).join(lists, on="row", how="left",
+                                                              maintain_order="left")["value"]
     return whole.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 class ParquetRows(NamedTuple):
     "A block of rows."
     rows: int                                        # b
     columns: dict[str, tuple[np.ndarray, pl.Series]] # name -> (b,) numbers and the texts that they stand for
-    derived: dict[str, tuple[np.ndarray, Texts]]     # name -> (b,) numbers of texts, and these, which later blocks add to
+    # name -> (b,) numbers of texts, and these, which later blocks add to
+    derived: dict[str, tuple[np.ndarray, Texts]]
 
 def _coded(array: pa.Array, path: Path, column: str) -> tuple[np.ndarray, pa.Array]:
-    "A column of a block: numbers of its distinct values, and these; the number behind the last is the missing one's."
+    """A column of a block: numbers of its distinct values, and these; the number behind the last is the
+    missing one's."""
     if is_list(array.type): array = _joined(array, path, column)
     coded = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
     return pc.fill_null(coded.indices, len(coded.dictionary)).to_numpy(zero_copy_only=False), coded.dictionary
@@ -134,13 +143,16 @@ def parquet_rows(
 
     def one(column: str, array: pa.ChunkedArray) -> ParquetRows:
         codes, values = _coded(array.chunk(0), path, column)
-        own = {column: (codes, _texts(values, path, column).append(pl.Series([None], dtype=pl.String)))} if column in columns else {}
+        own = {column: (codes, _texts(values, path,
+                                      column).append(pl.Series([None], dtype=pl.String)))} if column in columns else {}
         return ParquetRows(len(codes), own, derive[column](values, codes) if column in derive else {})
 
     texts = tuple(c for c in read if _is_text(kinds[c]))
     with (open_parquet(path, texts) as file, pool() as threads,
-          tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1, leave=False) as bar):
+          tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1,
+               leave=False) as bar):
         for block in _larger(file.iter_batches(rows, columns=read), rows):
             each = list(threads.map(one, read, (block[c] for c in read)))
-            yield ParquetRows(len(block), *(dict(chain.from_iterable(c[k].items() for c in each)) for k in (1, 2)))
+            yield ParquetRows(len(block), *(dict(chain.from_iterable(c[k].items() for c in each))
+                                            for k in (1, 2)))
             bar.update(len(block))

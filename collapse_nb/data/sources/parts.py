@@ -31,14 +31,17 @@ def _fixed(path: Path) -> dict[str, str]:
 
 def _below(folder: Path) -> list[Path]:
     "The files below a folder, by name."
-    hidden = lambda path: any(name[0] in "._" or name.endswith(("~", ".bak", ".tmp", ".crc")) for name in path.relative_to(folder).parts)
-    return sorted((f for f in folder.rglob("*") if f.is_file() and not hidden(f)), key=lambda f: f.relative_to(folder).parts)
+    hidden = lambda path: any(name[0] in "._" or name.endswith(("~", ".bak", ".tmp", ".crc"))
+                              for name in path.relative_to(folder).parts)
+    return sorted((f for f in folder.rglob("*") if f.is_file() and not hidden(f)),
+                  key=lambda f: f.relative_to(folder).parts)
 
 def _named(source: Path) -> list[Path]:
     "The files that one name stands for."
     if source.is_dir():
         if files := _below(source): return files
-        raise InputError(f"the folder {str(source)!r} holds no files: name the raw file, or the folder with its parts, as the source.")
+        raise InputError(f"the folder {str(source)!r} holds no files: name the raw file, or the folder with "
+                         "its parts, as the source.")
     if source.exists(): return [source]
     matches = sorted(Path(m) for m in glob.glob(str(source)))
     if not matches: raise InputError(f"there is no file {str(source)!r}: check the path of the source.")
@@ -47,12 +50,15 @@ def _named(source: Path) -> list[Path]:
 # %% ../../../nbs/data/sources/parts.ipynb #00000007
 def _set(card: Card, source: Path) -> list[Path]:
     "The files that a card reads together."
-    if not source.exists(): raise InputError(f"there is no file {str(source)!r}: check the path of the source.")
+    if not source.exists():
+        raise InputError(f"there is no file {str(source)!r}: check the path of the source.")
     if not source.is_dir():
         if card.format == "libfm": return [source]
-        raise InputError(f"{str(source)!r} is a file: {card.name} needs the folder with {', '.join(card.files)}.")
+        raise InputError(f"{str(source)!r} is a file: {card.name} needs the folder with "
+                         f"{', '.join(card.files)}.")
     if missing := [name for name in card.files if not (source / name).is_file()]:
-        raise InputError(f"the folder {str(source)!r} lacks {', '.join(missing)}: {card.name} has {', '.join(card.files)}.")
+        raise InputError(f"the folder {str(source)!r} lacks {', '.join(missing)}: {card.name} has "
+                         f"{', '.join(card.files)}.")
     return [source / name for name in card.files]
 
 def check_once(
@@ -76,7 +82,8 @@ def parts(
         files = [Part(file, _fixed(file)) for source in sources for file in _named(source)]
         check_once(files)
         return files
-    if len(sources) > 1: raise InputError(f"several sources were given: {card.name} is read from one file or folder.")
+    if len(sources) > 1:
+        raise InputError(f"several sources were given: {card.name} is read from one file or folder.")
     return [Part(file) for file in _set(card, sources[0])]
 
 # %% ../../../nbs/data/sources/parts.ipynb #0000000a

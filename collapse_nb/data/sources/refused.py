@@ -36,8 +36,10 @@ class Refusals:
         policy: Policy,           # what is done about them
         folder: Path,             # where the file of refused rows is written, when there are any
     ):
-        if policy.on_bad_row not in ("stop", "skip"): raise InputError(f"on_bad_row is {policy.on_bad_row!r}: choose stop or skip.")
-        if not 0 <= policy.max_bad <= 1: raise InputError(f"max_bad is {policy.max_bad}: give a share of rows, between 0 and 1.")
+        if policy.on_bad_row not in ("stop", "skip"):
+            raise InputError(f"on_bad_row is {policy.on_bad_row!r}: choose stop or skip.")
+        if not 0 <= policy.max_bad <= 1:
+            raise InputError(f"max_bad is {policy.max_bad}: give a share of rows, between 0 and 1.")
         self.policy, self.path, self.reasons, self.advice = policy, folder / REFUSED, Counter(), ""
 
     @property
@@ -54,7 +56,8 @@ class Refusals:
         if self.policy.on_bad_row == "stop":
             raise InputError(f"{_place(names, path, line, fault)}: "
                              f"mend the line, or have such rows put aside by on_bad_row = skip{self.advice}.")
-        bad = {"file": str(path), "line": line, "column": fault.column, "reason": fault.reason, "row": row.decode(errors="surrogateescape")}
+        bad = {"file": str(path), "line": line, "column": fault.column, "reason": fault.reason,
+               "row": row.decode(errors="surrogateescape")}
         with open(self.path, "a", encoding="ascii") as file: file.write(json.dumps(bad) + "\n")
         self.reasons[fault.reason.split(", ")[0]] += 1
 
@@ -73,6 +76,6 @@ def check_share(
     if refusals.count <= refusals.policy.max_bad * rows: return
     most = "; ".join(f"{n:,} {reason}" for reason, n in refusals.reasons.most_common(3))
     with open(refusals.path, encoding="ascii") as file: first = json.loads(file.readline())
-    raise InputError(f"{refusals.count:,} rows are bad ({most}; the first is line {first['line']} of {first['file']}), which is more "
-                     f"than the share of {refusals.policy.max_bad:g} that may be left out: "
-                     f"mend the file, or allow a larger max_bad{refusals.advice}.")
+    raise InputError(f"{refusals.count:,} rows are bad ({most}; the first is line {first['line']} of "
+                     f"{first['file']}), which is more than the share of {refusals.policy.max_bad:g} that "
+                     f"may be left out: mend the file, or allow a larger max_bad{refusals.advice}.")

@@ -35,7 +35,8 @@ def _ends(block: bytes) -> np.ndarray:
 # %% ../../../nbs/data/sources/text.ipynb #0000000b
 BLOCK_BYTES = 1 << 23
 
-_NEVER = "is never closed: close it or double it, or write quotes = false in the card, where quotes are ordinary characters"
+_NEVER = ("is never closed: close it or double it, or write quotes = false in the card, where quotes are "
+          "ordinary characters")
 
 def record_blocks(
     file,                         # binary, positioned at the first record
@@ -52,15 +53,18 @@ def record_blocks(
         if cut: yield block[:cut], line
         line, rest = line + int(np.count_nonzero(np.frombuffer(block, np.uint8, cut) == 10)), block[cut:]
         if len(rest) > 4 * block_bytes:
-            raise InputError(f"{path} line {line} does not end, or a quote opened there {_NEVER if quotes else 'goes on'}.")
-    if quotes and rest.count(b'"') % 2: raise InputError(f"{path}: a quote opened at line {line} or after it {_NEVER}.")
+            raise InputError(f"{path} line {line} does not end, or a quote opened there "
+                             f"{_NEVER if quotes else 'goes on'}.")
+    if quotes and rest.count(b'"') % 2:
+        raise InputError(f"{path}: a quote opened at line {line} or after it {_NEVER}.")
     if rest: yield rest + b"\n", line
 
 def _read(file, size: int, path: Path | str, line: int) -> bytes:
     "The next bytes; a damaged gzip file is named with the line that is lost."
     try: return file.read(size)
     except DAMAGED as err:
-        raise InputError(f"the gzip file {path} is cut off or damaged after line {line - 1:,} ({err}): fetch it again.") from None
+        raise InputError(f"the gzip file {path} is cut off or damaged after line {line - 1:,} ({err}): fetch "
+                         "it again.") from None
 
 # %% ../../../nbs/data/sources/text.ipynb #00000010
 def _header(block: bytes, quotes: bool = True) -> int:
@@ -72,7 +76,9 @@ def _record(block: bytes, path: Path, separator: str, quotes: bool) -> tuple[str
     if not block.strip(): raise InputError(f"{path} is empty: a header and rows were expected.")
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     header = block[:_header(block, quotes)]
-    try: return tuple(next(csv.reader([header.decode("utf-8-sig").rstrip("\r\n")], delimiter=separator, quoting=quoting)))
+    try:
+        return tuple(next(csv.reader([header.decode("utf-8-sig").rstrip("\r\n")], delimiter=separator,
+                                     quoting=quoting)))
     except (UnicodeDecodeError, csv.Error, StopIteration) as err:
         raise InputError(f"the header of {path} cannot be read ({err}): UTF-8 text is expected.") from None
 
@@ -80,7 +86,8 @@ def _names(block: bytes, path: Path, separator: str, quotes: bool) -> tuple[str,
     "The names in the first record."
     names = _record(block, path, separator, quotes)
     if len(names) == 1 and any(mark in names[0] for mark in ";|\t,"):
-        raise InputError(f"the header of {path}, {names[0]!r} is one column: separate columns by commas with format = \"csv\" in the card, "
+        raise InputError(f"the header of {path}, {names[0]!r} is one column: separate columns by commas with "
+                         "format = \"csv\" in the card, "
                          "or by tabs with format = \"tsv\".")
     return names
 
@@ -101,14 +108,17 @@ def check_text(
 ) -> None:
     "Refuse what is no UTF-8 text with line feeds, by its beginning."
     with open_bytes(path) as file: head = file.read(1 << 16)
-    if head.startswith(b"PAR1"): raise InputError(f"{path} is a Parquet file and the card says text: write format = \"parquet\" in it.")
+    if head.startswith(b"PAR1"):
+        raise InputError(f"{path} is a Parquet file and the card says text: write format = \"parquet\" in it.")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
-        raise InputError(f"{path} is no UTF-8 text, it is UTF-16 or has zero bytes: save it as UTF-8, or name the right file.")
+        raise InputError(f"{path} is no UTF-8 text, it is UTF-16 or has zero bytes: save it as UTF-8, or "
+                         "name the right file.")
     ends = _ends(head) if quotes else np.flatnonzero(np.frombuffer(head, np.uint8) == 10)
     first = head[:ends[0] + 1] if len(ends) else head
     a = np.frombuffer(first.removesuffix(b"\n").removesuffix(b"\r") if len(ends) else first, np.uint8)
     if ((a == 13) & (outside_quotes(a) | (not quotes))).any():
-        raise InputError(f"{path} ends its lines with carriage returns alone: save it with line feeds, or convert it with tr '\\r' '\\n'.")
+        raise InputError(f"{path} ends its lines with carriage returns alone: save it with line feeds, or "
+                         "convert it with tr '\\r' '\\n'.")
 
 # %% ../../../nbs/data/sources/text.ipynb #00000016
 class Block(NamedTuple):
@@ -132,11 +142,14 @@ def _without_tail(blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, 
         yield block[:block.find(b"\n", size) + 1], line
 
 # %% ../../../nbs/data/sources/text.ipynb #00000017
-def _first(block: bytes, path: Path, separator: str, columns: tuple[str, ...], quotes: bool) -> tuple[tuple[str, ...], int]:
-    "The names of the columns, and the bytes before the rows: a byte-order mark, and the header where there is one."
+def _first(block: bytes, path: Path, separator: str, columns: tuple[str, ...],
+           quotes: bool) -> tuple[tuple[str, ...], int]:
+    """The names of the columns, and the bytes before the rows: a byte-order mark, and the header where there
+    is one."""
     if not columns: return _names(block, path, separator, quotes), _header(block, quotes)
     headed = _record(block, path, separator, quotes) == columns
-    return columns, _header(block, quotes) if headed else len(codecs.BOM_UTF8) * block.startswith(codecs.BOM_UTF8)
+    return (columns, _header(block, quotes)
+            if headed else len(codecs.BOM_UTF8) * block.startswith(codecs.BOM_UTF8))
 
 # %% ../../../nbs/data/sources/text.ipynb #00000018
 def text_blocks(
@@ -150,8 +163,10 @@ def text_blocks(
     check_text(path, quotes)
     # a small file in several, for several are worked on at once
     block_bytes = block_bytes or min(max(path.stat().st_size // 4, 1 << 20), BLOCK_BYTES)
-    with open_bytes(path) as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="read", delay=1, leave=False) as bar:
-        records, raw, names = record_blocks(file, block_bytes, path, quotes), getattr(file, "fileobj", file), columns
+    with open_bytes(path) as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="read",
+                                        delay=1, leave=False) as bar:
+        records, raw, names = record_blocks(file, block_bytes, path,
+                                            quotes), getattr(file, "fileobj", file), columns
         first = [next(records, (b"", 1))]
         names, cut = _first(first[0][0], path, separator, columns, quotes)
         for block, line in (chain if len(names) == 1 else _without_tail_of)(_popped(first), records):
@@ -163,4 +178,5 @@ def text_blocks(
 def _popped(items: list) -> Iterator: # so that nobody keeps a block any longer
     yield items.pop()
 
-def _without_tail_of(*blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]: return _without_tail(chain(*blocks))
+def _without_tail_of(*blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+    return _without_tail(chain(*blocks))
