@@ -91,9 +91,8 @@ def signature(node: ast.FunctionDef, method: bool = False) -> str:
 def default(node: ast.AnnAssign) -> str:
     "A field's default, as the caller sees it: the first argument of pydantic's Field, if it is one."
     if node.value is None: return ""
-    call = isinstance(node.value, ast.Call) and isinstance(node.value.func,
-                                                           ast.Name) and node.value.func.id in ("Field",
-                                                                                                "Slot", "field")
+    call = (isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+            and node.value.func.id in ("Field", "Slot", "field"))
     if not call: return " = " + ast.unparse(node.value)
     return (f" = {ast.unparse(node.value.args[0])}" if node.value.args else " = ..."
             if node.value.keywords[0].arg != "ge" else "")
