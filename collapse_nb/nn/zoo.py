@@ -290,9 +290,9 @@ def one_replica(
     "One replica as a model of its own, which shares its weights with the model it is taken from."
     # `build` and `load_state_dict` would copy the tables, nearly all of a model, for every replica and
     # evaluation, and undo what a treatment has put in the place of a module. So each module is copied without
-    # its tensors, by object.__new__, and handed views of the replica's slices. A module that kept a tensor, or a
-    # size that depends on R, anywhere but in its parameters and buffers would share it with all replicas: none
-    # may, and the line before the last sets the three sizes that there are.
+    # its tensors, by object.__new__, and handed views of the replica's slices. A module that kept a tensor,
+    # or a size that depends on R, anywhere but in its parameters and buffers would share it with all
+    # replicas: none may, and the line before the last sets the three sizes that there are.
     state, twins = model.replica_state(replica), {}
     for path, module in model.named_modules():
         twin, at = twins.setdefault(module, object.__new__(type(module))), f"{path}." if path else ""
