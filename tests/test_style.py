@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_OURS = re.compile(r"^(\.git|\.venv|runs|_proc|_docs|_site|build|dist|data/(raw|encoded))/|__pycache__|\.ipynb_checkpoints|\.egg-info|"
-                      r"\.(pytest|ruff)_cache/|\.hypothesis/")
+NOT_OURS = re.compile(r"^(\.git|\.venv|runs|_proc|_docs|_site|build|dist|data/(raw|encoded))/|__pycache__|"
+                      r"\.ipynb_checkpoints|\.egg-info|\.(pytest|ruff)_cache/|\.hypothesis/")
 # a path of one machine; `../work/` and `https://host/work/` are none
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|tmp|root|opt|home|Users)/\w")
 # file -> the machine paths it may name, and why: none so far
