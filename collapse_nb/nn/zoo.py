@@ -205,9 +205,10 @@ class Model(nn.Module):
 
 # %% ../../nbs/nn/zoo.ipynb #00000017
 def interaction(
-    spec: ModelSpec, schema: FieldSchema, # what to build, on which fields
-    copies: int,                          # G = replicas x sets
-) -> nn.Module:                           # (G, B, N, K) -> (G, B, H)
+    spec: ModelSpec,     # what to build
+    schema: FieldSchema, # on which N fields
+    copies: int,         # G = replicas x sets
+) -> nn.Module:          # (G, B, N, K) -> (G, B, H)
     "The interaction I of a model."
     N, K, released = schema.num_fields, spec.dim, spec.released
     make = {
@@ -225,9 +226,10 @@ def interaction(
 
 # %% ../../nbs/nn/zoo.ipynb #00000018
 def skeleton(
-    spec: ModelSpec, schema: FieldSchema, # what to build, on which fields
-    seeds: Sequence[int],                 # one per replica
-) -> Model:                               # its parameters are not set
+    spec: ModelSpec,      # what to build
+    schema: FieldSchema,  # on which N fields
+    seeds: Sequence[int], # one per replica
+) -> Model:               # its parameters are not set
     "Put the parts of a model together."
     if schema.num_fields < 2 and spec.model not in ("DNN", "DCNv2", "FinalMLP"):
         raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at "
