@@ -212,12 +212,13 @@ def encode(
                       typer.Option(help="Raw file, gzip too; a folder or a pattern of files; more of them in "
                                         "order.")] = None,
     valid: Annotated[list[Path] | None, typer.Option(
-        help="Rows of validation, where they are in files of their own; --source then has the training rows.")] = None,
+        help="Rows of validation, where they are in files of their own; "
+             "--source then has the training rows.")] = None,
     test: Annotated[list[Path] | None, typer.Option(help="And the rows of test.")] = None,
     out: Annotated[Path | None,
                    typer.Option(help="Folder for the encoded data; it appears whole or not at all.")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch",
-                                        help="Download the raw files first, where they are open to all.")] = False,
+    fetch: Annotated[bool, typer.Option(
+        "--fetch", help="Download the raw files first, where they are open to all.")] = False,
     on_bad_row: Annotated[str, typer.Option(help="stop at the first bad row, or skip: put it aside, in "
                                                  "refused.jsonl.")] = "stop",
     max_bad: Annotated[float, typer.Option(help="The largest share of rows that may be put aside.")] = 1e-4,
@@ -276,9 +277,11 @@ def _train(where: tuple[str, str, int], spec, recipe, seeds: range, device: str,
 def fit(
     card: Card_,
     source: Source_ = "",
-    model: Annotated[str, typer.Option(help="DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP, FFM or FM.")] = "DCNv2",
+    model: Annotated[str, typer.Option(
+        help="DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP, FFM or FM.")] = "DCNv2",
     design: Annotated[str, typer.Option(help="SE or ME: single- or multi-embedding.")] = "SE",
-    scale: Annotated[int, typer.Option(help="Size: multiplies the dimension (SE) or the number of sets (ME).")] = 1,
+    scale: Annotated[int, typer.Option(
+        help="Size: multiplies the dimension (SE) or the number of sets (ME).")] = 1,
     variant: Annotated[str, typer.Option(help="paper or released.")] = "paper",
     seeds: Annotated[int, typer.Option(help="How many, from 0 on, trained side by side.")] = 1,
     rows: Annotated[int, typer.Option(help="Training rows; 0 for all.")] = 0,
@@ -312,7 +315,8 @@ def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as collapse fit prints it.")],
     source: Annotated[list[Path],
                       typer.Option(help="The rows: a file, a folder or a pattern; more of them in order.")],
-    out: Annotated[Path, typer.Option(help="File to write, .parquet or .csv; it appears whole or not at all.")],
+    out: Annotated[Path, typer.Option(
+        help="File to write, .parquet or .csv; it appears whole or not at all.")],
     device: Device_ = "auto",
 ) -> None:
     "Score a table of new rows, one score a row, in their order; labels are not asked for."

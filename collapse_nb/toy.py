@@ -57,7 +57,7 @@ def gradient_terms(
 # %% ../nbs/02_toy_gradient.ipynb #00000010
 def with_spectrum(
     table: Tensor,           # (…, D, K)
-    sigma: Sequence[float],  # proportions of the singular values, at most min(D, K); the missing ones are zero
+    sigma: Sequence[float],  # proportions of the singular values, at most min(D, K); missing ones are zero
 ) -> Tensor:                 # the shape of `table`
     "U diag(c sigma) V^T, with c such that the Frobenius norm stays what it was."
     u, own, v = torch.linalg.svd(table, full_matrices=False)
@@ -123,7 +123,8 @@ def _checked(seeds: Iterable[int], whole: dict[str, int], lr: float) -> list[int
         raise InputError(f"seeds = {seeds!r} was given: give an iterable of them, such as range(20).")
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds) or not all(_natural(s, 0) for s in seeds):
-        raise InputError(f"seeds = {seeds} were given: give at least one, each once, whole numbers from 0 on.")
+        raise InputError(f"seeds = {seeds} were given: give at least one, each once, "
+                         "whole numbers from 0 on.")
     for name, value in whole.items():
         if not _natural(value, 1):
             raise InputError(f"{name} = {value!r} was given: give a whole number, 1 or more.")

@@ -106,7 +106,8 @@ def drawing(graph: Mapping[str, set[str]]) -> str:
             (x1, y1), (x2, y2) = place[name], place[target]
             y1, y2 = y1 + HEIGHT / 2, y2 - HEIGHT / 2
             bend = min((y2 - y1) / 2, STEP / 2)
-            lines.append(f'<path d="M{x1:g} {y1:g}C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}"/>')
+            lines.append(f'<path d="M{x1:g} {y1:g}C{x1:g} {y1 + bend:g} '
+                         f'{x2:g} {y2 - bend:g} {x2:g} {y2:g}"/>')
     for name, (x, y) in sorted(place.items()):
         boxes.append(f'<rect x="{x - WIDTH / 2:g}" y="{y - HEIGHT / 2:g}" width="{WIDTH}" height="{HEIGHT}" '
                      'rx="5"/>'

@@ -95,18 +95,20 @@ SHELVES = {".": "What they share", "data": "Data: cards, encoded folders, and th
            "nn": "Models", "train": "Training", "show": "Figures and tables"}
 MODULES = "Each is a module of `collapse_nb`: text, code, examples and tests."
 START = """
-<!-- Written from the first cells of the notebooks by docs/readme.py (make readme): edit them, not this file. -->
+<!-- Written from the notebooks' first cells by docs/readme.py (make readme): edit them, not this file. -->
 
 # Start here
 
-These notebooks are a paper, running: *On the Embedding Collapse When Scaling up Recommendation Models* (Guo et al., ICML 2024).
+These notebooks are a paper, running: *On the Embedding Collapse When Scaling up Recommendation Models* (Guo
+et al., ICML 2024).
 
-Open one below, then *Run ▸ Run All Cells*. Each of the paper's takes about a minute or less on two CPU cores and trains at a reduced
-size, called *smoke size* where it shows; figures and verdicts of the full runs are in it before anything is run. Long cells show how far
-they are and how long it will take. Point at a mark in a chart to read its numbers.
+Open one below, then *Run ▸ Run All Cells*. Each of the paper's takes about a minute or less on two CPU cores
+and trains at a reduced size, called *smoke size* where it shows; figures and verdicts of the full runs are in
+it before anything is run. Long cells show how far they are and how long it will take. Point at a mark in a
+chart to read its numbers.
 
-JupyterLab saves what you run into the notebook; `git checkout nbs` undoes that, and your own changes with it. For studies at full size,
-and on your own data, see the [README](../README.md).
+JupyterLab saves what you run into the notebook; `git checkout nbs` undoes that, and your own changes with it.
+For studies at full size, and on your own data, see the [README](../README.md).
 """
 
 

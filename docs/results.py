@@ -28,8 +28,8 @@ SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 GRID = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"] if GPU else ["DNN", "DCNv2"]
 # cheap ones first; 06 last: it finds most of its runs in the store
 NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06")
-# datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law of 03
-# wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
+# datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law
+# of 03 wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
 ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}}
 
 

@@ -16,7 +16,8 @@ MISSING = (f"no browser: `playwright install chromium`, or one of {', '.join(PRO
 def chromium() -> Iterator:
     """Playwright's own Chromium where it was downloaded, else one on the PATH; without either the test is
     skipped."""
-    # Playwright's loop runs in this thread as long as it is open, and asyncio.run fails meanwhile: close it before another test file
+    # Playwright's loop runs in this thread as long as it is open, and asyncio.run fails meanwhile: close it
+    # before another test file
     sync_api = pytest.importorskip("playwright.sync_api",
                                    reason="no Playwright: pip install playwright, which the dev extra brings")
     with sync_api.sync_playwright() as playwright:
@@ -32,7 +33,7 @@ class Witness:
     "Requests to other hosts, failed requests, and errors in the console of every page of a context."
     def __init__(self,
         context, # a browser context of Playwright, before its first page
-        origin: str = "", # what our own requests start with, such as http://127.0.0.1:8888; an empty one allows files alone
+        origin: str = "", # what our own requests start with: http://127.0.0.1:8888; empty: files alone
     ):
         self.origin, self.foreign, self.failed, self.errors = origin, [], [], []
         context.on("request", self.request)

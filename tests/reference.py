@@ -1,7 +1,8 @@
-"""The eight models read aloud: loops over sets, fields, pairs, dimensions, heads and layers, and nothing of the library's layers.
+"""The eight models read aloud: loops over sets, fields, pairs, dimensions, heads and layers.
 
-What `paper` and `released` mean is written here a second time, from the papers' equations and from the table in nbs/nn/zoo.ipynb.
-One `Reference` is one replica: its parameters by name, as `Model.replica_state` gives them.
+Nothing of the library's layers is used, and what `paper` and `released` mean is written here a second time,
+from the papers' equations and from the table in nbs/nn/zoo.ipynb. One `Reference` is one replica: its
+parameters by name, as `Model.replica_state` gives them.
 """
 import math
 from collections.abc import Sequence

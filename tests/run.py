@@ -1,7 +1,7 @@
 """The tests, as `make test` runs them: export, ruff, every notebook, then what crosses notebooks.
 
-    .venv/bin/python tests/run.py               # from anywhere; the last line is `N passed, N failed`
-    .venv/bin/python tests/run.py --browser     # and the site and JupyterLab in a browser: make test BROWSER=1
+    .venv/bin/python tests/run.py             # from anywhere; the last line is `N passed, N failed`
+    .venv/bin/python tests/run.py --browser   # and the site and JupyterLab in a browser: make test BROWSER=1
 """
 import filecmp
 import os
@@ -29,7 +29,7 @@ class Tally(NamedTuple):
 
 def stream(*command: object, cwd: Path = ROOT) -> tuple[int, str]:
     "Run a command, show what it prints as it prints it, and return its exit code and all of its text."
-    # IN_TEST silences nbdev_export; one thread a worker, because two workers of two threads fight over two cores
+    # IN_TEST silences nbdev_export; one thread a worker: two workers of two threads fight over two cores
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT),
             "PATH": f"{BIN}{os.pathsep}{env.get('PATH', '')}"}

@@ -88,8 +88,8 @@ def test_verdicts_are_those_of_the_results(tmp_path):
     pd.DataFrame([row, control, of_none]).to_csv(tmp_path / "findings-01-hflights.csv")
     pd.DataFrame([row | {"verdict": "cannot tell"}, control,
                   of_none]).to_csv(tmp_path / "findings-01-my-data.csv")
-    assert readme.verdicts("Fig. 1b",
-                           tmp_path) == "IA is low: holds (hflights), cannot tell (my-data)<br>*controls of ours:* 2 holds"
+    assert (readme.verdicts("Fig. 1b", tmp_path)
+            == "IA is low: holds (hflights), cannot tell (my-data)<br>*controls of ours:* 2 holds")
     # the same number, whatever the dataset
     assert readme.verdicts("Table 2", tmp_path) == "criteo: rows: holds"
     assert readme.verdicts("Fig. 1a", tmp_path) == readme.verdicts("Fig. 10", tmp_path) == "not run here"

@@ -57,8 +57,9 @@ def peak_and_disk(source: Path, out: Path) -> tuple[float, float]:
     thread = threading.Thread(target=watch)
     thread.start()
     # VmHWM is this process's own; getrusage would begin with what the parent held
-    call = f"import re; from collapse_nb.data.encode import encode; encode('criteo', {str(source)!r}, {str(out)!r}); " \
-           r"print(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])"
+    call = ("import re; from collapse_nb.data.encode import encode; "
+            f"encode('criteo', {str(source)!r}, {str(out)!r}); "
+            r"print(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])")
     said = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True).stdout
     done.set()
     thread.join()

@@ -42,8 +42,8 @@ def replaced(path: Path, old: str, new: str) -> None:
         return
     notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [c for c in notebook["cells"] if c["cell_type"] == "code" and old in "".join(c["source"])]
-    assert (len(cells) == 1
-            and "".join(cells[0]["source"]).count(old) == 1), f"{old!r} stands in {len(cells)} cells of {path.name}"
+    assert len(cells) == 1 and "".join(cells[0]["source"]).count(old) == 1, (
+        f"{old!r} stands in {len(cells)} cells of {path.name}")
     cells[0]["source"] = "".join(cells[0]["source"]).replace(old, new)
     path.write_text(json.dumps(notebook), encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """Imports point one way (the house's import graph), wherever in a module they stand.
 
-Bottom to top: records, fields, results, allocation, abundance, stats -> nn -> data -> train -> the paper's modules,
-serve -> cli; show stands aside, and nothing that trains or measures imports it.
+Bottom to top: records, fields, results, allocation, abundance, stats -> nn -> data -> train -> the paper's
+modules, serve -> cli; show stands aside, and nothing that trains or measures imports it.
 """
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path

@@ -140,13 +140,15 @@ def images_loaded(page):
 
 # where a canvas has colour, at most 30 places over all of it, in the page's pixels
 COLOURED = """canvas => {
-    const {width, height} = canvas, {data} = canvas.getContext('2d').getImageData(0, 0, width, height), found = []
+    const {width, height} = canvas, found = []
+    const {data} = canvas.getContext('2d').getImageData(0, 0, width, height)
     for (let i = 0; i < data.length; i += 4) {
         const rgb = data.slice(i, i + 3)
         if (data[i + 3] && Math.max(...rgb) - Math.min(...rgb) > 60) found.push(i / 4)
     }
     const zoom = canvas.getBoundingClientRect().width / width
-    return found.filter((_, n) => n % Math.ceil(found.length / 30) == 0).map(i => [i % width * zoom, Math.floor(i / width) * zoom])
+    return found.filter((_, n) => n % Math.ceil(found.length / 30) == 0)
+                .map(i => [i % width * zoom, Math.floor(i / width) * zoom])
 }"""
 
 

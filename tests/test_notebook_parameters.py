@@ -1,7 +1,8 @@
-"""A notebook's parameters are typed in the cell that papermill fills and in the record that checks them: both say the same.
+"""A notebook's parameters: the cell that papermill fills and the record that checks them say the same.
 
-The cell says what a parameter is, in a comment; the record says what it may be. Where a record has a comment too,
-as the shared `Study` and `Scaling` do, it is the cell's. A default that differed would turn a smoke run into a full one.
+The cell says what a parameter is, in a comment; the record says what it may be. Where a record has a comment
+too, as the shared `Study` and `Scaling` do, it is the cell's. A default that differed would turn a smoke run
+into a full one.
 """
 import ast
 import inspect
@@ -16,7 +17,7 @@ import pytest
 from collapse_nb.train import parameters
 
 NBS = Path(__file__).resolve().parents[1] / "nbs"
-# of the parameters that `Study` declares, those whose comment may say more in a notebook: which runs, which folder
+# parameters of `Study` whose comment may say more in a notebook: which runs, which folder
 OWN_WORDS = {"seeds", "max_epochs", "store", "out_dir"}
 
 

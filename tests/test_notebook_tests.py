@@ -27,9 +27,8 @@ def test_a_broken_loop_is_seen_after_a_run_that_passed(tmp_path):
     (tmp_path / "collapse_nb").mkdir()
     shutil.copy(ROOT / "settings.ini", tmp_path)
     assert (first := outcome(tmp_path, [])).returncode == 0, first.stdout + first.stderr
-    text = next("".join(c["source"])
-                for c in json.loads((ROOT / "nbs/data/encoding/distinct.ipynb").read_text(encoding="utf-8"))["cells"]
-                if "def _slot(" in "".join(c["source"]))
+    notebook = json.loads((ROOT / "nbs/data/encoding/distinct.ipynb").read_text(encoding="utf-8"))
+    text = next("".join(c["source"]) for c in notebook["cells"] if "def _slot(" in "".join(c["source"]))
     # never finds what is there
     broken = text.replace("slots[slot] != key and slots[slot] != _FREE", "slots[slot] != _FREE")
     assert broken != text

@@ -1,8 +1,8 @@
-"""Real tables, held against DuckDB: its own readers, types declared by hand, the card's SQL computed by itself.
+"""Real tables, held against DuckDB: its readers, types declared by hand, the card's SQL computed by itself.
 
 Where this encoder's meaning differs from the engine's on purpose, an entry is a pair, ours and the oracle's:
-a division by zero and what is not a number are missing; a decimal constant is a DOUBLE (the engine's is a DECIMAL);
-a number has the text of its cell where a text is asked for (the engine wants a CAST).
+a division by zero and what is not a number are missing; a decimal constant is a DOUBLE (the engine's is a
+DECIMAL); a number has the text of its cell where a text is asked for (the engine wants a CAST).
 """
 from pathlib import Path
 from typing import NamedTuple
@@ -191,7 +191,8 @@ def key(value) -> float | str | None:
 
 def counted(data, out: Path, field: str, i: int, number: bool) -> dict:
     "Value -> (rows, ones), by the vocabulary."
-    words = dict(pl.read_parquet(out / "vocabulary.parquet").filter(field=field).select("id", "value").iter_rows())
+    vocabulary = pl.read_parquet(out / "vocabulary.parquet").filter(field=field)
+    words = dict(vocabulary.select("id", "value").iter_rows())
     x, y = (np.concatenate([getattr(part, a) for part in (data.train, data.valid, data.test)]) for a in "xy")
     rows, ones = np.bincount(x[:, i]), np.bincount(x[:, i], y)
     assert not rows[len(words):].any() # with min_count 1 nothing is rare
@@ -219,7 +220,8 @@ def test_card(tables, tmp_path, name, kind):
     assert (len(y), int(y.sum())) == con.sql("SELECT count(*), sum(label) FROM kept").fetchall()[0]
     for i, (ours, theirs) in enumerate(fields):
         expected = {}
-        for value, rows, ones in con.sql(f"SELECT {theirs} AS v, count(*), sum(label) FROM kept GROUP BY v").fetchall():
+        groups = con.sql(f"SELECT {theirs} AS v, count(*), sum(label) FROM kept GROUP BY v").fetchall()
+        for value, rows, ones in groups:
             before = expected.get(key(value), (0, 0))
             expected[key(value)] = before[0] + rows, before[1] + int(ones)
         number = any(isinstance(k, float) for k in expected)

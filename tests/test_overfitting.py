@@ -55,8 +55,8 @@ def loop(model: Model, form: str, weight: float) -> Tensor:
                 for i in range(N):
                     for j in range(N):
                         W = layer.weight[g][j * K:(j + 1) * K, i * K:(i + 1) * K]
-                        scatter = W.T @ W - model.targets.weight[g, k, i,
-                                                                 j] * one if form == "paper" else one - W @ W.T
+                        if form == "paper": scatter = W.T @ W - model.targets.weight[g, k, i, j] * one
+                        else: scatter = one - W @ W.T
                         charge = charge + scatter.norm() ** 2
         total.append(weight * charge)
     return torch.stack(total)

@@ -48,7 +48,7 @@ def installed(built, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", place, cwd=place)
     paths = sysconfig.get_paths("venv", {"base": str(place), "platbase": str(place)})
-    # a folder that a .pth file names is searched, and the .pth files in it, such as the checkout's own, are not read
+    # a folder that a .pth file names is searched; .pth files in it, such as the checkout's own, are not read
     Path(paths["purelib"], "others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     wheel, = built.glob("*.whl")
     python = Path(paths["scripts"], "python")

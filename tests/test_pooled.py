@@ -112,7 +112,7 @@ def test_what_no_value_names_is_neither_read_nor_hit(case):
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SparseAdam"])
 def test_optimisers_take_the_gradients_of_values_alone(optimizer):
-    """Several steps equal those with gradients that were summed up densely; SparseAdam leaves alone what no value names.
+    """Several steps equal those with dense gradients; SparseAdam leaves alone what no value names.
 
     To 1e-9: sums in another order differ by rounding, and Adam divides by the size of a gradient."""
     recipe, pair = Recipe(optimizer=optimizer), [perturbed(make("xDeepFM", "ME", 2, "paper",
@@ -183,7 +183,8 @@ def test_a_training_learns_from_tags_and_is_filed(tmp_path, optimizer):
 def test_schemas_of_one_value_are_stored_and_open_as_before():
     schema = FieldSchema("ab", (3, 4))
     assert json.dumps(schema.to_dict()) == '{"names": ["a", "b"], "cardinalities": [3, 4]}'
-    assert (FieldSchema(**json.loads('{"names": ["a", "b"], "cardinalities": [3, 4]}')) == schema == FieldSchema("ab", (3, 4), (1, 1)))
+    read = FieldSchema(**json.loads('{"names": ["a", "b"], "cardinalities": [3, 4]}'))
+    assert read == schema == FieldSchema("ab", (3, 4), (1, 1))
     assert len({schema, FieldSchema("ab", (3, 4), (1, 2)), FieldSchema("ab", (3, 4), (2, 1))}) == 3
     assert dataclasses.replace(schema, widths=(1, 2)).to_dict()["widths"] == (1, 2)
 

@@ -23,8 +23,8 @@ from collapse_nb.records import InputError
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = ("-c", "from collapse_nb.cli import main; main()")
 CRITEO = re.compile(rb"[01](\t(-?[1-9]\d{0,7}|0)?){13}(\t([0-9a-f]{8})?){26}")
-AVAZU = re.compile(rb"[1-9]\d{16,19},[01],1410[23]\d([01]\d|2[0-3]),10\d\d,[0-7](,[0-9a-f]{8}){9},[0-5],[0235]"
-                   rb",\d{3,5},\d{2,4},\d{2,4},\d{3,4},[0-3],\d{2,4},(-1|100\d{3}),\d{1,3}")
+AVAZU = re.compile(rb"[1-9]\d{16,19},[01],1410[23]\d([01]\d|2[0-3]),10\d\d,[0-7](,[0-9a-f]{8}){9}"
+                   rb",[0-5],[0235],\d{3,5},\d{2,4},\d{2,4},\d{3,4},[0-3],\d{2,4},(-1|100\d{3}),\d{1,3}")
 
 
 @pytest.mark.parametrize("format, line", [("criteo", CRITEO), ("avazu", AVAZU)])
@@ -68,7 +68,7 @@ def test_killed_it_leaves_no_half_file(tmp_path, blow):
     while not any(f.stat().st_size for f in tmp_path.glob("o/.train.txt.*.tmp")) and process.poll() is None:
         time.sleep(.01)
     process.send_signal(blow)
-    # SIGTERM is heard and what was begun is tidied away; SIGKILL is not, and its leavings wait for the next one
+    # SIGTERM is heard and what was begun is tidied away; SIGKILL is not: its leavings wait for the next one
     assert process.wait() == (143 if blow == signal.SIGTERM else -blow)
     left = os.listdir(tmp_path / "o")
     assert left == [] if blow == signal.SIGTERM else len(left) == 1 and left[0].endswith(".tmp")

@@ -103,7 +103,8 @@ def test_wrong_ids_are_refused_in_every_field(tmp_path, model):
     export_onnx(trained(model), tmp_path / "model.onnx")
     for level in ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL"):
         options = onnxruntime.SessionOptions()
-        options.log_severity_level, options.graph_optimization_level = (4, getattr(onnxruntime.GraphOptimizationLevel, level))
+        options.log_severity_level = 4
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         run = onnxruntime.InferenceSession(tmp_path / "model.onnx", options,
                                            providers=["CPUExecutionProvider"])
         for field, size in enumerate(SCHEMA.cardinalities):

@@ -92,7 +92,8 @@ def test_the_api_has_every_name_and_the_shape_of_every_parameter(site):
     for notebook in api.modules():
         where = notebooks.module(notebook)
         text = (site / "api" / f"{where}.html").read_text(encoding="utf-8")
-        tree, _ = api.parse((ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        module = ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py"
+        tree, _ = api.parse(module.read_text(encoding="utf-8"))
         lost += [f"{where}.{name}" for name in api.public(tree)
                  if f'id="collapse_nb.{where}.{name}"' not in text]
     assert lost == []
@@ -127,18 +128,19 @@ def test_directives_are_obeyed(tmp_path):
     assert page.prose("[a](00_preliminaries.ipynb#x) `information_abundance` [l](../LICENSE) "
                       "`nothing_of_ours`") == (
         "[a](/paper/00_preliminaries.md#x) {py:obj}`information_abundance "
-        "<collapse_nb.abundance.information_abundance>` [l](https://host/blob/main/LICENSE) `nothing_of_ours`")
+        "<collapse_nb.abundance.information_abundance>` [l](https://host/blob/main/LICENSE) "
+        "`nothing_of_ours`")
 
 
 def test_the_archive_draws_a_figure(site, tmp_path):
     "Whoever has only the site has the project: unpacked, it redraws what the front page shows."
     shutil.unpack_archive(site / "collapse_nb.tar.gz", tmp_path)
-    tree = tmp_path / "collapse_nb"
-    (tree / "figures" / "fig7-hflights.svg").unlink()
+    tree, figure = tmp_path / "collapse_nb", "figures/fig7-hflights.svg"
+    (tree / figure).unlink()
     env = os.environ | {"PYTHONPATH": str(tree)}
     subprocess.run([sys.executable, "docs/figures.py", "fig7"], cwd=tree, env=env, check=True,
                    capture_output=True)
-    assert ((tree / "figures" / "fig7-hflights.svg").read_bytes() == (ROOT / "figures" / "fig7-hflights.svg").read_bytes())
+    assert (tree / figure).read_bytes() == (ROOT / figure).read_bytes()
     dry = subprocess.run(["make", "-n", "-C", tree, "sweep", "site"], capture_output=True, text=True).stdout
     assert "papermill" in dry and "-m website" in dry
 
@@ -163,6 +165,6 @@ def test_nbdev_docs_prepares_every_notebook_and_leaves_the_readme(tmp_path):
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
     assert (quarto.parent / "asked").read_text() == "render --no-cache\n"
-    assert [n for n in names
-            if not (tmp_path / "_docs" / n).is_file()] == [] and (tmp_path / "_docs" / "_quarto.yml").is_file()
+    assert [n for n in names if not (tmp_path / "_docs" / n).is_file()] == []
+    assert (tmp_path / "_docs" / "_quarto.yml").is_file()
     assert (tmp_path / "README.md").read_text() == "of make readme"

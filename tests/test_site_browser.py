@@ -10,22 +10,29 @@ from browser import Witness
 pytestmark = pytest.mark.browser
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 # what overflows the window, boxes that scroll inside aside
-TOO_WIDE = """() => [...document.querySelectorAll('article *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
-  !e.closest('.table, .table-wrapper, .canvas, pre, .highlight, mjx-container, .sig')).slice(0, 3).map(e => e.outerHTML.slice(0, 150))
+TOO_WIDE = """() => [...document.querySelectorAll('article *')]
+  .filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
+    !e.closest('.table, .table-wrapper, .canvas, pre, .highlight, mjx-container, .sig'))
+  .slice(0, 3).map(e => e.outerHTML.slice(0, 150))
   .concat(document.documentElement.scrollWidth > innerWidth ? ['the page itself'] : [])"""
 # WCAG's contrast of every piece of text against the first background below it; below AA it is returned
 PALE = """() => {
-  const rgb = c => (c.match(/[\\d.]+/g) ?? []).map(Number), channel = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const rgb = c => (c.match(/[\\d.]+/g) ?? []).map(Number);
+  const channel = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
   const light = c => .2126 * channel(c[0]) + .7152 * channel(c[1]) + .0722 * channel(c[2]);
   const ground = e => { for (; e; e = e.parentElement) {
       const c = rgb(getComputedStyle(e).backgroundColor); if (c.length === 3 || c[3] === 1) return c; }
     return [255, 255, 255]; };
-  return [...document.querySelectorAll('article *, .sidebar-tree a')].filter(e => !e.closest('svg, mjx-container, .headerlink, button') &&
-    e.checkVisibility() && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
+  return [...document.querySelectorAll('article *, .sidebar-tree a')].filter(e =>
+    !e.closest('svg, mjx-container, .headerlink, button') && e.checkVisibility() &&
+    [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
       const style = getComputedStyle(e), a = light(rgb(style.color)), b = light(ground(e));
-      const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-      return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), large ? 3 : 4.5, e.className + ' ' + e.textContent.slice(0, 40)];
-    }).filter(([ratio, least]) => ratio < least).map(([ratio, , text]) => `${ratio.toFixed(2)}: ${text}`); }"""
+      const size = parseFloat(style.fontSize);
+      const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+      return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), large ? 3 : 4.5,
+              e.className + ' ' + e.textContent.slice(0, 40)];
+    }).filter(([ratio, least]) => ratio < least)
+      .map(([ratio, , text]) => `${ratio.toFixed(2)}: ${text}`); }"""
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -155,7 +162,8 @@ def test_search_finds_a_function(opened):
     page.wait_for_selector("#search-results a[href*='collapse_nb.abundance.information_abundance']")
 
 def test_the_first_command_names_this_host(opened, host):
-    assert (f"curl -fL {host}/collapse_nb.tar.gz | tar xz" in opened("index.html").locator("#commands").inner_text())
+    commands = opened("index.html").locator("#commands").inner_text()
+    assert f"curl -fL {host}/collapse_nb.tar.gz | tar xz" in commands
 
 def test_pages_work_from_a_file(opened, site):
     page = opened("index.html", base=site.as_uri())

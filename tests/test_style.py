@@ -1,16 +1,22 @@
-"What the house's style says in numbers, held on every notebook, module and tracked text file."
+"""What the house's style says in numbers, held on every notebook, module and tracked text file.
+
+Lines have at most 110 characters, which ruff holds; a parameter of what is public has its shape, unit or
+meaning in a comment behind it."""
 import ast
 import json
 import re
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
+from website import api
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_OURS = re.compile(r"^(\.git|\.venv|runs|_proc|_docs|_site|build|dist|data/(raw|encoded))/|__pycache__|\.ipynb_checkpoints|\.egg-info|"
-                      r"\.(pytest|ruff)_cache/|\.hypothesis/")
+LINE = 110 # characters at most
+NOT_OURS = re.compile(r"^(\.git|\.venv|runs|_proc|_docs|_site|build|dist|data/(raw|encoded))/|__pycache__|"
+                      r"\.ipynb_checkpoints|\.egg-info|\.(pytest|ruff)_cache/|\.hypothesis/")
 # a path of one machine; `../work/` and `https://host/work/` are none
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|tmp|root|opt|home|Users)/\w")
 # file -> the machine paths it may name, and why: none so far
@@ -96,6 +102,32 @@ def parameter_cells(notebook: dict) -> int:
 def machine_paths(text: str) -> set[str]: return {m.group() for m in MACHINE_PATH.finditer(text)}
 
 
+def is_command(node: ast.FunctionDef) -> bool:
+    "Whether it is one of the command line's, where each parameter has its help."
+    return any(ast.unparse(d).startswith("app.command(") for d in node.decorator_list)
+
+def of_many_lines(node: ast.FunctionDef) -> bool:
+    return max(n.end_lineno for n in (*api.arguments(node), node.returns) if n) > node.lineno
+
+def public_functions(tree: ast.Module) -> list[tuple[str, ast.FunctionDef]]:
+    "Functions that `__all__` lists and public methods of classes that it lists, `__init__` among them."
+    names, found = set(api.public(tree)), []
+    for node in tree.body:
+        if getattr(node, "name", None) not in names: continue
+        if isinstance(node, ast.FunctionDef): found.append((node.name, node))
+        else:
+            found += [(f"{node.name}.{f.name}", f) for f in node.body if isinstance(f, ast.FunctionDef)
+                      and (f.name in {"__init__", *api.PUBLIC} or not f.name.startswith("_"))]
+    return found
+
+def uncommented(text: str) -> list[str]:
+    "Parameters of a module's public functions, where the signature has several lines, without a comment."
+    tree, notes = api.parse(text)
+    return [f"{name}({arg.arg})" for name, node in public_functions(tree) if api.arguments(node)
+            and of_many_lines(node) and not is_command(node)
+            for arg in api.arguments(node) if arg.arg not in api.comments(node, notes)]
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=short)
 def test_notebook(notebook):
     assert faults(read(notebook)) == []
@@ -117,6 +149,18 @@ def test_no_machine_path():
         except UnicodeDecodeError: continue
         if wrong := machine_paths(text) - LEGITIMATE.get(short(file), set()): found[short(file)] = wrong
     assert tracked() and found == {}
+
+
+def test_ruff_holds_the_length_of_lines():
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
+    assert ruff["line-length"] == LINE and "E" in ruff["lint"]["select"]
+    assert not {"E", "E5", "E501"} & {*ruff["lint"]["ignore"]}
+
+
+def test_parameters_have_their_shape_behind_them():
+    modules = [f for f in sorted((ROOT / "collapse_nb").rglob("*.py")) if f.name != "_modidx.py"]
+    found = {short(f): lost for f in modules if (lost := uncommented(f.read_text(encoding="utf-8")))}
+    assert modules and found == {}
 
 
 def cell(source: str, tags: tuple = (), outputs: tuple = ()) -> dict:
@@ -143,6 +187,20 @@ def test_helpers_that_assert_count():
     (made(*MODULE, kernel="conda-env"), "its kernel is conda-env"),
 ])
 def test_faults_are_seen(notebook, said): assert [f for f in faults(notebook) if said in f]
+
+@pytest.mark.parametrize("source, lost", [
+    ("def f(\n    x, # (B, N)\n    y=(1,\n       2), # rows\n): pass", []),
+    ("def f(\n    x,\n    y, # rows\n): pass", ["f(x)"]),
+    ("def f(\n    x, y, # rows\n): pass", ["f(x)"]),
+    ("def f(\n    x, *y, # rows\n    **z,\n): pass", ["f(x)", "f(z)"]),
+    ("def f(x, y): pass", []),
+    ("def g(\n    x,\n): pass", []), # `__all__` does not list it
+    ("@app.command(epilog='')\ndef f(\n    x: Annotated[int, Option(help='rows')],\n): pass", []),
+    ("class f:\n    def __init__(self,\n        x,\n    ): pass\n    def _h(self,\n        y,\n    ): pass",
+     ["f.__init__(x)"]),
+])
+def test_parameters_without_a_comment_are_seen(source, lost):
+    assert uncommented(f"__all__ = ['f']\n{source}") == lost
 
 def test_machine_paths_are_seen():
     path = "/" + "work/shared"

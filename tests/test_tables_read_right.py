@@ -85,9 +85,8 @@ class Result:
     "An encoded folder, by the values of its vocabulary."
     def __init__(self, out: Path, data):
         parts = (data.train, data.valid, data.test)
-        self.schema, self.D = json.loads((out / "schema.json").read_text()), dict(zip(data.schema.names,
-                                                                                      data.schema.cardinalities,
-            strict=True))
+        self.schema = json.loads((out / "schema.json").read_text())
+        self.D = dict(zip(data.schema.names, data.schema.cardinalities, strict=True))
         x, self.y, self.sizes = (np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts]),
                                  [len(p) for p in parts])
         self.part = np.repeat([0, 1, 2], self.sizes)

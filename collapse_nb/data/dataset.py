@@ -103,7 +103,8 @@ def disk_errors(
     except OSError as err:
         # numpy's own words for a disk that filled up
         if err.errno not in _FULL and " requested and " not in str(err): raise
-        raise InputError(f"the disk under {out} is full: make room or write somewhere else; {left}.") from None
+        raise InputError(f"the disk under {out} is full: make room or write somewhere else; "
+                         f"{left}.") from None
 
 # %% ../../nbs/data/dataset.ipynb #00000012
 def _begin(out: Path, temporary: Path, begin: Callable[[Path], None]) -> None:
@@ -185,7 +186,7 @@ def write_encoded(
     schema: FieldSchema,                              # N fields, in P columns of x
     sizes: tuple[int, int, int],                      # rows of train, valid, test
     blocks: Iterable[tuple[np.ndarray, np.ndarray]],  # ids (b, P) and labels (b,), in final order
-    known: dict,                                      # what else schema.json shall say, as it is when the rows are through
+    known: dict,                                      # further entries of schema.json; read after the blocks
 ) -> None:
     "Write x.npy, y.npy and schema.json."
     ones, rows = 0, sum(sizes)

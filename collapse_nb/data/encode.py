@@ -159,7 +159,7 @@ def _ordered(rows: KeptRows, labels: np.ndarray, fields: list[EncodedField], sch
 def encode(
     card: Card | str | Path, # a card, its name or its path
     source: Sources
-    | Mapping[str, Sources], # csv, tsv or Parquet, gzip too; files, folders, patterns; or those of train, valid and test
+    | Mapping[str, Sources], # csv, tsv or Parquet, gzip too; paths, patterns; or those of train, valid, test
     out: str | Path,         # the encoded folder to make
     on_bad_row: str = "stop",# stop at the first bad row, or skip: put such rows aside
     max_bad: float = 1e-4,   # the largest share of rows that may be put aside

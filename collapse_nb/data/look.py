@@ -177,7 +177,8 @@ def _field_lines(look: Look, width: int) -> list[str]:
                                                        for t in top), default=0)
     room = lambda shown: min(max(longest, 6), (width - len(start[0])) // shown - 4 - SHARE - RATE)
     shown = next((n for n in range(most, 0, -1) if room(n) >= 6), 0)
-    cells = lambda value, share, rate: f"  {_cut(value, room(shown)):<{room(shown)}} {share:>{SHARE}} {rate:>{RATE}}"
+    cells = lambda value, share, rate: (f"  {_cut(value, room(shown)):<{room(shown)}} "
+                                        f"{share:>{SHARE}} {rate:>{RATE}}")
     named = ["first", "second", "third"][:shown] + [f"{i}th" for i in range(4, shown + 1)]
     ends = ["".join(cells(n, "share", "label") for n in named)]
     ends += ["".join(cells(t.value, _share(t.share), _rate(t.label_rate)) for t in top[:shown])

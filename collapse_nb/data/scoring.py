@@ -149,9 +149,8 @@ def encoded_rows(
     encoding: Encoding,                        # how values become ids
     source: str | Path | Sequence[str | Path], # csv, tsv or Parquet; files, folders, patterns
     work: Path,                                # for temporary files
-) -> Iterator[tuple[np.ndarray,
-                    np.ndarray]]:  # (b, P) int32 ids; (b, N) whether a value has no id of its own; in the order of the rows
-    "The ids of a table's rows, block by block; memory does not follow the rows."
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (b, P) int32 ids; (b, N) whether a value has no id of its own
+    "The ids of a table's rows, block by block and in their order; memory does not follow the rows."
     files = parts(encoding.card.model_copy(update={"files": ()}),
                   [source] if isinstance(source, str | Path) else source)
     table = Table(_with_kind(encoding.card, files[0]), files, work)

@@ -43,7 +43,7 @@ class Concatenation(nn.Module):
 class GramTriangle(torch.autograd.Function):
     "<e_i, e_j> for the pairs i < j: one small Gram matrix per row, of which the upper triangle is kept."
     @staticmethod
-    def forward(ctx,
+    def forward(ctx,   # keeps what `backward` needs
         e: Tensor,     # (G, B, N, K)
         pairs: Tensor, # (P,) the pairs as i·N + j
         place: Tensor, # (N·N,) which pair i·N + j is, either way round; P on the diagonal
@@ -227,9 +227,11 @@ def pieces(
 
 # %% ../../nbs/nn/interactions.ipynb #0000010a
 def sum_gradients(
-    weight: Tensor, x0: Tensor, x: Tensor, # as given to `SumOverFields`
-    grad: Tensor,                          # (G, H, P), of its result
-) -> tuple[Tensor, Tensor, Tensor]:        # of weight, x0 and x
+    weight: Tensor, # (G, H·N, C), as in `SumOverFields`
+    x0: Tensor,     # (G, N, P), likewise
+    x: Tensor,      # (G, C, P), likewise
+    grad: Tensor,   # (G, H, P), of its result
+) -> tuple[Tensor, Tensor, Tensor]: # of weight, x0 and x
     "With g_h the gradient: sum_h g_h (W x)_hi to x0_i; through d_hi = g_h x0_i, d x^T to W and W^T d to x."
     exact = torch.promote_types(weight.dtype, torch.float32) # of a sum over many pieces
     to_weight = torch.zeros_like(weight, dtype=exact)
@@ -248,7 +250,7 @@ def sum_gradients(
 class SumOverFields(torch.autograd.Function):
     "y_h = sum_i x0_i * (sum_c W_h,ic x_c)."
     @staticmethod
-    def forward(ctx,
+    def forward(ctx,    # keeps what `backward` needs
         weight: Tensor, # (G, H·N, C)
         x0: Tensor,     # (G, N, P)
         x: Tensor,      # (G, C, P)

@@ -205,9 +205,10 @@ class Model(nn.Module):
 
 # %% ../../nbs/nn/zoo.ipynb #00000017
 def interaction(
-    spec: ModelSpec, schema: FieldSchema, # what to build, on which fields
-    copies: int,                          # G = replicas x sets
-) -> nn.Module:                           # (G, B, N, K) -> (G, B, H)
+    spec: ModelSpec,     # what to build
+    schema: FieldSchema, # on which N fields
+    copies: int,         # G = replicas x sets
+) -> nn.Module:          # (G, B, N, K) -> (G, B, H)
     "The interaction I of a model."
     N, K, released = schema.num_fields, spec.dim, spec.released
     make = {
@@ -225,9 +226,10 @@ def interaction(
 
 # %% ../../nbs/nn/zoo.ipynb #00000018
 def skeleton(
-    spec: ModelSpec, schema: FieldSchema, # what to build, on which fields
-    seeds: Sequence[int],                 # one per replica
-) -> Model:                               # its parameters are not set
+    spec: ModelSpec,      # what to build
+    schema: FieldSchema,  # on which N fields
+    seeds: Sequence[int], # one per replica
+) -> Model:               # its parameters are not set
     "Put the parts of a model together."
     if schema.num_fields < 2 and spec.model not in ("DNN", "DCNv2", "FinalMLP"):
         raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at "
@@ -290,9 +292,9 @@ def one_replica(
     "One replica as a model of its own, which shares its weights with the model it is taken from."
     # `build` and `load_state_dict` would copy the tables, nearly all of a model, for every replica and
     # evaluation, and undo what a treatment has put in the place of a module. So each module is copied without
-    # its tensors, by object.__new__, and handed views of the replica's slices. A module that kept a tensor, or a
-    # size that depends on R, anywhere but in its parameters and buffers would share it with all replicas: none
-    # may, and the line before the last sets the three sizes that there are.
+    # its tensors, by object.__new__, and handed views of the replica's slices. A module that kept a tensor,
+    # or a size that depends on R, anywhere but in its parameters and buffers would share it with all
+    # replicas: none may, and the line before the last sets the three sizes that there are.
     state, twins = model.replica_state(replica), {}
     for path, module in model.named_modules():
         twin, at = twins.setdefault(module, object.__new__(type(module))), f"{path}." if path else ""

@@ -155,11 +155,13 @@ def evaluate(
 
 # %% ../../nbs/train/fit.ipynb #0000000f
 def run_epochs(
-    model: Model, train: Rows, valid: Rows, # what to train, on what, judged on what
-    recipe: Recipe,                         # how
-    regularizer: Callable | None,           # model -> (R,) penalty
-    progress: Progress,                     # updated as replicas improve and stop
-    show: bool,                             # progress bars
+    model: Model,                 # of R replicas
+    train: Rows,                  # what it learns from
+    valid: Rows,                  # what its epochs are judged on
+    recipe: Recipe,               # how
+    regularizer: Callable | None, # model -> (R,) penalty
+    progress: Progress,           # updated as replicas improve and stop
+    show: bool,                   # progress bars
 ) -> Iterator[tuple[list[dict], np.ndarray]]: # per epoch: a record per live replica, (R, M, N) abundances
     "Train until every replica has stopped."
     step = Step(model, recipe, regularizer)
@@ -184,10 +186,13 @@ def run_epochs(
 
 # %% ../../nbs/train/fit.ipynb #00000010
 def summary(
-    model: Model, progress: Progress, history: pd.DataFrame, # after training
-    tested: tuple[Tensor, Tensor, Tensor],                   # from `evaluate` on the test rows
-    num_rows: int, seconds: float,                           # training rows, and how long everything took
-) -> pd.DataFrame:                                           # a row per replica
+    model: Model,                          # of R replicas, after training
+    progress: Progress,                    # likewise
+    history: pd.DataFrame,                 # a row per epoch and replica
+    tested: tuple[Tensor, Tensor, Tensor], # from `evaluate` on the test rows
+    num_rows: int,                         # of training
+    seconds: float,                        # that everything took
+) -> pd.DataFrame:                         # a row per replica
     "One row per replica."
     epochs, train_s = history.groupby("replica").size(), history.groupby("epoch").train_s.first()
     return pd.DataFrame({

@@ -49,8 +49,8 @@ def archive(file: Path) -> None:
 def assets(static: Path) -> None:
     "Scripts and styles: ours, Vega's bundle and MathJax's one file."
     shutil.copytree(HERE / "static", static, dirs_exist_ok=True)
-    mathjax = distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")
-    shutil.copy(mathjax, static)
+    mathjax = "sphinx-mathjax-offline/static/mathjax/tex-svg.js"
+    shutil.copy(distribution("sphinx-mathjax-offline").locate_file(mathjax), static)
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     (static / "vega.js").write_text(f"(()=>{{{bundle}}})();", encoding="utf-8")
 

@@ -51,8 +51,8 @@ def arguments(node: ast.FunctionDef) -> list[ast.arg]:
              *([a.kwarg] if a.kwarg else [])]
     return [arg for arg in found if arg.arg not in ("self", "cls")]
 
-def parameters(node: ast.FunctionDef, notes: dict[int, str]) -> list[tuple[str, str]]:
-    """Name and comment of every parameter: the comment stands on the line where the parameter, with its
+def comments(node: ast.FunctionDef, notes: dict[int, str]) -> dict[str, str]:
+    """Parameter -> its comment, where it has one: it stands on the line where the parameter, with its
     default, ends."""
     a, ends = node.args, {}
     given = [*zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1], strict=False),
@@ -61,9 +61,13 @@ def parameters(node: ast.FunctionDef, notes: dict[int, str]) -> list[tuple[str, 
     lines = {arg.arg: ends.get(arg.arg) or arg.end_lineno for arg in arguments(node)}
     # of several on a line, the comment is the last one's
     last = {line: name for name, line in lines.items() if line < node.body[0].lineno}
+    return {name: notes[line] for line, name in last.items() if notes.get(line)}
+
+def parameters(node: ast.FunctionDef, notes: dict[int, str]) -> list[tuple[str, str]]:
+    "Name and comment of every parameter; its type where there is no comment."
+    said = comments(node, notes)
     kind = lambda arg: f"`{ast.unparse(arg.annotation)}`" if arg.annotation else ""
-    said = lambda arg: notes.get(lines[arg.arg]) if last.get(lines[arg.arg]) == arg.arg else None
-    return [(arg.arg, said(arg) or kind(arg)) for arg in arguments(node)]
+    return [(arg.arg, said.get(arg.arg) or kind(arg)) for arg in arguments(node)]
 
 def returned(node: ast.FunctionDef, notes: dict[int, str]) -> str:
     return notes.get(node.returns.end_lineno, "") if node.returns else ""
@@ -91,9 +95,8 @@ def signature(node: ast.FunctionDef, method: bool = False) -> str:
 def default(node: ast.AnnAssign) -> str:
     "A field's default, as the caller sees it: the first argument of pydantic's Field, if it is one."
     if node.value is None: return ""
-    call = isinstance(node.value, ast.Call) and isinstance(node.value.func,
-                                                           ast.Name) and node.value.func.id in ("Field",
-                                                                                                "Slot", "field")
+    call = (isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+            and node.value.func.id in ("Field", "Slot", "field"))
     if not call: return " = " + ast.unparse(node.value)
     return (f" = {ast.unparse(node.value.args[0])}" if node.value.args else " = ..."
             if node.value.keywords[0].arg != "ge" else "")

@@ -100,7 +100,8 @@ regexp_extract: t t j? -> t
 position strpos instr: t t -> i
 levenshtein editdist3 hamming: t t -> i
 date_part datepart: t s -> i
-year month day hour minute second dayofmonth dayofweek weekday isodow dayofyear week weekofyear yearweek isoyear quarter: s -> i
+year month day hour minute second: s -> i
+dayofmonth dayofweek weekday isodow dayofyear week weekofyear yearweek isoyear quarter: s -> i
 epoch: s -> f
 dayname monthname: s -> t
 strftime: s t -> t

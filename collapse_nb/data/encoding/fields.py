@@ -135,8 +135,8 @@ def split_lists(
 ) -> pl.DataFrame:       # code, value, count, with a row for each value of a list
     "Lists taken apart."
     parts = table.with_columns(pl.col("value").str.split(mark)).explode("value")
-    parts = parts.with_columns(pl.col("value").str.strip_chars().replace("", None)).unique(["code", "value"],
-                                                                                           maintain_order=True)
+    value = pl.col("value").str.strip_chars().replace("", None)
+    parts = parts.with_columns(value).unique(["code", "value"], maintain_order=True)
     # what has nothing but empty values has the missing one
     alone = parts.group_by("code").len().filter(pl.col("len") == 1).select("code")
     return parts.filter(pl.col("value").is_not_null() | pl.col("code").is_in(alone["code"].implode()))

@@ -48,7 +48,8 @@ def as_label(
     word = texts.str.to_lowercase()
     one, zero = ((test == yes) | (word == name)
                  for test, yes, name in ((number, 1, "true"), (number, 0, "false")))
-    return pl.select(pl.when(one.fill_null(False)).then(1).when(zero.fill_null(False)).then(0)).to_series().cast(pl.Int8)
+    label = pl.when(one.fill_null(False)).then(1).when(zero.fill_null(False)).then(0)
+    return pl.select(label).to_series().cast(pl.Int8)
 
 def wrong_labels(
     texts: pl.Series,  # String

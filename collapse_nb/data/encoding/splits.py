@@ -69,8 +69,8 @@ class KeptRows:
             if not value.as_it_is and not value.transform:
                 self.values.typed(value, "boolean" if value is wanted.where else "")
         if wanted.where:
-            self.kept.where = self.index(wanted.where), self.values.at(wanted.where,
-                                                                       kind="boolean").fill_null(False).to_numpy()
+            keeps = self.values.at(wanted.where, kind="boolean").fill_null(False).to_numpy()
+            self.kept.where = self.index(wanted.where), keeps
 
     def index(self, value: Value) -> int: return self.numbered.numbers.index(value)
 
@@ -106,7 +106,8 @@ def check_labels(
         mend = "mend the card's label" if first is None else WHICH_LABEL
         text = "missing" if first is None else repr(first)
         raise value.expression.wrong(f"must be 0 or 1 and is neither in {wrong:,} of {len(codes):,} rows "
-                                     f"(the first is {text}{place}): {mend}, or leave the rows out with where")
+                                     f"(the first is {text}{place}): "
+                                     f"{mend}, or leave the rows out with where")
     if labels.all() or not labels.any():
         raise InputError(f"the label of {name} is {labels[0]} in all {len(codes):,} rows: both 0 and 1 are "
                          "needed to learn from.")
@@ -326,7 +327,8 @@ def divide(
                            "would split in time")
     if by == "group" and any(abs(s / n - f) > .005 for s, f in zip(sizes, card.split, strict=True)):
         remarks.append("the groups make parts of " + ", ".join(f"{s / n:.1%}" for s in sizes) +
-                       f" of the rows where the fractions ask for {', '.join(f'{f:.0%}' for f in card.split)}")
+                       " of the rows where the fractions ask for " +
+                       ", ".join(f"{f:.0%}" for f in card.split))
     return division
 
 def _timely(rows: KeptRows) -> tuple[str, Moments] | None:

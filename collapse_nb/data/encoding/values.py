@@ -145,7 +145,8 @@ class Values:
         whoever wrote them."""
         if column not in self.types and column not in self.known:
             if self.closed: return texts
-            few = self.numbers.texts[column].texts(np.arange(min(64, self.numbers.texts[column].size))).drop_nulls().to_list()
+            distinct = self.numbers.texts[column]
+            few = distinct.texts(np.arange(min(64, distinct.size))).drop_nulls().to_list()
             if not looks_typed(few): return texts
         kind = self.type(column).kind
         return canonical(texts, kind)
@@ -234,8 +235,8 @@ class Values:
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
             for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"), ("DATE", "date"):
-                is_cast = f"CAST({own.slot} AS {sql_type})" in sql or (sql_type == "DOUBLE"
-                                                                       and f"CAST({own.slot} AS BIGINT)" in sql)
+                is_cast = (f"CAST({own.slot} AS {sql_type})" in sql
+                           or (sql_type == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql))
                 if is_cast and computed(f"TRY_CAST(c AS {sql_type}) IS NULL", {"c": pl.Series([text])})[0]:
                     return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell "
                                                   f"{text!r}{place} is none: {remedy(text)}")

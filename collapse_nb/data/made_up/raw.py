@@ -35,7 +35,7 @@ def raw_ranks(
     fields: tuple[RawField, ...], # F columns
     rng: np.random.Generator,     # source of randomness
     rows: int,                    # b
-) -> list[np.ndarray]:            # F times (b,) uint32; a default has rank 0, an empty cell the largest number
+) -> list[np.ndarray]:            # F times (b,) uint32; a default has rank 0, an empty cell the largest
     "Ranks of every field."
     shared, drawn = {}, []
     for field in fields:

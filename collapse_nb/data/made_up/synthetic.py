@@ -238,5 +238,6 @@ def write_synthetic(
     try:
         with fresh_folder(out) as folder: write_encoded(folder, "synthetic", schema, sizes, blocks(), known)
     except FileExistsError:
-        raise InputError(f"{out} was made by another process meanwhile: use it or choose another folder.") from None
+        raise InputError(f"{out} was made by another process meanwhile: "
+                         "use it or choose another folder.") from None
     return open_encoded(out, verify=False)

@@ -164,7 +164,7 @@ def split_cells(
     separator: str, # one character
     width: int,     # columns expected
     quotes: bool
-    | None = None, # whether a cell may stand in quotes; None: so it is taken, and refused where it looks otherwise
+    | None = None, # whether a cell may stand in quotes; None: taken so, and refused where it looks otherwise
 ) -> tuple[Cells, list[Fault]]: # the good rows, and what is wrong with the others
     "Cut a block into cells."
     text, quoted, faults = np.frombuffer(block, np.uint8), quotes is not False and b'"' in block, []

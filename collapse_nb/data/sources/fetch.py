@@ -118,7 +118,8 @@ def _why(err: Exception) -> str:
 def _gone(err: Exception, download: Download) -> InputError | None:
     "The sentence for an error that another attempt will not mend."
     if isinstance(err, urllib.error.HTTPError) and err.code not in _PASSING | {416}:
-        return InputError(f"{download.url} cannot be fetched, {_why(err)}: it may have moved; see its source.")
+        return InputError(f"{download.url} cannot be fetched, {_why(err)}: "
+                          "it may have moved; see its source.")
     if isinstance(getattr(err, "reason", None), ssl.SSLCertVerificationError):
         return InputError(f"{download.url} cannot be trusted ({err.reason.verify_message}): check the clock "
                           "and the certificates.")

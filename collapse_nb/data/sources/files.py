@@ -47,7 +47,8 @@ def _reading(path: Path) -> Iterator[None]:
     except DAMAGED as err:
         raise InputError(f"the gzip file {path} is cut off or damaged ({err}): fetch it again.") from None
     except PermissionError:
-        raise InputError(f"{path} cannot be read, its permissions forbid it: change them or copy the file.") from None
+        raise InputError(f"{path} cannot be read, its permissions forbid it: "
+                         "change them or copy the file.") from None
 
 # %% ../../../nbs/data/sources/files.ipynb #00000009
 @contextmanager

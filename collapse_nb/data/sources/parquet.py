@@ -41,7 +41,8 @@ def open_parquet(
     except (pa.ArrowException, OSError) as err:
         if isinstance(err, OSError) and err.errno: raise # of the system, not of the file
         why = str(err).splitlines()[0]
-        raise InputError(f"{path} is not a whole Parquet file ({why}): check the file and the card's format.") from None
+        raise InputError(f"{path} is not a whole Parquet file ({why}): "
+                         "check the file and the card's format.") from None
 
 def parquet_types(
     path: Path, # a plain Parquet file
@@ -144,8 +145,9 @@ def parquet_rows(
 
     def one(column: str, array: pa.ChunkedArray) -> ParquetRows:
         codes, values = _coded(array.chunk(0), path, column)
-        own = {column: (codes, _texts(values, path,
-                                      column).append(pl.Series([None], dtype=pl.String)))} if column in columns else {}
+        own = {}
+        if column in columns:
+            own[column] = codes, _texts(values, path, column).append(pl.Series([None], dtype=pl.String))
         return ParquetRows(len(codes), own, derive[column](values, codes) if column in derive else {})
 
     texts = tuple(c for c in read if _is_text(kinds[c]))

@@ -46,7 +46,8 @@ class Refusals:
     def count(self) -> int: return self.reasons.total()
 
     def refuse(self,
-        path: Path, line: int, # the file, and the line where the row begins
+        path: Path,            # the file
+        line: int,             # of the file, where the row begins
         names: tuple[str, ...],# of the file's columns
         fault: Fault,          # what is wrong
         row: bytes,            # the row itself

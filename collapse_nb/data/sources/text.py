@@ -109,7 +109,8 @@ def check_text(
     "Refuse what is no UTF-8 text with line feeds, by its beginning."
     with open_bytes(path) as file: head = file.read(1 << 16)
     if head.startswith(b"PAR1"):
-        raise InputError(f"{path} is a Parquet file and the card says text: write format = \"parquet\" in it.")
+        raise InputError(f"{path} is a Parquet file and the card says text: "
+                         "write format = \"parquet\" in it.")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
         raise InputError(f"{path} is no UTF-8 text, it is UTF-16 or has zero bytes: save it as UTF-8, or "
                          "name the right file.")
