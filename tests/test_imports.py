@@ -1,8 +1,8 @@
 """Imports point one way (the house's import graph), wherever in a module they stand.
 
 Bottom to top: records, fields, results, allocation, abundance, stats -> nn -> data -> train -> the paper's
-modules, serve -> cli; show stands aside, and nothing that trains or measures imports it. claims, which words what
-show draws, reads rows of results and imports the paper's modules and show.
+modules, serve -> cli; show stands aside, and nothing that trains or measures imports it. claims, which words
+what show draws, reads rows of results and imports the paper's modules and show.
 """
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
