@@ -57,7 +57,7 @@ def styled(
     >>> styled(chart, "One point", ["Of no meaning."]).to_dict()["title"]["text"]
     ['One point']
     """
-    lines = textwrap.wrap(title.replace(" %", "\u00a0%"), 66)
+    lines = textwrap.wrap(title, 66)
     head = alt.TitleParams(text=lines, fontSize=14, anchor="start", frame="bounds", offset=12, color=INK,
                            subtitle=subtitle, subtitleFontSize=11, subtitleColor="#444444", subtitlePadding=6)
     text = {"guide-label": {"fill": INK}, "guide-title": {"fill": INK}}
