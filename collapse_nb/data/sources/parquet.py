@@ -117,8 +117,8 @@ def _coded(array: pa.Array, path: Path, column: str) -> tuple[np.ndarray, pa.Arr
     missing one's."""
     if is_list(array.type): array = _joined(array, path, column)
     coded = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
-    codes = coded.indices
-    if codes.null_count: codes = pc.fill_null(codes, len(coded.dictionary))
+    codes, missing = coded.indices, len(coded.dictionary)
+    if codes.null_count: codes = pc.fill_null(codes, missing)
     return codes.to_numpy(zero_copy_only=False), coded.dictionary
 
 def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
