@@ -210,7 +210,8 @@ def test_figures_are_drawn_from_stored_rows(tmp_path, num_fields, null_at_ten):
         assert set(stems) <= set(frames)
         svg = charts.save(draw(*(read_table(f"{stem}-made-up", tmp_path) for stem in stems)), name, tmp_path)
         width = float(svg.read_text().split('width="')[1].split('"')[0])
-        assert 500 <= width <= 640, f"{name} is {width} px wide"
+        # in the widest of the usual fonts; the column of a page has 733 px
+        assert 500 <= width <= 733, f"{name} is {width} px wide"
 
 
 def test_a_figure_states_its_claim_and_what_the_correction_took_away():
