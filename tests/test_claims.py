@@ -8,14 +8,20 @@ from collapse_nb.claims import (
     arm_cells,
     arm_claims,
     arm_rows,
+    auc_cells,
     batch_claims,
+    bucket_rows,
     dnn_claims,
+    growth_claims,
     mlp_claims,
     mlp_margins,
+    optimiser_claims,
+    random_table_claims,
     regularised_claims,
     restriction_claims,
     set_abundance_claims,
     similarity_claims,
+    small_field_claims,
     sweep_claims,
 )
 from collapse_nb.findings import COLUMNS, findings
@@ -44,6 +50,25 @@ def assert_same_rows(ours: pd.DataFrame, theirs: pd.DataFrame, atol: float = 0.,
     pd.testing.assert_frame_equal(ours[numbers].astype(float), theirs[numbers].astype(float), rtol=0, atol=atol,
                                   check_exact=atol == 0)
     if "p" in theirs: pd.testing.assert_series_equal(ours["p"].astype(float), theirs["p"].astype(float), rtol=1e-3)
+
+
+@pytest.mark.parametrize("dataset", datasets_of("01"))
+def test_findings_of_abundance_follow_from_the_stored_tables(dataset):
+    tables, optimisers, hits, plain = (stored(f"{stem}-{dataset}") for stem in
+                                       ("abundance", "optimisers", "hits", "scaling-dnn-dcnv2"))
+    models, scales = tuple(tables.model.unique()), tuple(sorted(tables.scale.unique()))
+    (model, size), = optimisers[["model", "scale"]].drop_duplicates().itertuples(index=False, name=None)
+    # test AUC: of the plain runs, which are notebook 04's too, and of those under the other optimisers
+    columns = ["model", "scale", "optimizer", "seed", "test_auc"]
+    under = optimisers.rename(columns={"table": "optimizer"})[columns].dropna().drop_duplicates()
+    runs = pd.concat([plain.assign(optimizer="Adam"), under[under.optimizer != "Adam"].assign(status="done")])
+    cells = auc_cells(runs[runs.model.isin(models) & runs.scale.isin(scales)], "model", "scale", "optimizer")
+    others = tuple(name for name in optimisers.table.unique() if name not in ("Adam", "random"))
+    rows = random_table_claims(tables, models[0], max(scales)) + growth_claims(tables, models, scales)
+    rows += small_field_claims(tables, models[0], max(scales))
+    rows += optimiser_claims(optimisers, bucket_rows(hits), cells, model, size, others)
+    # abundances were stored with five decimals
+    assert_same_rows(findings(rows), stored(f"findings-01-{dataset}"), atol=1e-4)
 
 
 @pytest.mark.parametrize("dataset", datasets_of("04"))
