@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['ENSEMBLE', 'SIZES', 'SIGNIFICANT', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LARGE_FIELDS', 'NOTHING',
-           'OF_LARGE_FIELDS', 'NO_GROWTH', 'mean_or_none', 'difference_or_none', 'contrast_or_none', 'auc_cells',
-           'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims',
+           'OF_LARGE_FIELDS', 'NO_GROWTH', 'TOWARDS', 'mean_or_none', 'difference_or_none', 'contrast_or_none',
+           'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims',
            'set_abundance_claims', 'paired_or_none', 'set_variety_claims', 'arm_cells', 'arm_auc', 'arm_rows',
            'restriction_claims', 'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims', 'mlp_margins',
            'algebra_claims', 'with_field_means', 'random_table_claims', 'growth_exponents', 'growth_claims',
-           'small_field_claims', 'bucket_rows', 'optimiser_auc', 'optimiser_claims']
+           'small_field_claims', 'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'law_claims', 'rank_slopes',
+           'frozen_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -21,8 +22,8 @@ import pandas as pd
 from .controls import within
 from .findings import Measured, difference_interval, finding, mean_interval, pooled_contrast
 from .results import published
+from .show import evidence, overfitting
 from .show import multi_embedding as sets
-from .show import overfitting
 from .stats import MARGIN
 
 # %% ../nbs/claims.ipynb #00000005
@@ -601,3 +602,52 @@ def optimiser_claims(
         less = optimiser_auc(cells, model, scale, other, "Adam") or NOTHING
         rows.append(finding(f"Test AUC is lower under {other} than under Adam {at})", ours, less, sign=-1))
     return rows
+
+# %% ../nbs/claims.ipynb #00000042
+def law_claims(
+    model: str, # FFM or DCNv2
+    # law, partial, initial, shuffled, sums -> number and p, None for that of its interval; none was run without it
+    measured: Mapping[str, tuple[Measured, float | None]] | None = None,
+) -> list[dict]: # the law first: FFM's is the primary claim
+    "What notebook 03 claims about the law in one model (§4.1, Fig. 3)."
+    law_at, sums_at = {"FFM": ("Fig. 3a, 3c", "Fig. 3b"), "DCNv2": ("Fig. 3d, 3f", "Fig. 3e")}[model]
+    measured, ours = measured or {}, "control, Fig. 3"
+    texts = {"law": ("in a row, IA(E_i→j) rises with IA(E_j)", f"§4.1, {law_at}"),
+             "partial": ("the same at equal log D_j", ours),
+             "initial": ("more so than at the initial values", ours),
+             "shuffled": ("more so than with shuffled labels", ours),
+             "sums": ("the sum of IA(E_i→j) over j rises with IA(E_i)", f"§4.1, {sums_at}")}
+    rows = []
+    for name, (text, where) in texts.items():
+        value, p = measured.get(name, (None, None))
+        rows.append(finding(f"{model}: {text}", where, value, p=p, effect=evidence.SMALL_RHO))
+    return rows
+
+# %% ../nbs/claims.ipynb #00000045
+TOWARDS = "towards the frozen field"
+
+def rank_slopes(
+    by_rank: pd.DataFrame, # mean abundance by outcome and seed, a column per rank; no gaps
+) -> dict[str, np.ndarray]: # outcome -> (n,) slope of each seed, in abundance per rank
+    """Least-squares slopes of abundance over the rank of the frozen table.
+
+    >>> by_rank = pd.DataFrame({1: [4.0], 3: [5.0]}, index=pd.MultiIndex.from_tuples([("tables", 0)]))
+    >>> round(rank_slopes(by_rank.rename_axis(["outcome", "seed"]))["tables"][0], 9)
+    0.5
+    """
+    return {outcome: np.polyfit(part.columns.to_numpy(float), part.to_numpy().T, 1)[0]
+            for outcome, part in by_rank.groupby("outcome", sort=False)}
+
+def frozen_claims(
+    slopes: Mapping[str, np.ndarray], # from `rank_slopes`; empty without the experiment
+) -> list[dict]:                      # and one claim of the paper's that was not run
+    "What notebook 03 claims about the law as a cause (§4.1, Finding 1)."
+    cause, matters = "§4.1, Finding 1, as a cause", {"effect": evidence.SMALL_SLOPE}
+    slope = {outcome: mean_interval(values) for outcome, values in slopes.items()}
+    gap = mean_interval(slopes[TOWARDS] - slopes["towards other fields"]) if slopes else None
+    return [
+        finding("DCNv2: IA(E_i→j) rises with the rank at which E_j is frozen", cause, slope.get(TOWARDS), **matters),
+        finding("DCNv2: more so than IA(E_i→l) towards other fields", "control, Fig. 3", gap, **matters),
+        finding("DCNv2: IA(E_i) of the other tables rises with that rank", cause, slope.get("tables"), **matters),
+        finding("the law applies to general recommendation models, not only to those with sub-embeddings",
+                "§4.1, after Finding 1")]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 
 from collapse_nb.claims import (
     arm_cells,
@@ -12,11 +13,14 @@ from collapse_nb.claims import (
     batch_claims,
     bucket_rows,
     dnn_claims,
+    frozen_claims,
     growth_claims,
+    law_claims,
     mlp_claims,
     mlp_margins,
     optimiser_claims,
     random_table_claims,
+    rank_slopes,
     regularised_claims,
     restriction_claims,
     set_abundance_claims,
@@ -24,7 +28,7 @@ from collapse_nb.claims import (
     small_field_claims,
     sweep_claims,
 )
-from collapse_nb.findings import COLUMNS, findings
+from collapse_nb.findings import COLUMNS, Measured, findings
 from collapse_nb.overfitting import VIEWS
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
@@ -69,6 +73,37 @@ def test_findings_of_abundance_follow_from_the_stored_tables(dataset):
     rows += optimiser_claims(optimisers, bucket_rows(hits), cells, model, size, others)
     # abundances were stored with five decimals
     assert_same_rows(findings(rows), stored(f"findings-01-{dataset}"), atol=1e-4)
+
+
+def from_ends(value: float, low: float, high: float, fields: int) -> Measured:
+    "What has these ends, of a jackknife over fields."
+    return Measured(value, (high - low) / 2 / student.ppf(.975, fields - 1), fields - 1)
+
+@pytest.mark.parametrize("dataset", datasets_of("03"))
+def test_findings_of_the_law_follow_from_the_stored_rows(dataset):
+    """What is stored of the law in trained models: its own numbers, and by how much it exceeds shuffled labels.
+
+    So p, which is adjusted for all claims, is held only from below, and a verdict may have been taken away."""
+    law, pairs, all_rows = (stored(f"{stem}-{dataset}") for stem in ("law", "sub-embeddings", "findings-03"))
+    fields, rows = pairs.field.nunique(), []
+    for model in law.model.unique():
+        (of_law, of_partial) = (law[(law.model == model) & (law.state == "trained") & (law.statistic == statistic)].iloc[0]
+                                for statistic in ("rank correlation", "at equal cardinality"))
+        numbers = {"law": (from_ends(*of_law[["mean", "low", "high"]], fields), of_law.p),
+                   "partial": (from_ends(*of_partial[["mean", "low", "high"]], fields), of_partial.p),
+                   "shuffled": (from_ends(*of_law[["gap", "gap_low", "gap_high"]], fields), None)}
+        rows += [row for row in law_claims(model, numbers) if row["verdict"] != "not run here"]
+    assert len(rows) == 3 * law.model.nunique()
+    causal, slopes = RESULTS / f"causal-{dataset}.csv", {}
+    if causal.is_file():
+        by_rank = stored(f"causal-{dataset}").pivot(index=["outcome", "seed"], columns="rank", values="ia")
+        slopes = rank_slopes(by_rank)
+    ours = pd.DataFrame(rows + frozen_claims(slopes)).set_index("claim", drop=False)
+    theirs = all_rows.set_index("claim", drop=False).loc[ours.index]
+    # both tables were stored with six decimals
+    assert_same_rows(ours, theirs, atol=1e-5, columns=("claim", "where", "value", "low", "high", "paper"))
+    assert ((ours.verdict == theirs.verdict) | (theirs.verdict == "cannot tell")).all()
+    assert (theirs.p.isna() == ours.p.isna()).all() and not (theirs.p < ours.p * (1 - 1e-3)).any()
 
 
 @pytest.mark.parametrize("dataset", datasets_of("04"))
