@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DECIMALS', 'FEWEST', 'sub_embedding_abundance', 'field_abundance', 'partner_abundance', 'Law', 'collapse_law',
-           'law_without_each', 'jackknife_error', 'shuffled']
+           'law_without_each', 'jackknife_error', 'jackknife_interval', 'shuffled', 'law_of_sums']
 
 # %% ../nbs/03_interaction_collapse.ipynb #00000002
 from dataclasses import replace
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .abundance import fold, abundance_or_nan
 from .data.dataset import Encoded, Split
+from .findings import Measured
 from .nn.interactions import cross_layers
 from .nn.zoo import Model
 from .records import InputError, Record
@@ -235,6 +236,17 @@ def jackknife_error(
     N = without.shape[-1]
     return ((N - 1) * without.var(-1))**.5
 
+def jackknife_interval(
+    value: float,        # a statistic of all N fields
+    without: np.ndarray, # (N,) the same without each of them
+) -> Measured:           # with N − 1 degrees of freedom
+    """A statistic with its t interval over fields.
+
+    >>> jackknife_interval(.5, np.array([.4, .5, .6])).df
+    2.0
+    """
+    return Measured(value, jackknife_error(without), len(without) - 1)
+
 # %% ../nbs/03_interaction_collapse.ipynb #0000002a
 def shuffled(
     data: Encoded, # the rows
@@ -244,3 +256,24 @@ def shuffled(
     noise = np.random.default_rng(seed)
     parts = {name: Split(part.x, noise.permutation(part.y)) for name, part in (("train", data.train), ("valid", data.valid))}
     return replace(data, **parts, name=f"{data.name}-shuffled", fingerprint=f"{data.fingerprint}-shuffled{seed}", bayes_auc=None)
+
+# %% ../nbs/03_interaction_collapse.ipynb #00000042
+def law_of_sums(
+    matrix: np.ndarray,          # (R, N, N), from `sub_embedding_abundance`; the diagonal takes no part
+    field_abundance: np.ndarray, # (R, N) IA(E_i)
+    permutations: int = 2000,    # of field labels
+) -> tuple[Measured, float]:     # mean over seeds with its jackknife interval over fields, and p
+    "Spearman's correlation of the sums over j of IA(E_i^{->j}) with IA(E_i) (§4.1, Fig. 3b and 3e)."
+    N = matrix.shape[-1]
+    def unit(v: np.ndarray) -> np.ndarray: # (R, n) centred ranks, each row of length 1
+        return _unit(rankdata(v.round(DECIMALS), axis=1) - (v.shape[1] + 1) / 2)
+    def rho(sums: np.ndarray, ia: np.ndarray) -> float: return (unit(sums) * unit(ia)).sum(1).mean()
+    def sums_without(*gone: int) -> np.ndarray:
+        return np.where(np.isin(np.arange(N), gone) | np.eye(N, dtype=bool), 0, matrix).sum(2)
+    rest = [np.delete(np.arange(N), k) for k in range(N)]
+    without = np.array([rho(sums_without(k)[:, kept], field_abundance[:, kept]) for k, kept in enumerate(rest)])
+    observed, noise = rho(sums_without(), field_abundance), np.random.default_rng(0)
+    sums, ia = unit(sums_without()), unit(field_abundance)
+    reached = sum(abs((sums * ia[:, noise.permutation(N)]).sum(1).mean()) >= abs(observed) - 1e-12
+                  for _ in range(permutations))
+    return jackknife_interval(observed, without), (1 + reached) / (1 + permutations)
