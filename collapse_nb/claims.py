@@ -95,7 +95,9 @@ def auc_gain(
     to: int,       # the larger size
     sign: int = 1, # −1 to take the gain away
 ) -> dict[tuple, int]: # weights of cells (model, form, size); none where the two sizes are one
-    """The gain in mean test AUC from one size to another, as weights; the matched weight starts at the released form's.
+    """The gain in mean test AUC from one size to another, as weights of cells.
+
+    The matched weight starts at the released form's runs: at the base size the two are one.
 
     >>> auc_gain("DCNv2", "matched", 1, 4)
     {('DCNv2', 'matched', 4): 1, ('DCNv2', 'released', 1): -1}
@@ -121,8 +123,9 @@ def _of_every_form(
     where: str = "",    # its place; empty for Fig. 5a
 ) -> list[dict]:
     "A claim per form and size: a quantity of the regularised model over that of the plain one."
-    cells = [(form, scale) for form in overfitting.NAMES for scale in scales if (form, scale) != ("matched", min(scales))]
-    sides = [(_cell(runs, "DCNv2", form, scale), _cell(runs, "DCNv2", "plain", scale)) for form, scale in cells]
+    cells = [(form, scale) for form in overfitting.NAMES for scale in scales
+             if (form, scale) != ("matched", min(scales))]
+    sides = [[_cell(runs, "DCNv2", kind, scale) for kind in (form, "plain")] for form, scale in cells]
     return [_worded(name, where or _place(form, "Fig. 5a"), difference_or_none(ours[column], plain[column]),
                     form=overfitting.NAMES[form], scale=scale)
             for (form, scale), (ours, plain) in zip(cells, sides, strict=True)]
@@ -138,8 +141,8 @@ def regularised_claims(
     rows = []
     for form, name in names.items():
         more = auc_gain("DCNv2", form, base, top) | auc_gain("DCNv2", "plain", base, top, -1)
-        rows.append(_worded("gain", _place(form, "Fig. 5b"), contrast_or_none(cells, more), form=name, base=base,
-                            scale=top))
+        rows.append(_worded("gain", _place(form, "Fig. 5b"), contrast_or_none(cells, more),
+                            form=name, base=base, scale=top))
     rows += _of_every_form(runs, scales, "even", "evenness", "control, Fig. 5b")
     rows += _of_every_form(runs, scales, "ia", "ia")
     plain = _cell(runs, "DCNv2", "plain", top)
@@ -166,11 +169,13 @@ def sweep_weights(
 ) -> dict[str, str]:    # first and last, as the claims have them
     """The smallest and the largest weight of the sweep.
 
-    >>> runs = pd.DataFrame({"model": "DCNv2", "form": "swept", "weight": [1e-5, 1e-3], "scale": 1, "status": "done"})
+    >>> runs = pd.DataFrame({"weight": [1e-5, 1e-3], "form": "swept"})
+    >>> runs = runs.assign(model="DCNv2", scale=1, status="done")
     >>> sweep_weights(runs)
     {'first': '1e-05', 'last': '0.001'}
     """
-    return {end: f"{rows.weight.min():g}" for end, rows in zip(("first", "last"), _sweep_ends(runs), strict=True)}
+    ends = zip(("first", "last"), _sweep_ends(runs), strict=True)
+    return {end: f"{rows.weight.min():g}" for end, rows in ends}
 
 def sweep_claims(
     runs: pd.DataFrame, # regularised, and scaling-dnn-dcnv2's DNN: every cell whose deviation is pooled
@@ -209,8 +214,8 @@ def dnn_claims(
             _worded("DNN gain", "§4.2, Fig. 6", less, scale=top),
             finding(f"DNN's test AUC drops from 1x to {top}x", "§4.2, Fig. 6", gains["DNN"],
                     _printed_gain("DNN", top), sign=-1),
-            finding(f"DCNv2's test AUC does not drop from 1x to {top}x (.0005)", "§4.2, Fig. 6", gains["DCNv2"],
-                    _printed_gain("DCNv2", top), limit=-MARGIN)]
+            finding(f"DCNv2's test AUC does not drop from 1x to {top}x (.0005)", "§4.2, Fig. 6",
+                    gains["DCNv2"], _printed_gain("DCNv2", top), limit=-MARGIN)]
 
 def batch_claims(
     spectra: pd.DataFrame, # batch-spectra: model, scale, seed, view, ia
@@ -223,7 +228,8 @@ def batch_claims(
         for scale in sorted({1, max(scales)}):
             here = spectra[(spectra["view"] == view) & (spectra.scale == scale)]
             dnn, cross = (here[here.model == model].ia for model in ("DNN", "DCNv2"))
-            rows.append(_worded("batch", "control, Fig. 6", difference_or_none(dnn, cross), scale=scale, view=view))
+            rows.append(_worded("batch", "control, Fig. 6", difference_or_none(dnn, cross),
+                                scale=scale, view=view))
     return rows
 
 # %% ../nbs/claims.ipynb #0000001a
@@ -264,14 +270,16 @@ def paired_or_none(
     return mean_or_none((after - before).dropna())
 
 def set_variety_claims(
-    spreads: Mapping[str, pd.Series],  # ME, start, apart -> by seed: deviation of IA over sets, over their mean
-    diverged: Mapping[str, pd.Series], # the same of the divergence of interaction patterns, 1 − correlation
+    # ME, start, apart -> by seed: deviation of IA over sets, over their mean
+    spreads: Mapping[str, pd.Series],
+    # the same of the divergence of interaction patterns, 1 − correlation
+    diverged: Mapping[str, pd.Series],
 ) -> list[dict]:
     "What notebook 05 claims about how various the sets of one ME are (§5.3, Fig. 8b and 8c)."
     various, alone = sets.VARIOUS, "than models trained apart"
     return [
-        finding(f"sets of one ME vary in IA, by a standard deviation above {various} of their mean", "§5.3, Fig. 8b",
-                mean_or_none(spreads["ME"]), limit=various),
+        finding(f"sets of one ME vary in IA, by a standard deviation above {various} of their mean",
+                "§5.3, Fig. 8b", mean_or_none(spreads["ME"]), limit=various),
         finding("training makes the interaction patterns of one ME's sets more various, by 1 − correlation",
                 "§5.3, Fig. 8c", paired_or_none(diverged["ME"], diverged["start"])),
         finding("sets of one ME vary more in IA than before training", "control, Fig. 8b",
@@ -289,8 +297,8 @@ def arm_cells(
     outcomes: pd.DataFrame, # hidden: what, value, test_auc; models with another MLP
 ) -> dict[tuple, np.ndarray]: # (arm, size) or (what, value) -> (n,) test AUC
     "Test AUC of the arms, and of models with another MLP."
-    frames = (controls, ["arm", "scale"]), (outcomes, ["what", "value"])
-    return {key: part.test_auc.to_numpy() for frame, by in frames for key, part in frame.groupby(by, sort=False)}
+    groups = controls.groupby(["arm", "scale"], sort=False), outcomes.groupby(["what", "value"], sort=False)
+    return {key: part.test_auc.to_numpy() for of_frame in groups for key, part in of_frame}
 
 def arm_auc(
     cells: Mapping,              # from `arm_cells`
@@ -317,7 +325,7 @@ def arm_rows(
     controls: pd.DataFrame, # arm, scale, seed, test_auc, and `SIZES`
     cells: Mapping,         # from `arm_cells`
     control_scale: int,     # of the controls, with which the base is compared too
-) -> pd.DataFrame:          # a row per arm and size: test AUC, and what it is less SE's and ME's, with intervals
+) -> pd.DataFrame:          # a row per arm and size: test AUC, and less SE's and ME's, with intervals
     "The table of the arms (§5.3, Fig. 8d and its controls)."
     rows = []
     for (arm, scale), part in controls.groupby(["arm", "scale"], sort=False):
@@ -339,17 +347,19 @@ def _loss_and_gain(scale: int) -> tuple[str, str]:
 
 def restriction_claims(
     cells: Mapping,            # from `arm_cells`
-    restriction: pd.DataFrame, # arm, seed, relative: variance of the squared norms over sets, over their mean's square
+    restriction: pd.DataFrame, # arm, seed, relative: variance of squared norms over sets, relative
     control_scale: int,        # of the controls
 ) -> list[dict]:
     "What notebook 05 claims about ME with restricted norms (§5.3, Fig. 8d)."
     (loss, gain), me = _loss_and_gain(control_scale), ("ME", control_scale)
-    def log_relative(arm: str) -> np.ndarray: return np.log10(restriction[restriction.arm == arm].relative.to_numpy())
+    def log_relative(arm: str) -> np.ndarray:
+        return np.log10(restriction[restriction.arm == arm].relative.to_numpy())
     return [
         finding(loss, "§5.3, Fig. 8d", arm_auc(cells, (sets.RESTRICTED, control_scale), me), sign=-1),
         finding(gain, "§5.3, Fig. 8d", arm_auc(cells, me, ("base", 1))),
-        finding("the restriction lowers the relative variance of the squared norms (log10)", "control, Fig. 8d",
-                difference_or_none(log_relative(sets.RESTRICTED), log_relative("ME")), sign=-1)]
+        finding("the restriction lowers the relative variance of the squared norms (log10)",
+                "control, Fig. 8d", difference_or_none(log_relative(sets.RESTRICTED), log_relative("ME")),
+                sign=-1)]
 
 def without_gain_no_loss(
     findings: pd.DataFrame, # of notebook 05, from `findings`
@@ -387,10 +397,10 @@ def similarity_claims(
         per_field = similarity[similarity.weighted == weighted]
         alike = {kind: per_field[per_field.design == kind].groupby("seed").cka.mean() for kind in sets.SETS}
         rows += [
-            finding(f"training makes the tables of one ME's sets less alike{seen} than they were (CKA)", sets.CKA,
-                    paired_or_none(alike["ME"], alike["start"]), sign=-1),
-            finding(f"tables of one ME's sets are less alike{seen} than those of models trained apart (CKA)", sets.CKA,
-                    difference_or_none(alike["ME"], alike["apart"]), sign=-1)]
+            finding(f"training makes the tables of one ME's sets less alike{seen} than they were (CKA)",
+                    sets.CKA, paired_or_none(alike["ME"], alike["start"]), sign=-1),
+            finding(f"tables of one ME's sets are less alike{seen} than those of models trained apart (CKA)",
+                    sets.CKA, difference_or_none(alike["ME"], alike["apart"]), sign=-1)]
     return rows
 
 # %% ../nbs/claims.ipynb #0000002d
@@ -398,7 +408,8 @@ SIGNIFICANT = .001 # AUC: what the paper calls significant
 
 def _mlp_claim(what: str, value: int) -> str:
     "The claim about one change of the MLP."
-    changes = {"hidden": f"hidden layers of width {value} leave", "layers": f"{value} hidden layers instead of 2 leave"}
+    changes = {"hidden": f"hidden layers of width {value} leave",
+               "layers": f"{value} hidden layers instead of 2 leave"}
     words = "1 hidden layer instead of 2 leaves" if (what, value) == ("layers", 1) else changes[what]
     return f"{words} the test AUC as it is, within {SIGNIFICANT}"
 
@@ -411,7 +422,9 @@ def mlp_claims(
     for change in changes:
         less = arm_auc(cells, change, ("base", 1))
         row = finding(_mlp_claim(*change), "App. Hyperparameters", less)
-        if less: row |= {"p": less.p(np.copysign(SIGNIFICANT, less[0])), "verdict": within(*less[1:], SIGNIFICANT)}
+        if less:
+            nearer = less.p(np.copysign(SIGNIFICANT, less[0]))
+            row |= {"p": nearer, "verdict": within(*less[1:], SIGNIFICANT)}
         rows.append(row)
     return rows
 
@@ -425,8 +438,10 @@ def mlp_margins(
     for what, value in changes:
         less = arm_auc(cells, (what, value), ("base", 1))
         if less is None: continue
-        rows.append((what, value, len(cells[what, value]), *less, SIGNIFICANT, verdicts[_mlp_claim(what, value)]))
-    return pd.DataFrame(rows, columns=["what", "value", "n", "difference", "low", "high", "margin", "verdict"])
+        number, verdict = len(cells[what, value]), verdicts[_mlp_claim(what, value)]
+        rows.append((what, value, number, *less, SIGNIFICANT, verdict))
+    columns = ["what", "value", "n", "difference", "low", "high", "margin", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 # %% ../nbs/claims.ipynb #00000030
 ROUNDING = 1e-12 # of float64
@@ -451,9 +466,10 @@ def with_field_means(
 ) -> pd.DataFrame:        # with a row more per seed for "all fields" and for `LARGE_FIELDS`
     "Adds, for each seed, means over all fields and over those with D ≥ K."
     parts = {"all fields": tables, LARGE_FIELDS: tables[tables.cardinality >= dim]}
-    means = [part.groupby([*TABLE_KEYS, "seed"], sort=False)[TABLE_MEASURES].mean().reset_index().assign(field=name)
-             for name, part in parts.items()]
-    return pd.concat([tables, *means], ignore_index=True)
+    by = [*TABLE_KEYS, "seed"]
+    means = [part.groupby(by, sort=False)[TABLE_MEASURES].mean() for part in parts.values()]
+    named = [mean.reset_index().assign(field=name) for name, mean in zip(parts, means, strict=True)]
+    return pd.concat([tables, *named], ignore_index=True)
 
 def _sample(means: pd.DataFrame, measure: str, model: str, scale: int, table: str = "learned") -> np.ndarray:
     "One value per seed, mean over fields with D ≥ K."
@@ -471,19 +487,22 @@ def random_table_claims(
 ) -> list[dict]:          # the primary claim first
     "What notebook 01 claims about learned tables beside random ones (§3, Fig. 2; §1, Fig. 1b)."
     means, size = with_field_means(tables, tables.dim.max()), f"{model} {scale}x"
-    def sample(measure: str, table: str = "learned") -> np.ndarray: return _sample(means, measure, model, scale, table)
-    def against(measure: str): return difference_or_none(sample(measure), sample(measure, "random")) or NOTHING
-    # of what the same table had at the start, seed by seed
-    def share(measure: str): return mean_or_none(sample(measure) / sample(measure, "random")) or NOTHING
+    def sample(measure: str, table: str = "learned") -> np.ndarray:
+        return _sample(means, measure, model, scale, table)
+    def against(measure: str) -> tuple:
+        return difference_or_none(sample(measure), sample(measure, "random")) or NOTHING
+    def share(measure: str) -> tuple: # of what the same table had at the start, seed by seed
+        return mean_or_none(sample(measure) / sample(measure, "random")) or NOTHING
     rows = []
     def claim(text: str, where: str, measured: tuple, **more) -> None:
         rows.append(finding(text + OF_LARGE_FIELDS, where, measured, **more))
     claim(f"Learned tables of {size} have lower IA than random ones", "§3, Fig. 2", against("ia"), sign=-1)
-    claim(f"Most singular values of a learned table of {size} are small: more than 1/2 lie below σ₁/10", "§1, Fig. 1b",
-          mean_or_none(sample("small_hit")) or NOTHING, limit=.5)
-    claim(f"More singular values of {size} are small than of random tables", "§1, Fig. 1b", against("small_hit"))
-    claim(f"IA of {size} is far lower than that of random tables: less than 1/2 of it", "§3, Fig. 2", share("ia"),
-          sign=-1, limit=.5)
+    claim(f"Most singular values of a learned table of {size} are small: more than 1/2 lie below σ₁/10",
+          "§1, Fig. 1b", mean_or_none(sample("small_hit")) or NOTHING, limit=.5)
+    claim(f"More singular values of {size} are small than of random tables", "§1, Fig. 1b",
+          against("small_hit"))
+    claim(f"IA of {size} is far lower than that of random tables: less than 1/2 of it", "§3, Fig. 2",
+          share("ia"), sign=-1, limit=.5)
     for measure, words in (("stable_rank", "Stable rank"), ("effective_rank", "Effective rank"),
                            ("ia_weighted", "IA weighted by clicks")):
         for limit, how in ((1., "lower than that of random tables too: less than all of it"),
@@ -526,8 +545,8 @@ def growth_claims(
         claim(f"{model}: IA grows less than K, exponent of K below 1", "§1", exponent, limit=1.)
         claim(f"{model}: IA does not grow, exponent of K below {NO_GROWTH}", "§1", exponent, limit=NO_GROWTH)
         logs = [np.log(sample("ia", s)) - np.log(sample("ia", s, "random")) for s in (top, base)]
-        claim(f"{model} loses more share than random tables do: ln(IA / IA random) falls from {base}x to {top}x",
-              "control, Fig. 2", difference_or_none(*logs))
+        claim(f"{model} loses more share than random tables do: ln(IA / IA random) falls from {base}x to "
+              f"{top}x", "control, Fig. 2", difference_or_none(*logs))
     return rows
 
 # %% ../nbs/claims.ipynb #0000003c
@@ -546,21 +565,22 @@ def small_field_claims(
         return difference_or_none(of_few(measure), _sample(means, measure, model, scale)) or NOTHING
     rank = difference_or_none(of_few("ia_hit"), of_few("ia_hit", "random")) or NOTHING
     return [
-        finding(f"In {size}, fields with D < K have lower IA than the others", "control, Fig. 2", against_large("ia"),
-                sign=-1),
-        finding(f"In {size}, fields with D < K use more of what is possible, min(D, K), than the others: it is their rank",
-                "control, Fig. 2", against_large("ia_normalised")),
-        finding(f"In {size}, IA / min(rows, K) of the rows hit in fields with D < K is below that of random tables: "
-                "it is not all rank", "control, Fig. 2", rank, sign=-1)]
+        finding(f"In {size}, fields with D < K have lower IA than the others", "control, Fig. 2",
+                against_large("ia"), sign=-1),
+        finding(f"In {size}, fields with D < K use more of what is possible, min(D, K), than the others: "
+                "it is their rank", "control, Fig. 2", against_large("ia_normalised")),
+        finding(f"In {size}, IA / min(rows, K) of the rows hit in fields with D < K is below that of random "
+                "tables: it is not all rank", "control, Fig. 2", rank, sign=-1)]
 
 # %% ../nbs/claims.ipynb #0000003f
 def bucket_rows(
     hits: pd.DataFrame, # table, seed, field, bucket, values, clicks, square, square_at_start, ia_normalised
-) -> pd.DataFrame:      # by table, bucket and seed: values, clicks and their share, rms over that at the start, ia_normalised
-    "Rows of tables by how often training hits them, all fields together; the abundance is a mean over fields."
+) -> pd.DataFrame:      # by table, bucket, seed: values, clicks, share, rms, ia_normalised
+    "Rows of tables by how often training hits them, fields together; the abundance is a mean over fields."
     sums = hits.assign(now=hits["values"] * hits.square, then=hits["values"] * hits.square_at_start)
     grouped = sums.groupby(["table", "bucket", "seed"], sort=False)
-    per_seed = grouped[["now", "then", "values", "clicks"]].sum().assign(ia_normalised=grouped.ia_normalised.mean())
+    per_seed = grouped[["now", "then", "values", "clicks"]].sum()
+    per_seed = per_seed.assign(ia_normalised=grouped.ia_normalised.mean())
     share = per_seed.clicks / per_seed.clicks.groupby(["table", "seed"]).transform("sum")
     return per_seed.assign(rms=(per_seed.now / per_seed.then).clip(lower=1e-24) ** .5, share=share)
 
@@ -593,12 +613,12 @@ def optimiser_claims(
     at, ours, rows = f"({model} {scale}x", "control, Fig. 2", []
     for other in others:
         for measure, words in ("ia", "IA"), ("ia_weighted", "IA weighted by clicks"):
-            rows.append(finding(f"{words} is higher under {other} than under Adam {at}, mean over all fields)", ours,
-                                against_adam(means[measure], other)))
+            rows.append(finding(f"{words} is higher under {other} than under Adam {at}, mean over all "
+                                "fields)", ours, against_adam(means[measure], other)))
         for bucket in ("0", "1–9"):
             longer = against_adam(lengths[bucket], other) if bucket in lengths else NOTHING
-            rows.append(finding(f"Rows with {bucket} hits are longer under {other} than under Adam {at}, log10 of the "
-                                "ratio, rows of all fields together)", ours, longer))
+            rows.append(finding(f"Rows with {bucket} hits are longer under {other} than under Adam {at}, "
+                                "log10 of the ratio, rows of all fields together)", ours, longer))
         less = optimiser_auc(cells, model, scale, other, "Adam") or NOTHING
         rows.append(finding(f"Test AUC is lower under {other} than under Adam {at})", ours, less, sign=-1))
     return rows
@@ -606,7 +626,7 @@ def optimiser_claims(
 # %% ../nbs/claims.ipynb #00000042
 def law_claims(
     model: str, # FFM or DCNv2
-    # law, partial, initial, shuffled, sums -> number and p, None for that of its interval; none was run without it
+    # law, partial, initial, shuffled, sums -> number and p, None for that of its interval; None: not run
     measured: Mapping[str, tuple[Measured, float | None]] | None = None,
 ) -> list[dict]: # the law first: FFM's is the primary claim
     "What notebook 03 claims about the law in one model (§4.1, Fig. 3)."
@@ -646,8 +666,10 @@ def frozen_claims(
     slope = {outcome: mean_interval(values) for outcome, values in slopes.items()}
     gap = mean_interval(slopes[TOWARDS] - slopes["towards other fields"]) if slopes else None
     return [
-        finding("DCNv2: IA(E_i→j) rises with the rank at which E_j is frozen", cause, slope.get(TOWARDS), **matters),
+        finding("DCNv2: IA(E_i→j) rises with the rank at which E_j is frozen", cause, slope.get(TOWARDS),
+                **matters),
         finding("DCNv2: more so than IA(E_i→l) towards other fields", "control, Fig. 3", gap, **matters),
-        finding("DCNv2: IA(E_i) of the other tables rises with that rank", cause, slope.get("tables"), **matters),
+        finding("DCNv2: IA(E_i) of the other tables rises with that rank", cause, slope.get("tables"),
+                **matters),
         finding("the law applies to general recommendation models, not only to those with sub-embeddings",
                 "§4.1, after Finding 1")]

@@ -271,7 +271,8 @@ def law_of_sums(
     def sums_without(*gone: int) -> np.ndarray:
         return np.where(np.isin(np.arange(N), gone) | np.eye(N, dtype=bool), 0, matrix).sum(2)
     rest = [np.delete(np.arange(N), k) for k in range(N)]
-    without = np.array([rho(sums_without(k)[:, kept], field_abundance[:, kept]) for k, kept in enumerate(rest)])
+    without = np.array([rho(sums_without(k)[:, kept], field_abundance[:, kept])
+                        for k, kept in enumerate(rest)])
     observed, noise = rho(sums_without(), field_abundance), np.random.default_rng(0)
     sums, ia = unit(sums_without()), unit(field_abundance)
     reached = sum(abs((sums * ia[:, noise.permutation(N)]).sum(1).mean()) >= abs(observed) - 1e-12
