@@ -21,13 +21,17 @@ def _matrix(
     "Checks that `table` is a (…, D, K) matrix, or a stack of them, of finite floating-point numbers."
     table = torch.as_tensor(table).detach()
     if table.ndim < 2:
-        raise InputError(f"a table of shape {tuple(table.shape)} was given: give a matrix (D, K), or a stack (…, D, K) of them.")
+        raise InputError(f"a table of shape {tuple(table.shape)} was given: give a matrix (D, K), or a stack "
+                         "(…, D, K) of them.")
     if not table.numel():
-        raise InputError(f"an empty table of shape {tuple(table.shape)} was given: give one with at least one row and one column.")
+        raise InputError(f"an empty table of shape {tuple(table.shape)} was given: give one with at least "
+                         "one row and one column.")
     if not table.is_floating_point():
-        raise InputError(f"a table of {table.dtype} was given: give the embeddings as floating-point numbers, not the ids.")
+        raise InputError(f"a table of {table.dtype} was given: give the embeddings as floating-point "
+                         "numbers, not the ids.")
     if bad := table.numel() - int(table.isfinite().sum()):
-        raise InputError(f"the table holds {bad} values that are NaN or infinite: a diverged table has no spectrum, so leave it out.")
+        raise InputError(f"the table holds {bad} values that are NaN or infinite: a diverged table has no "
+                         "spectrum, so leave it out.")
     return table
 
 # %% ../nbs/01_information_abundance.ipynb #0000000a
@@ -58,7 +62,8 @@ def _relative(
 ) -> Tensor:       # (…, k), the first of each row is 1
     "Singular values over the largest; a table of zeros has none."
     if not (sigma[..., 0] > 0).all():
-        raise InputError("a table of zeros was given: it has no direction at all, so its abundance is undefined; leave it out.")
+        raise InputError("a table of zeros was given: it has no direction at all, so its abundance is "
+                         "undefined; leave it out.")
     return sigma / sigma[..., :1]
 
 # %% ../nbs/01_information_abundance.ipynb #00000014
@@ -67,14 +72,14 @@ def information_abundance(
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
     """Sum of the singular values over the largest: IA(E) = sum(s) / max(s) (§3, Def. 1).
 
-    How many directions a table really uses, as one number: K for a table whose K directions are equally long, 1 for
-    one whose rows all lie on a line. Use it to compare tables of one shape; of fields with D < K, or of models with
-    another K, compare `normalized_abundance`. No trained table reaches K, and no random one either: hold it against a
-    random table of the same shape. Full runs on hflights: the tables of DCNv2 at K = 100 have 0.41 of the abundance of
-    random ones.
+    How many directions a table really uses, as one number: K for a table whose K directions are equally long,
+    1 for one whose rows all lie on a line. Use it to compare tables of one shape; of fields with D < K, or of
+    models with another K, compare `normalized_abundance`. No trained table reaches K, and no random one
+    either: hold it against a random table of the same shape. Full runs on hflights: the tables of DCNv2 at K
+    = 100 have 0.41 of the abundance of random ones.
 
-    Raises `InputError` for what is no stack of matrices, for numbers that are not finite and for a table of zeros;
-    `abundance_or_nan` leaves a gap there instead.
+    Raises `InputError` for what is no stack of matrices, for numbers that are not finite and for a table of
+    zeros; `abundance_or_nan` leaves a gap there instead.
 
     Example:
 
@@ -143,9 +148,11 @@ def row_weights(
     "Weights of the rows of a table, which must be finite and not negative."
     weight = torch.as_tensor(weight, device=rows.device).detach().double()
     if weight.shape[-1:] != rows.shape[-2:-1]:
-        raise InputError(f"weights of shape {tuple(weight.shape)} were given for rows {tuple(rows.shape)}: give one weight per row.")
+        raise InputError(f"weights of shape {tuple(weight.shape)} were given for rows {tuple(rows.shape)}: "
+                         "give one weight per row.")
     if not (weight.isfinite() & (weight >= 0)).all():
-        raise InputError("weights that are negative, NaN or infinite were given: give counts or frequencies of the rows.")
+        raise InputError("weights that are negative, NaN or infinite were given: give counts or frequencies "
+                         "of the rows.")
     return weight[..., None]
 
 # %% ../nbs/01_information_abundance.ipynb #00000033
@@ -165,7 +172,7 @@ def weighted_abundance(
 def measures(
     table: Tensor,                # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor | None = None, # p (D,): training frequency or count of each row
-) -> dict[str, Tensor]:           # ia, ia_normalised, effective_rank, stable_rank, small, and ia_weighted with a weight; each (…)
+) -> dict[str, Tensor]: # (…) each: ia, ia_normalised, effective_rank, stable_rank, small; ia_weighted with weight
     "All measures of a table at once; `small` is the share of singular values below a tenth of the largest."
     table = _matrix(table)
     relative = _relative(singular_values(table))
@@ -179,7 +186,7 @@ def measures(
 def row_counts(
     x,                   # (n, P) field-local ids, an array or a tensor
     schema: FieldSchema, # N fields of cardinality D_i, in P columns
-) -> list[Tensor]:       # per field, (D_i,) how many of the n rows hold each value; a row that holds it twice counts twice
+) -> list[Tensor]: # per field, (D_i,) how many of the n rows hold each value, twice where it is there twice
     """How often each value of each field occurs: the weights of the weighted abundance.
 
     >>> [counts.tolist() for counts in row_counts([[0, 1], [2, 1], [0, 1]], FieldSchema("ab", (3, 2)))]
@@ -187,22 +194,26 @@ def row_counts(
     """
     x = torch.as_tensor(x)
     if x.ndim != 2 or x.shape[1] != schema.num_columns or x.is_floating_point() or (x < 0).any():
-        raise InputError(f"ids {x.dtype} of shape {tuple(x.shape)} were given for {schema.num_fields} fields: give a whole number from 0 "
-                         "on per row and field" + f", in {schema.num_columns} columns" * schema.pooled + ".")
+        raise InputError(f"ids {x.dtype} of shape {tuple(x.shape)} were given for {schema.num_fields} "
+                         "fields: give a whole number from 0 on per row and field"
+                         + f", in {schema.num_columns} columns" * schema.pooled + ".")
     counts = []
-    for name, d, start, width in zip(schema.names, schema.cardinalities, schema.columns, schema.widths, strict=True):
+    for name, d, start, width in zip(schema.names, schema.cardinalities, schema.columns, schema.widths,
+                                     strict=True):
         first, *more = (torch.bincount(column.long(), minlength=d) for column in x[:, start:start + width].T)
         if len(first) > d or any(len(c) > d + 1 for c in more): # d, behind the first column, is padding
-            raise InputError(f"field {name} has ids beyond its cardinality: give the ids and the schema of one dataset.")
+            raise InputError(f"field {name} has ids beyond its cardinality: give the ids and the schema of "
+                             "one dataset.")
         counts.append(sum((c[:d] for c in more), first))
     return counts
 
 # %% ../nbs/01_information_abundance.ipynb #0000003d
-BUCKETS = {"0": (0, 1), "1–9": (1, 10), "10–99": (10, 100), "100+": (100, float("inf"))} # hits: from, to below
+# hits: from, to below
+BUCKETS = {"0": (0, 1), "1–9": (1, 10), "10–99": (10, 100), "100+": (100, float("inf"))}
 
 def by_hits(
     counts: Tensor,      # (D,) training rows that hold each value
-) -> dict[str, Tensor]:  # name of the bucket -> (D,) which values it holds; buckets without values are left out
+) -> dict[str, Tensor]:  # name of the bucket -> (D,) the values it holds; empty ones are left out
     "Values of a field by how many training rows hold them."
     masks = {name: (counts >= low) & (counts < high) for name, (low, high) in BUCKETS.items()}
     return {name: mask for name, mask in masks.items() if mask.any()}
@@ -221,14 +232,15 @@ def _piece(
 ) -> Tensor:               # (min(n, K), K), float64, on the CPU, with the same singular values
     "Folds some rows of a table, weighted or not."
     if rows.ndim != 2 or rows.shape[1] != embedding_dim:
-        raise InputError(f"rows of shape {tuple(rows.shape)} were given: this spectrum takes (n, {embedding_dim}).")
+        raise InputError(f"rows of shape {tuple(rows.shape)} were given: this spectrum takes (n, "
+                         f"{embedding_dim}).")
     if not len(rows): return rows.detach().double().cpu()
     rows = _matrix(rows)
     return fold(rows if weight is None else rows * row_weights(weight, rows).sqrt()).cpu()
 
 # %% ../nbs/01_information_abundance.ipynb #00000041
 class Spectrum:
-    """Singular values of a table seen in pieces, in one pass (§3): the triangle R of E = QR, updated piece by piece.
+    """Singular values of a table in pieces, in one pass (§3): the triangle R of E = QR, piece by piece.
 
     >>> spectrum = Spectrum(2)
     >>> for rows in torch.eye(2).split(1): spectrum = spectrum.update(rows)
@@ -239,7 +251,8 @@ class Spectrum:
         embedding_dim: int, # K, the width of the rows to come
     ):
         if not isinstance(embedding_dim, int) or embedding_dim < 1:
-            raise InputError(f"a width of {embedding_dim!r} was given: give the embedding dimension, a whole number of at least 1.")
+            raise InputError(f"a width of {embedding_dim!r} was given: give the embedding dimension, a whole "
+                             "number of at least 1.")
         self._folded = torch.zeros(0, embedding_dim, dtype=torch.float64)
     def update(self,
         rows: Tensor,                 # (n, K) rows of the table, each given once; n may be 0
@@ -252,7 +265,8 @@ class Spectrum:
         "Takes in all that another spectrum, of other rows of the same table, has seen."
         return self.update(other._folded)
     def singular_values(self) -> Tensor: # (min(rows seen, K),), float64, largest first
-        if not len(self._folded): raise InputError("a spectrum of no rows was asked for: give it rows with update first.")
+        if not len(self._folded):
+            raise InputError("a spectrum of no rows was asked for: give it rows with update first.")
         return torch.linalg.svdvals(self._folded)
     def information_abundance(self) -> Tensor: # a scalar, in [1, min(rows seen, K)]
         return _relative(self.singular_values()).sum(-1)

@@ -38,19 +38,23 @@ def _sub_factors(
         blocks = _blocks(model, field)
         return fold(blocks.detach().flatten(0, 2)).unflatten(0, (-1, blocks.shape[2]))
     shape = model.schema.num_fields, model.spec.dim
-    W = cross_layers(model)[0].weight.detach().double().unflatten(1, shape).unflatten(3, shape) # (G, j, out, i, in)
+    # (G, j, out, i, in)
+    W = cross_layers(model)[0].weight.detach().double().unflatten(1, shape).unflatten(3, shape)
     return fold(model.field_tables()[field].detach().flatten(0, 1))[:, None] @ W[:, :, :, field].mT
 
 # %% ../nbs/03_interaction_collapse.ipynb #0000000a
 def sub_embedding_abundance(
     model: Model, # an FFM or a DCNv2: R replicas of M sets
-) -> Tensor:      # (R, M, N, N), float64: row i, column j; NaN on FFM's diagonal, and for a replica that diverged
-    "IA(E_i^{->j}): FFM's blocks, or DCNv2's E_i W_{i->j}^T of the first cross layer (§4.1, Evidence I and II)."
+) -> Tensor:      # (R, M, N, N), float64: row i, column j; NaN on FFM's diagonal, and where one diverged
+    """IA(E_i^{->j}): FFM's blocks, or DCNv2's E_i W_{i->j}^T of the first cross layer (§4.1, Evidence I and
+    II)."""
     name = getattr(getattr(model, "spec", model), "model", type(model).__name__)
     if name not in ("FFM", "DCNv2"):
-        raise InputError(f"{name} keeps no sub-embeddings apart for pairs of fields: give an FFM or a DCNv2, which do.")
+        raise InputError(f"{name} keeps no sub-embeddings apart for pairs of fields: give an FFM or a DCNv2, "
+                         "which do.")
     N = model.schema.num_fields
-    out = torch.full((model.replicas * model.spec.num_sets, N, N), torch.nan, dtype=torch.float64, device=model.embedding.weight.device)
+    out = torch.full((model.replicas * model.spec.num_sets, N, N), torch.nan, dtype=torch.float64,
+                     device=model.embedding.weight.device)
     for i in range(N):
         others = [j for j in range(N) if name == "DCNv2" or j != i]
         out[:, i, others] = abundance_or_nan(_sub_factors(model, i))
@@ -66,24 +70,30 @@ def field_abundance(
 
 def partner_abundance(
     model: Model, # R replicas of M sets
-) -> Tensor:      # (R, M, N): IA(E_j); for FFM (R, M, N, N), entry i, j: IA of E_j without its block j -> i, NaN where i = j
+) -> Tensor:      # (R, M, N): IA(E_j); FFM: (R, M, N, N), of E_j without its block j -> i, NaN at i = j
     "What the partner j brings into row i, without what row i itself has put there."
     if model.spec.model != "FFM": return field_abundance(model)
     N, R = model.schema.num_fields, model.replicas
-    if N < 3: raise InputError(f"an FFM of {N} fields was given: without the block of its one partner no table is left, so give 3 or more.")
-    out = torch.full((R * model.spec.num_sets, N, N), torch.nan, dtype=torch.float64, device=model.embedding.weight.device)
+    if (N < 3):
+        raise InputError(f"an FFM of {N} fields was given: without the block of its one partner no table is "
+                         "left, so give 3 or more.")
+    out = torch.full((R * model.spec.num_sets, N, N), torch.nan, dtype=torch.float64,
+                     device=model.embedding.weight.device)
     for j, table in enumerate(model.field_tables()):
         blocks = fold(table.detach().flatten(0, 1)).unflatten(-1, (N - 1, -1)).unbind(-2)
         for place, i in enumerate(i for i in range(N) if i != j):
-            out[:, i, j] = abundance_or_nan(torch.cat([b for b_place, b in enumerate(blocks) if b_place != place], -1))
+            out[:, i, j] = abundance_or_nan(torch.cat([b for b_place, b in enumerate(blocks)
+                                                       if b_place != place], -1))
     return out.unflatten(0, (R, -1))
 
 # %% ../nbs/03_interaction_collapse.ipynb #00000016
 class Law(Record):
-    "What `collapse_law` found: rank correlations within rows, their values per seed, and permutation p-values."
+    """What `collapse_law` found: rank correlations within rows, their values per seed, and permutation
+    p-values."""
     rho: float                                     # mean over rows and seeds, in [−1, 1]
     p: float                                       # two-sided, field labels permuted
-    partial: float | None = None                   # the same at equal log cardinality; None when none was given
+    # the same at equal log cardinality; None when none was given
+    partial: float | None = (None)
     partial_p: float | None = None                 # its p
     per_seed: tuple[float, ...]                    # one rho per seed
     partial_per_seed: tuple[float, ...] | None = None # one partial correlation per seed
@@ -108,7 +118,8 @@ def _ranks(
     off = ~np.eye(values.shape[-1], dtype=bool)
     picked = values[..., off].reshape(*values.shape[:-1], -1)
     if not np.isfinite(picked).all():
-        raise InputError("abundances that are NaN or infinite were given off the diagonal: leave out the replicas that failed.")
+        raise InputError("abundances that are NaN or infinite were given off the diagonal: leave out the "
+                         "replicas that failed.")
     ranks = rankdata(picked.round(DECIMALS), axis=-1)
     out = np.zeros(values.shape)
     out[..., off] = _unit(ranks - ranks.mean(-1, keepdims=True)).reshape(*values.shape[:-2], -1)
@@ -121,7 +132,8 @@ def _matrices(
 ) -> tuple[np.ndarray, np.ndarray]: # both (R, M, N, N)
     "Brings a matrix and the abundances of its partners to one shape."
     if not 2 <= matrix.ndim <= 4 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] < 3:
-        raise InputError(f"a matrix of shape {matrix.shape} was given: give (R, M, N, N), of sub_embedding_abundance, of N >= 3 fields.")
+        raise InputError(f"a matrix of shape {matrix.shape} was given: give (R, M, N, N), of "
+                         "sub_embedding_abundance, of N >= 3 fields.")
     if matrix.ndim < 4: matrix = matrix.reshape(-1, 1, *matrix.shape[-2:])
     R, M, N, _ = matrix.shape
     forms = [((R, M, N, N), np.s_[:]), ((R, M, N), np.s_[:, :, None]), ((R, N, N), np.s_[:, None]),
@@ -147,10 +159,12 @@ def _test(
     own: np.ndarray, partner: np.ndarray, # (R, M, N, N) unit ranks
     fixed: np.ndarray,                    # (N, N) unit ranks of what is held fixed, or zeros
     orders: np.ndarray,                   # (P, N) permutations
-) -> tuple[np.ndarray, float, float]:     # (R,) mean within-row correlation per seed, its p, and how many rows count
+) -> tuple[np.ndarray, float,
+           float]:     # (R,) mean within-row correlation per seed, its p, and how many rows count
     "The observed statistic per seed, and how often a relabelling reaches as far."
     R, _, N, _ = own.shape
-    own, partner = (_unit(v - (v * fixed).sum(-1, keepdims=True) * fixed).reshape(-1, N, N) for v in (own, partner))
+    own, partner = (_unit(v - (v * fixed).sum(-1, keepdims=True) * fixed).reshape(-1, N, N)
+                    for v in (own, partner))
     varies = own.any(-1).reshape(R, -1)
     if not varies.any(1).all():
         raise InputError("no row of the matrix varies over its partners: there is nothing to correlate.")
@@ -169,28 +183,30 @@ def _array(
 
 def collapse_law(
     matrix,                      # (R, M, N, N), from `sub_embedding_abundance`; the diagonal takes no part
-    field_abundance,             # of the partners: per field (R, N), or per pair (R, N, N); also with sets, or without seeds
+    field_abundance,             # of partners: per field (R, N), or pair (R, N, N); with sets, or no seeds
     log_cardinality=None,        # (N,) log D_j, to be held fixed in the partial correlation
     permutations: int = 2000,    # of field labels, one for all rows and seeds
     seed: int = 0,               # of the permutations
 ) -> Law:
-    """Interaction-collapse law: rank correlation of IA(E_i^{->j}) with IA(E_j) within rows i (§4.1, Finding 1).
+    """Interaction-collapse law: rank correlation of IA(E_i^{->j}) with IA(E_j) in rows i (§4.1, Finding 1).
 
     Use it to ask whether fields with low abundance hold down the sub-embeddings that interact with them. Give
-    `log_cardinality`: large fields are abundant and change much in training, and rho alone cannot tell the two. Full
-    runs on hflights: FFM has rho 0.70, and 0.12 at equal log cardinality; trained on shuffled labels it has 0.82. So hold
-    rho against that of `shuffled` data before you call it a law. p comes from permuting the names of the fields, one
-    permutation for all rows and seeds, because neither are independent.
+    `log_cardinality`: large fields are abundant and change much in training, and rho alone cannot tell the
+    two. Full runs on hflights: FFM has rho 0.70, and 0.12 at equal log cardinality; trained on shuffled
+    labels it has 0.82. So hold rho against that of `shuffled` data before you call it a law. p comes from
+    permuting the names of the fields, one permutation for all rows and seeds, because neither are
+    independent.
 
-    Raises `InputError` for shapes that do not belong together, for fewer than 3 fields (4 with `log_cardinality`), and
-    for abundances off the diagonal that are not finite: leave out replicas that failed.
+    Raises `InputError` for shapes that do not belong together, for fewer than 3 fields (4 with
+    `log_cardinality`), and for abundances off the diagonal that are not finite: leave out replicas that
+    failed.
 
     Example:
 
     >>> import numpy as np
     >>> from collapse_nb.evidence import collapse_law
     >>> abundance = np.array([1., 2., 3., 4., 5., 6.])
-    >>> collapse_law(np.tile(abundance, (6, 1)), abundance, permutations=999).rho # every row rises with its partners
+    >>> collapse_law(np.tile(abundance, (6, 1)), abundance, permutations=999).rho
     1.0
 
     References: §4.1, Finding 1 and Figure 3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
@@ -199,7 +215,8 @@ def collapse_law(
     N, noise = own.shape[-1], np.random.default_rng(seed)
     orders = noise.permuted(np.tile(np.arange(N), (permutations, 1)), axis=1)
     per_seed, p, rows = _test(own, partner, np.zeros((N, N)), orders)
-    law = dict(rho=per_seed.mean(), p=p, per_seed=per_seed.tolist(), rows=rows, num_fields=N, permutations=permutations)
+    law = dict(rho=per_seed.mean(), p=p, per_seed=per_seed.tolist(), rows=rows, num_fields=N,
+               permutations=permutations)
     if log_cardinality is None: return Law(**law)
     sizes = _array(log_cardinality)
     if N < 4 or sizes.shape != (N,):
@@ -220,7 +237,8 @@ def law_without_each(
     "The law's statistics without one field, its row and its column, for each of N >= FEWEST fields."
     own, partner = _matrices(_array(matrix), _array(field_abundance))
     if own.shape[-1] < FEWEST:
-        raise InputError(f"a matrix of {own.shape[-1]} fields was given: without one, {FEWEST - 1} must be left.")
+        raise InputError(f"a matrix of {own.shape[-1]} fields was given: without one, {FEWEST - 1} must be "
+                         "left.")
     def without(values: np.ndarray, k: int) -> np.ndarray: return np.delete(np.delete(values, k, -1), k, -2)
     statistics = []
     for k in range(own.shape[-1]):
@@ -251,11 +269,13 @@ def jackknife_interval(
 def shuffled(
     data: Encoded, # the rows
     seed: int = 0, # of the shuffle
-) -> Encoded:      # the same ids, with training and validation labels permuted; a dataset of its own, by name and fingerprint
+) -> Encoded:      # the same ids, labels of train and valid permuted; a name and fingerprint of its own
     "A dataset from which nothing can be learned about its labels."
     noise = np.random.default_rng(seed)
-    parts = {name: Split(part.x, noise.permutation(part.y)) for name, part in (("train", data.train), ("valid", data.valid))}
-    return replace(data, **parts, name=f"{data.name}-shuffled", fingerprint=f"{data.fingerprint}-shuffled{seed}", bayes_auc=None)
+    parts = {name: Split(part.x, noise.permutation(part.y))
+             for name, part in (("train", data.train), ("valid", data.valid))}
+    return replace(data, **parts, name=f"{data.name}-shuffled",
+                   fingerprint=f"{data.fingerprint}-shuffled{seed}", bayes_auc=None)
 
 # %% ../nbs/03_interaction_collapse.ipynb #00000042
 def law_of_sums(

@@ -27,11 +27,13 @@ def multi_embedding(
 ) -> Tensor:                            # h (B, H)
     "h = 1/M sum_m I^(m)(e_1^(m), ..., e_N^(m)), with e_i^(m) row x_i of E_i^(m) (§5.1)."
     if len(tables) != len(interactions):
-        raise InputError(f"{len(tables)} sets and {len(interactions)} interactions were given: give every set an interaction of its own.")
+        raise InputError(f"{len(tables)} sets and {len(interactions)} interactions were given: give every "
+                         "set an interaction of its own.")
     if x.ndim != 2 or any(x.shape[1] != len(each) for each in tables):
-        raise InputError(f"ids {tuple(x.shape)} were given for {len(tables[0])} tables a set: give one value per row and field; "
-                         "a mean over several is what `EmbeddingSets` computes.")
-    embeddings = [torch.stack([table[ids] for table, ids in zip(each, x.T, strict=True)], 1) for each in tables]
+        raise InputError(f"ids {tuple(x.shape)} were given for {len(tables[0])} tables a set: give one value "
+                         "per row and field; a mean over several is what `EmbeddingSets` computes.")
+    embeddings = [torch.stack([table[ids] for table, ids in zip(each, x.T, strict=True)], 1)
+                  for each in tables]
     return torch.stack([interact(e) for interact, e in zip(interactions, embeddings, strict=True)]).mean(0)
 
 # %% ../nbs/05_multi_embedding.ipynb #0000000d
@@ -39,7 +41,9 @@ def side_by_side(
     tables: Tensor, # (…, M, D, K) one field's table in every set
 ) -> Tensor:        # (…, D, M·K)
     "[E^(1), ..., E^(M)]: one table as wide as all sets (App. Non-Linearity)."
-    if tables.ndim < 3: raise InputError(f"a table of shape {tuple(tables.shape)} was given: give the tables of all sets, (…, M, D, K).")
+    if (tables.ndim < 3):
+        raise InputError(f"a table of shape {tuple(tables.shape)} was given: give the tables of all sets, "
+                         "(…, M, D, K).")
     return tables.transpose(-3, -2).flatten(-2)
 
 # %% ../nbs/05_multi_embedding.ipynb #00000010
@@ -50,13 +54,15 @@ def set_order(
 ) -> Tensor:         # (M·N·K,) places, in SE's order, of ME's concatenated features
     "The permutation with I_all = I[set_order] (App. Non-Linearity, DNN)."
     if min(num_fields, num_sets, dim) < 1:
-        raise InputError(f"{num_fields} fields, {num_sets} sets and width {dim} were given: give at least 1 of each.")
+        raise InputError(f"{num_fields} fields, {num_sets} sets and width {dim} were given: give at least 1 "
+                         "of each.")
     return torch.arange(num_fields * num_sets * dim).view(num_fields, num_sets, dim).transpose(0, 1).flatten()
 
 def _dim(width: int, num_fields: int, num_sets: int = 1) -> int:
     "K of that many features."
     if min(num_fields, num_sets) < 1 or width % (num_fields * num_sets):
-        raise InputError(f"{width} features were given for {num_fields} fields and {num_sets} sets: they must be N·M·K of one model.")
+        raise InputError(f"{width} features were given for {num_fields} fields and {num_sets} sets: they "
+                         "must be N·M·K of one model.")
     return width // (num_fields * num_sets)
 
 # %% ../nbs/05_multi_embedding.ipynb #00000016
@@ -86,7 +92,8 @@ def block_diagonal(
     "W^(m,m) = W^(m) and W^(m,m') = 0 (App. Non-Linearity, DCNv2)."
     num_sets, width = weight.shape[-3:-1]
     back = set_order(num_fields, num_sets, _dim(width, num_fields)).argsort()
-    blocks = torch.zeros(*weight.shape[:-3], num_sets, width, num_sets, width, dtype=weight.dtype, device=weight.device)
+    blocks = torch.zeros(*weight.shape[:-3], num_sets, width, num_sets, width, dtype=weight.dtype,
+                         device=weight.device)
     for m in range(num_sets): blocks[..., m, :, m, :] = weight[..., m, :, :]
     return blocks.flatten(-2).flatten(-3, -2)[..., back, :][..., back]
 
@@ -97,7 +104,8 @@ def diagonal_blocks(
 ) -> Tensor:         # (…, M, N·K, N·K)
     "The W^(m,m) of a wide cross layer."
     order = set_order(num_fields, num_sets, _dim(weight.shape[-1], num_fields, num_sets))
-    blocks = weight[..., order, :][..., order].unflatten(-1, (num_sets, -1)).unflatten(-3, (num_sets, -1)) # (…, M, N·K, M, N·K)
+    # (…, M, N·K, M, N·K)
+    blocks = weight[..., order, :][..., order].unflatten(-1, (num_sets, -1)).unflatten(-3, (num_sets, -1))
     return torch.stack([blocks[..., m, :, m, :] for m in range(num_sets)], -3)
 
 # %% ../nbs/05_multi_embedding.ipynb #0000001b
@@ -106,12 +114,15 @@ def as_single(
     num_fields: int,       # N
     num_sets: int,         # M
 ) -> CrossNetwork:         # of R groups, width M·K, in evaluation mode
-    "Cross layers of M sets as cross layers of one wide set, with block-diagonal W (App. Non-Linearity, DCNv2)."
+    """Cross layers of M sets as cross layers of one wide set, with block-diagonal W (App. Non-Linearity,
+    DCNv2)."""
     groups, width = network.layers[0].bias.shape
     if num_sets < 1 or groups % num_sets:
-        raise InputError(f"{groups} groups cannot be {num_sets} sets each: give the number of sets of the network.")
+        raise InputError(f"{groups} groups cannot be {num_sets} sets each: give the number of sets of the "
+                         "network.")
     dim = _dim(width, num_fields)
-    wide = CrossNetwork(groups // num_sets, num_fields, num_sets * dim, len(network.layers)).to(network.layers[0].weight)
+    wide = CrossNetwork(groups // num_sets, num_fields, num_sets * dim,
+                        len(network.layers)).to(network.layers[0].weight)
     back = set_order(num_fields, num_sets, dim).argsort()
     with torch.no_grad():
         for to, layer in zip(wide.layers, network.layers, strict=True):
@@ -128,8 +139,8 @@ def _sets(
     "Refuses comparisons of fewer than two sets."
     values = torch.as_tensor(values)
     if values.ndim < -dim or values.shape[dim] < 2:
-        raise InputError(f"{what} of {values.shape[dim] if values.ndim >= -dim else 'no'} set were given: sets are compared with one "
-                         "another, so give at least two (ME, scale 2 or more).")
+        raise InputError(f"{what} of {values.shape[dim] if values.ndim >= -dim else 'no'} set were given: "
+                         "sets are compared with one another, so give at least two (ME, scale 2 or more).")
     return values.detach().double()
 
 def spread(
@@ -149,7 +160,8 @@ def interaction_norms(
         raise InputError(f"cross layer {layer} was asked for: choose one of 0 … {count - 1}.")
     return pair_squares(model, layer).sqrt().transpose(-1, -2).detach()
 
-def pair_squares(model: Model, layer: int) -> Tensor: # (R, M, N, N): row j (output), column i (input), with its gradient
+def pair_squares(model: Model,
+                 layer: int) -> Tensor: # (R, M, N, N): row j (output), column i (input), with its gradient
     "||W^(m)_{i->j}||_F^2 of every block of one cross layer."
     N, K = model.schema.num_fields, model.spec.dim
     blocks = cross_layers(model)[layer].weight.view(model.replicas, model.spec.num_sets, N, K, N, K)
@@ -165,7 +177,8 @@ def pattern_divergence(
     flat = _sets(norms, -3, "interaction patterns").flatten(-2)
     centred = flat - flat.mean(-1, keepdim=True)
     if not (centred.norm(dim=-1) > ALIKE * flat.norm(dim=-1)).all():
-        raise InputError("a pattern whose norms are all alike, or not finite, was given: correlation needs norms that differ.")
+        raise InputError("a pattern whose norms are all alike, or not finite, was given: correlation needs "
+                         "norms that differ.")
     unit = torch.nn.functional.normalize(centred, dim=-1)
     a, b = torch.triu_indices(flat.shape[-2], flat.shape[-2], 1)
     return (1 - (unit @ unit.mT)[..., a, b]).mean(-1)
@@ -176,8 +189,8 @@ def _row_shares(table: Tensor, weight: Tensor | None) -> Tensor: # (D, 1), which
     rows = table.shape[-2]
     p = row_weights(torch.ones(rows) if weight is None else weight, table)
     if p.shape != (rows, 1) or not p.sum() > 0:
-        raise InputError(f"row weights of shape {tuple(p.shape[:-1])} were given for {rows} rows: give one for each row, "
-                         "the same in all tables and not all zero.")
+        raise InputError(f"row weights of shape {tuple(p.shape[:-1])} were given for {rows} rows: give one "
+                         "for each row, the same in all tables and not all zero.")
     return p / p.sum()
 
 def _centred(table: Tensor, p: Tensor) -> Tensor: # (…, D, K) and (D, 1) -> (…, D, K), float64
@@ -187,7 +200,8 @@ def _centred(table: Tensor, p: Tensor) -> Tensor: # (…, D, K) and (D, 1) -> (�
     centred = (table - (p * table).sum(-2, keepdim=True)) * p.sqrt()
     size = lambda t: t.norm(dim=(-2, -1))
     if not (size(centred) > ALIKE * size(table * p.sqrt())).all():
-        raise InputError("a table whose rows are all alike, or not finite, was given: similarity needs rows that differ, so leave it out.")
+        raise InputError("a table whose rows are all alike, or not finite, was given: similarity needs rows "
+                         "that differ, so leave it out.")
     return centred
 
 # %% ../nbs/05_multi_embedding.ipynb #00000030
@@ -199,7 +213,8 @@ def linear_cka(
     "||A'B||_F^2 / (||A'A||_F ||B'B||_F) with centred columns."
     a, b = map(torch.as_tensor, (a, b))
     if min(a.ndim, b.ndim) < 2 or a.shape[-2] != b.shape[-2]:
-        raise InputError(f"tables {tuple(a.shape)} and {tuple(b.shape)} were given: give two of one field, (…, D, K) and (…, D, K').")
+        raise InputError(f"tables {tuple(a.shape)} and {tuple(b.shape)} were given: give two of one field, "
+                         "(…, D, K) and (…, D, K').")
     p = _row_shares(a, weight)
     a, b = _centred(a, p), _centred(b, p)
     norm = lambda u, v: (u.mT @ v).square().sum((-2, -1))

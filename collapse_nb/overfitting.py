@@ -26,7 +26,8 @@ def cross_blocks(
 ) -> Tensor:      # (L, G, N, N, K, K): layer, group, field i, field j, rows and columns of W_{i->j}
     "Every projection W_{i->j} of every cross layer (§4.1, Evidence II; §4.2, Evidence III)."
     layers, N, K = cross_layers(model), model.schema.num_fields, model.spec.dim
-    split = (layer.weight.unflatten(2, (N, K)).unflatten(1, (N, K)) for layer in layers) # (G, j, rows, i, columns)
+    # (G, j, rows, i, columns)
+    split = (layer.weight.unflatten(2, (N, K)).unflatten(1, (N, K)) for layer in layers)
     return torch.stack([blocks.permute(0, 3, 1, 2, 4) for blocks in split])
 
 # %% ../nbs/04_overfitting.ipynb #0000000a
@@ -43,7 +44,8 @@ def per_replica(
     values: Tensor, # (L, G, …) something of every layer and group
     model: Model,   # of R replicas and M sets, G = R·M
 ) -> Tensor:        # (R,)
-    "Sum over everything but replicas: a replica is charged for all of its sets, layers and blocks, and for nobody else's."
+    """Sum over everything but replicas: a replica is charged for all of its sets, layers and blocks, and for
+    nobody else's."""
     return values.transpose(0, 1).unflatten(0, (model.replicas, -1)).flatten(1).sum(1)
 
 # %% ../nbs/04_overfitting.ipynb #00000011
@@ -64,7 +66,8 @@ def gated(
 
 # %% ../nbs/04_overfitting.ipynb #00000016
 class GatedCrossLayer(CrossLayer):
-    "x0 * (x (g W)^T + b) + x: a cross layer with a `gate` (G, N, N) on its blocks, one at the start (§4.2, Evidence III, released)."
+    """x0 * (x (g W)^T + b) + x: a cross layer with a `gate` (G, N, N) on its blocks, one at the start (§4.2,
+    Evidence III, released)."""
     def __init__(self,
         layer: CrossLayer, # whose weight and bias are taken over
         num_fields: int,   # N
@@ -97,13 +100,15 @@ class BlockTargets(nn.Module):
 # %% ../nbs/04_overfitting.ipynb #0000001b
 def _weight(weight: float) -> float:
     if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-        raise InputError(f"a weight of {weight!r} was given to the penalty: give a positive number, such as 1e-5.")
+        raise InputError(f"a weight of {weight!r} was given to the penalty: give a positive number, such as "
+                         "1e-5.")
     return weight
 
 def paper_form(
     weight: float = 1e-5, # of the penalty against the cross-entropy in nats
 ) -> Callable:            # for `run_group` and `RunStore.model`
-    "weight · sum_ij ||W_ij^T W_ij - λ_ij I||_F^2 over all sets and, as in the released code, all layers; λ learnable (§4.2, Evidence III)."
+    """weight · sum_ij ||W_ij^T W_ij - λ_ij I||_F^2 over all sets and, as in the released code, all layers; λ
+    learnable (§4.2, Evidence III)."""
     weight = _weight(weight)
     def treat(model):
         model.targets = BlockTargets(cross_blocks(model).detach())
@@ -114,11 +119,13 @@ def paper_form(
 def released_form(
     weight: float = 1e-5, # of the penalty against the cross-entropy in nats
 ) -> Callable:            # for `run_group` and `RunStore.model`
-    "weight · sum_ij ||I - W_ij W_ij^T||_F^2 on the ungated W over all layers and sets; gates multiply W in use (§4.2, Evidence III)."
+    """weight · sum_ij ||I - W_ij W_ij^T||_F^2 on the ungated W over all layers and sets; gates multiply W in
+    use (§4.2, Evidence III)."""
     weight = _weight(weight)
     def treat(model):
         cross_blocks(model) # refuses what is no DCNv2
-        model.interaction.layers = nn.ModuleList(GatedCrossLayer(layer, model.schema.num_fields) for layer in model.interaction.layers)
+        model.interaction.layers = nn.ModuleList(GatedCrossLayer(layer, model.schema.num_fields)
+                                                 for layer in model.interaction.layers)
         return lambda m: weight * per_replica(block_penalty(cross_blocks(m)), m)
     return treat
 
@@ -130,9 +137,11 @@ def initial_penalty(
     dim: int,        # K
     layers: int = 4, # cross layers of all sets together
 ) -> float:          # expected over initialisations, not yet weighted
-    "E sum_ij ||W_ij^T W_ij - I||_F^2 at the start of training, with λ or the gates at one (§4.2, Evidence III)."
+    """E sum_ij ||W_ij^T W_ij - I||_F^2 at the start of training, with λ or the gates at one (§4.2, Evidence
+    III)."""
     if min(num_fields, dim, layers) < 1:
-        raise InputError(f"{num_fields} fields, width {dim} and {layers} layers were given: give at least 1 of each.")
+        raise InputError(f"{num_fields} fields, width {dim} and {layers} layers were given: give at least 1 "
+                         "of each.")
     return layers * (num_fields**2 * dim - 2 * num_fields * dim + 2 * dim - .2)
 
 def matched_weight(
@@ -148,7 +157,8 @@ def matched_weight(
 def projections(
     model: Model, # a DCNv2 of R replicas, treated or not
 ) -> pd.DataFrame:# a row per replica: seed, evenness in [1/K, 1], size
-    "How unitary the blocks are, mean IA(W_ij) / K, and how large, mean ||g_ij W_ij||_F^2 / K (§4.2, Evidence III)."
+    """How unitary the blocks are, mean IA(W_ij) / K, and how large, mean ||g_ij W_ij||_F^2 / K (§4.2,
+    Evidence III)."""
     blocks = cross_blocks(model).detach()
     count = blocks.shape[:4].numel() // model.replicas
     even = torch.cat([information_abundance(layer)[None] for layer in blocks]) / model.spec.dim
@@ -166,30 +176,36 @@ def lone_replica(
 ) -> Model:                        # of one replica, in evaluation mode, with weights of its own
     "One replica as a model by itself."
     if not 0 <= replica < model.replicas:
-        raise InputError(f"replica {replica} was asked for of a model that has {model.replicas}: choose one of 0 … {model.replicas - 1}.")
+        raise InputError(f"replica {replica} was asked for of a model that has {model.replicas}: choose one "
+                         f"of 0 … {model.replicas - 1}.")
     lone = build(model.spec, model.schema, 1, model.seeds[replica:replica + 1])
     if treat: treat(lone)
     try: lone.to(next(model.parameters())).load_state_dict(model.replica_state(replica))
     except RuntimeError:
-        raise InputError("a treated model was given without its treatment: give `treat` as `run_group` was given it.") from None
+        raise InputError("a treated model was given without its treatment: give `treat` as `run_group` was "
+                         "given it.") from None
     return lone.eval()
 
 # %% ../nbs/04_overfitting.ipynb #0000002c
-PLATEAU = .937 # mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when only independent Gaussian noise moves the AUC
+# mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when only independent Gaussian noise moves the AUC
+PLATEAU = (.937)
 
 def after_peak(
     history: pd.DataFrame, # epochs of runs: group, seed, epoch, valid_auc, train_loss_nats
-) -> pd.DataFrame:         # a row per run: group, seed, peak, fall, valid_after, train_after; NaN without three epochs after the peak
-    "The three epochs after the best one: fall of validation AUC, the same less what choosing explains, change of loss (§4.2, Fig. 5c)."
+) -> pd.DataFrame:         # per run: group, seed, peak, fall, valid_after, train_after; NaN with < 3 epochs left
+    """The three epochs after the best one: fall of validation AUC, the same less what choosing explains,
+    change of loss (§4.2, Fig. 5c)."""
     rows = []
     for (group, seed), run in history.sort_values("epoch").groupby(["group", "seed"], sort=False):
         auc, loss = run["valid_auc"].to_numpy(), run["train_loss_nats"].to_numpy()
-        row, peak = {"group": group, "seed": seed}, auc.argmax() # of a NaN, if there is one: then nothing follows it
+        # of a NaN, if there is one: then nothing follows it
+        row, peak = ({"group": group, "seed": seed}, auc.argmax())
         after = auc[peak + 1:peak + 4]
         if len(after) == 3:
             fall = auc[peak] - after.mean()
             bend = abs(after[0] - 2 * after[1] + after[2])
-            row |= {"fall": fall, "valid_after": PLATEAU * bend - fall, "train_after": loss[peak + 3] - loss[peak]}
+            row |= {"fall": fall, "valid_after": PLATEAU * bend - fall, "train_after": loss[peak + 3]
+                    - loss[peak]}
         rows.append(row | {"peak": run["epoch"].iloc[peak]})
     return pd.DataFrame(rows, columns=["group", "seed", "peak", "fall", "valid_after", "train_after"])
 
@@ -216,9 +232,11 @@ VIEWS = ("tables", "batch, field by field", "batch, all fields")
 def batch_spectra(
     model: Model, # R replicas of M sets
     x: Tensor,    # (B, P) ids of a batch
-) -> pd.DataFrame:# a row per view and replica: view, seed, ia, ia_norm (over the largest possible), effective_rank
-    "IA and effective rank of the tables, of a batch's embeddings field by field, and of all fields side by side (§4.2, Evidence IV)."
+) -> pd.DataFrame:# per view and replica: view, seed, ia, ia_norm (of the most there is), effective_rank
+    """IA and effective rank of the tables, of a batch's embeddings field by field, and of all fields side by
+    side (§4.2, Evidence IV)."""
     e = batch_embeddings(model, x)
     stacks = [t.detach() for t in model.field_tables()], list(e.unbind(2)), [e.transpose(2, 3).flatten(3)]
-    return pd.concat([pd.DataFrame({"view": view, "seed": model.seeds, **_spectra(s)}) for view, s in zip(VIEWS, stacks, strict=True)],
+    return pd.concat([pd.DataFrame({"view": view, "seed": model.seeds, **_spectra(s)})
+                      for view, s in zip(VIEWS, stacks, strict=True)],
                      ignore_index=True)

@@ -85,7 +85,7 @@ def from_ends(value: float, low: float, high: float, fields: int) -> Measured:
 def test_findings_of_the_law_follow_from_the_stored_rows(dataset):
     """Stored of the law in trained models are its own numbers, and by how much it exceeds shuffled labels.
 
-    So p, which is adjusted for all claims, is held from below only, and a verdict may have been taken away."""
+    So p, which is adjusted for all claims, is held from below only; a verdict may have been taken away."""
     law, pairs, all_rows = (stored(f"{stem}-{dataset}") for stem in ("law", "sub-embeddings", "findings-03"))
     fields, rows = pairs.field.nunique(), []
     for model in law.model.unique():
@@ -124,7 +124,8 @@ def test_findings_of_overfitting_follow_from_the_stored_runs(dataset):
 
 @pytest.mark.parametrize("dataset", datasets_of("05"))
 def test_findings_of_multi_embedding_follow_from_the_stored_rows(dataset):
-    "All but those on the variety of sets, of which no row per seed is stored; so p, which counts all, is not."
+    """All but those on the variety of sets, of which no row per seed is stored; so p, which counts all, is
+    not."""
     stems = ("sets-abundance", "controls", "control-arms", "similarity", "restriction", "hidden",
              "hidden-margins")
     tables = {stem: stored(f"{stem}-{dataset}") for stem in stems}
