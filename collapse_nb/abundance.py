@@ -172,7 +172,7 @@ def weighted_abundance(
 def measures(
     table: Tensor,                # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor | None = None, # p (D,): training frequency or count of each row
-) -> dict[str, Tensor]: # (…) each: ia, ia_normalised, effective_rank, stable_rank, small; ia_weighted with weight
+) -> dict[str, Tensor]: # (…) each: ia, ia_normalised, effective_rank, stable_rank, small; with p ia_weighted
     "All measures of a table at once; `small` is the share of singular values below a tenth of the largest."
     table = _matrix(table)
     relative = _relative(singular_values(table))

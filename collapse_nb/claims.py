@@ -270,10 +270,8 @@ def paired_or_none(
     return mean_or_none((after - before).dropna())
 
 def set_variety_claims(
-    # ME, start, apart -> by seed: deviation of IA over sets, over their mean
-    spreads: Mapping[str, pd.Series],
-    # the same of the divergence of interaction patterns, 1 − correlation
-    diverged: Mapping[str, pd.Series],
+    spreads: Mapping[str, pd.Series],  # ME, start, apart -> by seed: deviation of IA over sets, over their mean
+    diverged: Mapping[str, pd.Series], # the same of the divergence of interaction patterns, 1 − correlation
 ) -> list[dict]:
     "What notebook 05 claims about how various the sets of one ME are (§5.3, Fig. 8b and 8c)."
     various, alone = sets.VARIOUS, "than models trained apart"
@@ -528,8 +526,8 @@ def growth_exponents(
 
 def growth_claims(
     tables: pd.DataFrame, # abundance
-    models: tuple,
-    scales: tuple,
+    models: tuple,        # of the study
+    scales: tuple,        # its sizes
 ) -> list[dict]:          # none for one size
     "What notebook 01 claims about abundance and size (§1)."
     means, exponents, rows = with_field_means(tables, tables.dim.max()), growth_exponents(tables), []
@@ -586,8 +584,8 @@ def bucket_rows(
 
 def optimiser_auc(
     cells: Mapping,             # (model, size, optimiser) -> (n,) test AUC, from `auc_cells`
-    model: str,
-    scale: int,
+    model: str,                 # the first of the study
+    scale: int,                 # at which optimisers are compared
     ours: str,                  # an optimiser
     theirs: str | None = None,  # the one it is held against; None for test AUC itself
 ) -> Measured | None:           # None where a cell has no runs
@@ -599,7 +597,7 @@ def optimiser_claims(
     tables: pd.DataFrame,  # optimisers: as abundance, `table` being the optimiser
     buckets: pd.DataFrame, # from `bucket_rows`
     cells: Mapping,        # (model, size, optimiser) -> (n,) test AUC, from `auc_cells`
-    model: str,
+    model: str,            # the first of the study
     scale: int,            # at which optimisers are compared
     others: tuple,         # optimisers held against Adam
 ) -> list[dict]:
@@ -626,8 +624,7 @@ def optimiser_claims(
 # %% ../nbs/claims.ipynb #00000042
 def law_claims(
     model: str, # FFM or DCNv2
-    # law, partial, initial, shuffled, sums -> number and p, None for that of its interval; None: not run
-    measured: Mapping[str, tuple[Measured, float | None]] | None = None,
+    measured: Mapping | None = None, # law, partial, initial, shuffled, sums -> (`Measured`, p or None); None: not run
 ) -> list[dict]: # the law first: FFM's is the primary claim
     "What notebook 03 claims about the law in one model (§4.1, Fig. 3)."
     law_at, sums_at = {"FFM": ("Fig. 3a, 3c", "Fig. 3b"), "DCNv2": ("Fig. 3d, 3f", "Fig. 3e")}[model]
@@ -652,7 +649,7 @@ def rank_slopes(
     """Least-squares slopes of abundance over the rank of the frozen table.
 
     >>> by_rank = pd.DataFrame({1: [4.0], 3: [5.0]}, index=pd.MultiIndex.from_tuples([("tables", 0)]))
-    >>> round(rank_slopes(by_rank.rename_axis(["outcome", "seed"]))["tables"][0], 9)
+    >>> round(float(rank_slopes(by_rank.rename_axis(["outcome", "seed"]))["tables"][0]), 9)
     0.5
     """
     return {outcome: np.polyfit(part.columns.to_numpy(float), part.to_numpy().T, 1)[0]

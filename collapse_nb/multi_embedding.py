@@ -160,8 +160,10 @@ def interaction_norms(
         raise InputError(f"cross layer {layer} was asked for: choose one of 0 … {count - 1}.")
     return pair_squares(model, layer).sqrt().transpose(-1, -2).detach()
 
-def pair_squares(model: Model,
-                 layer: int) -> Tensor: # (R, M, N, N): row j (output), column i (input), with its gradient
+def pair_squares(
+    model: Model, # a DCNv2
+    layer: int,   # 0, 1, … of its cross layers
+) -> Tensor:      # (R, M, N, N): row j (output), column i (input), with its gradient
     "||W^(m)_{i->j}||_F^2 of every block of one cross layer."
     N, K = model.schema.num_fields, model.spec.dim
     blocks = cross_layers(model)[layer].weight.view(model.replicas, model.spec.num_sets, N, K, N, K)

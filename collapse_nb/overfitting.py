@@ -192,7 +192,7 @@ PLATEAU = (.937)
 
 def after_peak(
     history: pd.DataFrame, # epochs of runs: group, seed, epoch, valid_auc, train_loss_nats
-) -> pd.DataFrame:         # per run: group, seed, peak, fall, valid_after, train_after; NaN with < 3 epochs left
+) -> pd.DataFrame:         # per run: group, seed, peak, fall, valid_after, train_after; NaN if < 3 are left
     """The three epochs after the best one: fall of validation AUC, the same less what choosing explains,
     change of loss (§4.2, Fig. 5c)."""
     rows = []
