@@ -270,7 +270,7 @@ def paired_or_none(
     return mean_or_none((after - before).dropna())
 
 def set_variety_claims(
-    spreads: Mapping[str, pd.Series],  # ME, start, apart -> by seed: deviation of IA over sets, over their mean
+    spreads: Mapping[str, pd.Series],  # ME, start, apart -> by seed: relative deviation of IA over sets
     diverged: Mapping[str, pd.Series], # the same of the divergence of interaction patterns, 1 − correlation
 ) -> list[dict]:
     "What notebook 05 claims about how various the sets of one ME are (§5.3, Fig. 8b and 8c)."
@@ -624,7 +624,7 @@ def optimiser_claims(
 # %% ../nbs/claims.ipynb #00000042
 def law_claims(
     model: str, # FFM or DCNv2
-    measured: Mapping | None = None, # law, partial, initial, shuffled, sums -> (`Measured`, p or None); None: not run
+    measured: Mapping | None = None, # law, partial, … -> (`Measured`, p or None); None: not run
 ) -> list[dict]: # the law first: FFM's is the primary claim
     "What notebook 03 claims about the law in one model (§4.1, Fig. 3)."
     law_at, sums_at = {"FFM": ("Fig. 3a, 3c", "Fig. 3b"), "DCNv2": ("Fig. 3d, 3f", "Fig. 3e")}[model]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .embedding import computed, draw, uniform
+from ..records import InputError
 
 # %% ../../nbs/nn/layers.ipynb #00000006
 def parts(
@@ -180,3 +181,6 @@ def reset(
     generators = [Generator().manual_seed(int(seed)) for seed in seeds]
     for module in model.modules():
         if hasattr(module, "reset"): module.reset(generators)
+        elif hasattr(module, "reset_parameters"):
+            raise InputError(f"a {type(module).__name__} was given, whose reset_parameters knows no replicas: "
+                             "give it a method reset(generators), which draws each replica's numbers from its own.")
