@@ -182,5 +182,5 @@ def reset(
     for module in model.modules():
         if hasattr(module, "reset"): module.reset(generators)
         elif hasattr(module, "reset_parameters"):
-            raise InputError(f"a {type(module).__name__} was given, whose reset_parameters knows no replicas: "
+            raise InputError(f"a {type(module).__name__} was given, whose reset_parameters knows no replica: "
                              "give it a method reset(generators), each replica's numbers from its own.")
