@@ -7,11 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from collapse_nb.data.cards import Card
+from collapse_nb.data.cards import Card, load_card
 from collapse_nb.data.encode import encode
 from collapse_nb.data.encoding.splits import source_rows
 from collapse_nb.records import InputError
 
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 ROWS = 900
 dice = random.Random(0)
 LABELS = [int(dice.random() < .3) for _ in range(ROWS)]
@@ -42,7 +43,8 @@ def remarks(path: Path, out: Path, **entries) -> list[str]:
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_fields_that_tell_the_label(tmp_path, kind):
     telling = {"bought": "0 in all {no} rows of 'no', 1 in all {yes} rows of 'yes'", "state": "0 in all",
-               "some": "rows of 'lost', 1 in all", "back": "missing in all rows whose label is 0"}
+               "some": "rows of 'lost', 1 in all", "back": "missing in all rows whose label is 0",
+               "nearly": f"but for 1 of {ROWS} rows"}
     fields = [*TABLE.columns[1:], {"made": "CONCAT(bought, '!')"}, {"upper": "UPPER(site)"}]
     said = remarks(written(tmp_path, kind), tmp_path / "out", fields=fields)
     assert [r.split("'")[1] for r in said] == [*telling, "made"]
@@ -56,7 +58,73 @@ def test_the_first_block_may_have_one_label_alone(tmp_path):
     for i in range(3): table[300 * i:300 * i + 300].write_csv(folder / f"{i}.csv") # each a block of its own
     assert table["y"][:300].sum() == 0
     said = remarks(folder, tmp_path / "out", fields=["bought", "site", "nearly", "user", "back", "row"])
-    assert [r.split("'")[1] for r in said] == ["bought", "back"]
+    assert [r.split("'")[1] for r in said] == ["bought", "nearly", "back"]
+
+
+def amounts(zero: list[str], one: str, rate: float = 1.) -> pl.Series:
+    "One of few values where the label is 0; where it is 1, an amount of its own, now and then another."
+    own = [one if one and i % 20 == 0 else f"{i}.5" for i in range(ROWS)]
+    return pl.Series([own[i] if y and dice.random() < rate else dice.choice(zero)
+                      for i, y in enumerate(LABELS)])
+
+
+@pytest.mark.parametrize(("zero", "one", "min_count", "remark"), [
+    (["0.0"], "", 5, "it is '0.0' in all rows whose label is 0, and in no others"),
+    (["0.0"], "", 1, "it is '0.0' in all rows whose label is 0, and in no others"), # each amount has an id
+    (["0.0", "1.0"], "", 5, "it is a value too rare for an id in all rows whose label is 1, and in no"),
+    (["0.0", "1.0"], "-1.0", 5, "rows of a value too rare for an id, and no value of 20 rows or more"),
+])
+def test_amounts_of_one_label_tell_it(tmp_path, zero, one, min_count, remark):
+    table = TABLE.with_columns(paid=amounts(zero, one), some=amounts(zero, one, .8))
+    said = remarks(written(tmp_path, "csv", table), tmp_path / "out", fields=["paid", "some"],
+                   min_count=min_count)
+    assert [r.split("'")[1] for r in said] == ["paid"]
+    assert remark in said[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_lists_that_tell_the_label(tmp_path, kind):
+    free = [[tag for tag in "pqr" if dice.random() < .5] for _ in LABELS]
+    lists = {"one": [[*tags, "paid"] if y else tags for tags, y in zip(free, LABELS, strict=True)],
+             "gone": [[] if y else [*tags, dice.choice("st")] for tags, y in zip(free, LABELS, strict=True)],
+             "near": [[*tags, "sent"] if y != (i % 300 == 7) else tags
+                      for i, (tags, y) in enumerate(zip(free, LABELS, strict=True))],
+             "free": free}
+    table = TABLE.with_columns(**{name: pl.Series(rows) for name, rows in lists.items()})
+    if kind == "csv": table = table.with_columns(pl.col(*lists).list.join("|"))
+    fields = list(lists) if kind == "parquet" else [{n: {"column": n, "separator": "|"}} for n in lists]
+    said = remarks(written(tmp_path, kind, table), tmp_path / "out", fields=fields)
+    wrong = len(range(7, ROWS, 300))
+    assert [r.split("; ")[0] for r in said] == [
+        "the field 'one' has the label in it: it has 'paid' in all rows whose label is 1, and in no others",
+        "the field 'gone' has the label in it: it is missing in all rows whose label is 1, and in no others",
+        "the field 'near' nearly has the label in it: it has 'sent' in the rows whose label is 1, and in no "
+        f"others, but for {wrong} of {ROWS} rows"]
+
+
+def test_one_row_in_a_hundred_may_differ(tmp_path):
+    def names(wrong: int) -> pl.Series: # two of each label, and some rows with those of the other
+        swapped = set(random.Random(1).sample(range(ROWS), wrong))
+        return pl.Series([dice.choice("ab" if y == (i in swapped) else "cd") for i, y in enumerate(LABELS)])
+    few = min(ROWS // 100, min(sum(LABELS), ROWS - sum(LABELS)) // 10)
+    table = TABLE.with_columns(few=names(few), more=names(3 * few))
+    said = remarks(written(tmp_path, "csv", table), tmp_path / "out", fields=["few", "more", "user", "site"])
+    assert [r.split("'")[1] for r in said] == ["few"]
+    assert f"is the label of all but {few} of {ROWS} rows" in said[0]
+
+
+@pytest.mark.parametrize("card", [
+    load_card("hflights"), load_card("diabetes130"),
+    Card(name="nycflights13", label="arr_delay > 15", where="arr_delay IS NOT NULL", null_values=["NA"],
+         fields=["sched_dep_time", "carrier", "flight", "tailnum", "origin", "dest",
+                 {"delay": {"column": "dep_delay", "bins": 50}}]), # which says nearly all of the label
+    Card(name="insteval", label="y = 5", fields=["s", "d", "studage", "lectage", "service", "dept"]),
+], ids=lambda card: card.name)
+def test_honest_fields_are_not_remarked_on(tmp_path, card):
+    path = next(DATA.glob(f"{card.name}/*.csv.gz"), None)
+    if path is None: pytest.skip("the real tables are not here")
+    encode(card, path, tmp_path / "out")
+    assert "the label in it" not in (tmp_path / "out" / "schema.json").read_text()
 
 
 def test_few_rows_tell_nothing(tmp_path):

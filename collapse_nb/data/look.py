@@ -16,36 +16,53 @@ import pandas as pd
 import polars as pl
 
 from .dataset import Encoded, open_encoded, read_schema
+from ..fields import FieldSchema
 from ..records import InputError
 
 # %% ../../nbs/data/look.ipynb #00000005
 BLOCK = 2**22 # ids looked at together
+
+def _once(
+    x: np.ndarray,       # (b, P) ids and padding
+    schema: FieldSchema, # of the columns
+) -> tuple[np.ndarray, np.ndarray]: # places of ids in the fused table, and which of them count, (b, P) each
+    "Where the values of rows are in the fused table, each once a row; padding (id D_i) does not count."
+    fields = np.array(schema.column_fields)
+    if schema.pooled:
+        x = np.array(x)
+        for first, width in zip(schema.columns, schema.widths, strict=True):
+            if width > 1: x[:, first:first + width].sort(axis=1)
+    counts = x < np.array(schema.cardinalities)[fields]
+    counts[:, 1:] &= (x[:, 1:] != x[:, :-1]) | (fields[1:] != fields[:-1])
+    return x + np.array(schema.offsets)[fields], counts
 
 def count_ids(
     data: Encoded, # N fields, in memory or mapped
 ) -> tuple[np.ndarray, np.ndarray,
            pd.DataFrame]: # rows and ones of each id, (sum of D_i,) int64; rows and ones of each split
     "How often each id occurs, in all rows and in those whose label is 1."
-    offsets, size = np.array(data.schema.offsets), data.schema.num_rows
+    size = data.schema.num_rows
     rows, ones, splits = np.zeros(size, np.int64), np.zeros(size, np.int64), []
-    step = max(1, BLOCK // data.schema.num_fields)
+    step = max(1, BLOCK // data.schema.num_columns)
     for name in ("train", "valid", "test"):
         split, label = getattr(data, name), 0
         for start in range(0, len(split), step):
-            places, y = split.x[start:start + step] + offsets, split.y[start:start + step] == 1
-            rows += np.bincount(places.ravel(), minlength=size)
-            ones += np.bincount(places[y].ravel(), minlength=size)
+            places, counts = _once(split.x[start:start + step], data.schema)
+            y = split.y[start:start + step] == 1
+            rows += np.bincount(places[counts], minlength=size)
+            ones += np.bincount(places[y][counts[y]], minlength=size)
             label += int(y.sum())
         splits.append((name, len(split), label))
     return rows, ones, pd.DataFrame(splits, columns=["split", "rows", "ones"])
 
 # %% ../../nbs/data/look.ipynb #0000000a
-def _gaps(counts: np.ndarray, words: pl.DataFrame | None, fact: dict) -> tuple[int | None, int | None]:
+def _gaps(counts: np.ndarray, words: pl.DataFrame | None, fact: dict,
+          pooled: bool = False) -> tuple[int | None, int | None]:
     "Rows of a field (its rows per id) that are missing, and that were lost; None is not known."
     if fact: return fact.get("missing"), fact.get("lost")
     if words is None: return None, None
     lost, null = int(counts[-1]), words.filter(pl.col("value").is_null())["id"]
-    return (int(counts[null[0]]) if len(null) else None if lost else 0), lost
+    return (int(counts[null[0]]) if len(null) else None if lost else 0), None if pooled and lost else lost
 
 # %% ../../nbs/data/look.ipynb #0000000d
 class Top(NamedTuple):
@@ -54,14 +71,15 @@ class Top(NamedTuple):
     share: float      # of all rows
     label_rate: float # of its rows
 
-def _top(counts: np.ndarray, ones: np.ndarray, words: pl.DataFrame | None, values: int) -> list[Top]:
-    "The commonest values of a field, from rows and ones per id."
+def _top(counts: np.ndarray, ones: np.ndarray, words: pl.DataFrame | None, values: int,
+         total: int) -> list[Top]:
+    "The commonest values of a field, from rows and ones per id and all rows."
     shown = counts if words is None else counts[:-1]
     ids = [int(i) for i in np.argsort(-shown, kind="stable")[:values] if shown[i]]
     texts = ({} if words is None
              else dict(words.filter(pl.col("id").is_in(ids)).select("id", "value").iter_rows()))
     text = lambda i: f"id {i}" if words is None else "(missing)" if texts[i] is None else texts[i]
-    return [Top(text(i), float(counts[i] / counts.sum()), float(ones[i] / counts[i])) for i in ids]
+    return [Top(text(i), float(counts[i] / total), float(ones[i] / counts[i])) for i in ids]
 
 # %% ../../nbs/data/look.ipynb #00000010
 def _record(data: Encoded) -> tuple[dict, dict[str, pl.DataFrame]]:
@@ -109,10 +127,10 @@ def _fields(data: Encoded, record: dict, words: dict, counted: tuple[np.ndarray,
         rows, ones = (c[data.schema.offsets[i]:data.schema.offsets[i] + ids] for c in counted)
         mine, fact = words.get(name, pl.DataFrame(schema={"id": pl.UInt32, "value": pl.String})
                                if words else None), facts.get(name, {})
-        missing, lost = _gaps(rows, mine, fact)
+        missing, lost = _gaps(rows, mine, fact, data.schema.widths[i] > 1)
         share = lambda n: np.nan if n is None else n / total
         table.append((name, fact.get("type"), ids, fact.get("distinct"), share(missing), lost, share(lost),
-                      _top(rows, ones, mine, values)))
+                      _top(rows, ones, mine, values, total)))
     frame = pd.DataFrame(table, columns=["field", "type", "ids", "distinct", "missing_share", "lost",
                                          "lost_share", "top"])
     return frame.astype({"distinct": "Int64", "lost": "Int64"})

@@ -75,6 +75,8 @@ def readable(
 def _texts(values: pa.Array, path: Path, column: str) -> pl.Series:
     "The texts of distinct values."
     kind = values.type
+    if pa.types.is_float16(kind): # the engine has no halves, and each is a single as well
+        values, kind = pc.cast(values, pa.float32()), pa.float32()
     if _is_text(kind): return pl.Series(pl.from_arrow(values), dtype=pl.String)
     if pa.types.is_null(kind): return pl.Series([None] * len(values), dtype=pl.String)
     if pa.types.is_integer(kind): return pl.Series(pl.from_arrow(values)).cast(pl.String)
