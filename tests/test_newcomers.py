@@ -10,6 +10,7 @@ import pytest
 from collapse_nb.data.cards import Card
 from collapse_nb.data.encode import encode
 from collapse_nb.data.encoding.splits import source_rows
+from collapse_nb.data.scoring import encoded_rows, open_encoding
 from collapse_nb.records import InputError
 
 ROWS = 900
@@ -150,3 +151,33 @@ def test_a_file_of_which_no_row_can_be_read(tmp_path):
     data = encode(card, folder, tmp_path / "skip", "skip", .01)
     assert len(data.train) + len(data.valid) + len(data.test) == ROWS
     assert source_rows(tmp_path / "skip")["train"].max() < ROWS
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_whole_numbers_beside_a_gap_are_the_same_values(tmp_path, swap):
+    (folder := tmp_path / "parts").mkdir()
+    table = TABLE.select("y", u=pl.Series([dice.randrange(50) for _ in range(ROWS)]))
+    for entries in {"fields": ["u"]}, {"fields": [{"f": "u + 1"}, "u"]}:
+        card, half = Card(name="t", label="y", min_count=1, **entries), ROWS // 2
+        parts = table[:half], table[half:].with_columns(pl.col("u").cast(pl.Float64))
+        for i, part in enumerate(parts): part.write_parquet(folder / f"{i ^ swap}.parquet")
+        table.with_columns(pl.col("u").cast(pl.Float64)).write_parquet(tmp_path / "one.parquet")
+        mixed, one = (tmp_path / f"{len(card.fields)}-{name}" for name in ("mixed", "one"))
+        data = encode(card, folder, mixed)
+        encode(card, tmp_path / "one.parquet", one)
+        assert data.schema.cardinalities[-1] == table["u"].n_unique() + 1
+        words = [pl.read_parquet(out / "vocabulary.parquet").sort("field", "value") for out in (mixed, one)]
+        assert words[0].drop("id").equals(words[1].drop("id"))
+        encoding = open_encoding(mixed)
+        for i in 0, 1: # tomorrow's rows may have a gap, or none
+            for _, strange in encoded_rows(encoding, folder / f"{i}.parquet", tmp_path / "work"):
+                assert not strange.any()
+
+
+def test_whole_numbers_that_would_lose_digits_are_refused(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    table = TABLE.select("y", u=pl.lit(2**53 + 1))
+    table.write_parquet(folder / "0.parquet")
+    table.with_columns(u=pl.lit(1.5)).write_parquet(folder / "1.parquet")
+    with pytest.raises(InputError, match=r"'u' holds whole numbers in .*0.parquet .*: save the column as"):
+        encode(Card(name="t", label="y", fields=["u"]), folder, tmp_path / "out")

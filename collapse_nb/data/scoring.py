@@ -153,7 +153,8 @@ def encoded_rows(
     "The ids of a table's rows, block by block and in their order; memory does not follow the rows."
     files = parts(encoding.card.model_copy(update={"files": ()}),
                   [source] if isinstance(source, str | Path) else source)
-    table = Table(_with_kind(encoding.card, files[0]), files, work)
+    floats = frozenset(c for c, kind in encoding.types.items() if kind.kind == "float")
+    table = Table(_with_kind(encoding.card, files[0]), files, work, floats=floats)
     plain, done = table.wanted(label=False), 0
     wanted = table.derive(plain)
     while True:
