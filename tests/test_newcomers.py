@@ -1,4 +1,5 @@
 "What somebody meets whose first table this is: what is refused, what is remarked, what leads back."
+import gzip
 import json
 import random
 from pathlib import Path
@@ -181,3 +182,24 @@ def test_whole_numbers_that_would_lose_digits_are_refused(tmp_path):
     table.with_columns(u=pl.lit(1.5)).write_parquet(folder / "1.parquet")
     with pytest.raises(InputError, match=r"'u' holds whole numbers in .*0.parquet .*: save the column as"):
         encode(Card(name="t", label="y", fields=["u"]), folder, tmp_path / "out")
+
+
+def test_a_file_and_its_packed_form_are_read_once(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    plain = written(folder, "csv")
+    (folder / "t.csv.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with pytest.raises(InputError, match=rf"both {plain} and {plain}\.gz, and the one is the other packed"):
+        encode(Card(name="t", label="y", fields=["user"]), folder, tmp_path / "out")
+
+
+def test_a_copy_is_remarked_upon(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    plain, card = written(folder, "csv"), Card(name="t", label="y", fields=["site"])
+    said = {}
+    for name, text in ("other", plain.read_text().replace("u1", "u2")), ("copy", plain.read_text()):
+        (folder / "u.csv").write_text(text)
+        encode(card, folder, tmp_path / name)
+        said[name] = [r for r in json.loads((tmp_path / name / "schema.json").read_text())["remarks"]
+                      if "looks like a copy" in r]
+    assert said["other"] == []
+    assert [r.split(",")[0] for r in said["copy"]] == [f"{folder / 'u.csv'} looks like a copy of {plain}"]

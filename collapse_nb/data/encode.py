@@ -30,7 +30,7 @@ from collapse_nb.data.encoding.splits import (
 from .encoding.staged import ahead, pool
 from .encoding.wanted import SPLIT
 from .sources.formats import as_table
-from .sources.parts import Part, check_once, parts, with_format
+from .sources.parts import Part, check_once, copies, parts, with_format
 from .sources.refused import Policy
 from ..fields import FieldSchema
 from ..records import InputError
@@ -139,7 +139,8 @@ def _known(rows: KeptRows, division: Division, fields: list[EncodedField], n: in
     types = {c: [t.kind, t.number]
              for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items()
              if not t.derived}
-    remarks = division.remarks + remarks_on(fields, n, division.sizes[2])
+    remarks = (copies(rows.numbered.table.parts) + division.remarks
+               + remarks_on(fields, n, division.sizes[2]))
     split = {"split": {"by": division.by},
              "time": division.time} if division.by != "random" or division.time else {}
     return {"read": rows.numbered.read, "permutation": division.digest, "types": types,

@@ -125,8 +125,8 @@ def _as_floats(values: pa.Array, path: Path, column: str) -> pa.Array:
     "Whole numbers as decimal numbers, where none of them loses a digit."
     try: return pc.cast(values, pa.float64())
     except pa.ArrowInvalid:
-        raise InputError(f"the column {column!r} holds whole numbers in {path} and decimal numbers in another "
-                         "part, which keep no digits beyond 2**53, and some are larger: save the column as "
+        raise InputError(f"the column {column!r} holds whole numbers in {path} and decimal numbers in "
+                         "another part, which keep no digits beyond 2**53, and some are larger: save the column as "
                          "whole numbers, or as text, in every part.") from None
 
 def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
