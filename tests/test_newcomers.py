@@ -203,3 +203,20 @@ def test_a_copy_is_remarked_upon(tmp_path):
                       if "looks like a copy" in r]
     assert said["other"] == []
     assert [r.split(",")[0] for r in said["copy"]] == [f"{folder / 'u.csv'} looks like a copy of {plain}"]
+
+
+@pytest.mark.parametrize("end", ["tsv", "tsv.gz", "tab"])
+def test_a_file_whose_name_says_tabs_is_one_of_tabs(tmp_path, end):
+    text = TABLE.write_csv(separator="\t", null_value="").encode()
+    (path := tmp_path / f"t.{end}").write_bytes(gzip.compress(text) if end.endswith(".gz") else text)
+    fields, out = ["user", "site"], [tmp_path / name for name in ("by-name", "csv")]
+    encode(card := Card(name="t", label="y", fields=fields), path, out[0])
+    encode(card, written(tmp_path, "csv"), out[1])
+    for name in "x.npy", "y.npy", "vocabulary.parquet":
+        assert (out[0] / name).read_bytes() == (out[1] / name).read_bytes()
+    records = [json.loads((folder / "schema.json").read_text()) for folder in out]
+    assert records[0]["card"] == records[1]["card"] == card.model_dump(mode="json")
+    assert [r.get("read_as") for r in records] == ["tsv", None]
+    for _, strange in encoded_rows(open_encoding(out[0]), path, tmp_path): assert not strange.any()
+    with pytest.raises(InputError, match="is one column: separate columns"):
+        encode(Card(name="t", label="y", fields=fields, format="csv"), path, tmp_path / "not")

@@ -129,6 +129,8 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
         schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields],
                              [f.width for f in fields])
         known = source.identity | _known(rows, division, fields, len(labels))
+        # by the names of the files
+        if table.card.format == "tsv" != known["card"]["format"]: known["read_as"] = "tsv"
         # its threads end before its files go
         with closing(_ordered(rows, labels, fields, schema, division, work)) as ordered:
             write_encoded(folder, card.name, schema, division.sizes, ordered, known)

@@ -28,7 +28,7 @@ from .encoding.staged import pool
 from .encoding.values import Numbers, Values, as_missing
 from .encoding.wanted import Value, Wanted
 from .sources.formats import READERS
-from .sources.parts import Part, is_parquet, parts
+from .sources.parts import Part, is_parquet, is_tabbed, parts
 from ..fields import FieldSchema
 from ..records import InputError
 
@@ -71,7 +71,8 @@ def open_encoding(
     if "types" not in about:
         raise InputError(f"{folder} was encoded by an older version, which did not keep what columns are: "
                          "encode the table and train again.")
-    card = Card(**about["card"] | {"fields": [CardField(**f) for f in about["card"]["fields"]]})
+    card = Card(**about["card"] | {"fields": [CardField(**f) for f in about["card"]["fields"]],
+                                   "format": about.get("read_as", about["card"]["format"])})
     fields = {f["name"]: f for f in about["fields"]}
     edges = {name: np.array(f["edges"]) for name, f in fields.items() if "edges" in f}
     types = {c: Column(kind, number) for c, (kind, number) in about["types"].items()}
@@ -85,8 +86,8 @@ def _with_kind(card: Card, file: Part) -> Card:
         raise InputError(f"{card.name} is read from {card.format} files, whose rows are no table: "
                          "give the rows as a table with its columns, under a card of format csv or parquet.")
     if is_parquet(file.path): return card.model_copy(update={"format": "parquet"})
-    return card.model_copy(update={"format": "tsv" if ".tsv" in file.path.suffixes
-                                   else "csv"}) if card.format == "parquet" else card
+    if card.format != "parquet": return card
+    return card.model_copy(update={"format": "tsv" if is_tabbed(file.path) else "csv"})
 
 def _place(piece: Piece, sets: list[np.ndarray], index: int, code: int) -> str:
     row = int((sets[index] == code).argmax())

@@ -126,8 +126,8 @@ def _as_floats(values: pa.Array, path: Path, column: str) -> pa.Array:
     try: return pc.cast(values, pa.float64())
     except pa.ArrowInvalid:
         raise InputError(f"the column {column!r} holds whole numbers in {path} and decimal numbers in "
-                         "another part, which keep no digits beyond 2**53, and some are larger: save the column as "
-                         "whole numbers, or as text, in every part.") from None
+                         "another part, which keep no digits beyond 2**53, and some are larger: save the "
+                         "column as whole numbers, or as text, in every part.") from None
 
 def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     "Blocks of some size, for a file is written in pieces as small as its writer likes."
