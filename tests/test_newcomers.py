@@ -220,3 +220,11 @@ def test_a_file_whose_name_says_tabs_is_one_of_tabs(tmp_path, end):
     for _, strange in encoded_rows(open_encoding(out[0]), path, tmp_path): assert not strange.any()
     with pytest.raises(InputError, match="is one column: separate columns"):
         encode(Card(name="t", label="y", fields=fields, format="csv"), path, tmp_path / "not")
+
+
+def test_a_new_table_that_lacks_a_column_is_named(tmp_path):
+    encode(Card(name="t", label="y", fields=["site", {"f": "UPPER(\"user\")"}]), written(tmp_path, "csv"),
+           tmp_path / "out")
+    TABLE.drop("user").write_csv(tmp_path / "new.csv")
+    with pytest.raises(InputError, match=r"new\.csv lacks the column 'user', which the field 'f' takes: add"):
+        list(encoded_rows(open_encoding(tmp_path / "out"), tmp_path / "new.csv", tmp_path))

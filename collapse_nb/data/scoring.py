@@ -20,7 +20,7 @@ from .cards import Card, CardField
 from .dataset import read_schema
 from .encoding.derived import Underivable
 from .encoding.distinct import Texts, found_codes, series_codes
-from .encoding.expressions import Column
+from .encoding.expressions import Column, columns_of
 from .encoding.fields import UNIT, binned, pooled_ids, split_lists
 from .encoding.number import line_of, wrong_integers
 from .encoding.pieces import Piece, Table, pieces
@@ -146,6 +146,22 @@ def encoded_piece(
     return x, strange
 
 # %% ../../nbs/data/scoring.ipynb #00000009
+def _lacking(card: Card, table: Table) -> InputError | None:
+    "The sentence for files none of which has a column that a field takes."
+    if not all(part.path in table.own for part in table.parts): return None # they could not be opened
+    names = {part.path: table.own[part.path] | set(part.fixed) for part in table.parts}
+    for field in card.fields:
+        sql = field.column or field.sql
+        columns = (sql,) if field.column or any(sql in own for own in names.values()) else columns_of(sql)
+        for column in columns:
+            if any(column in own for own in names.values()): continue
+            path, more = table.parts[0].path, len(names) - 1
+            which = f"{path} and {more:,} more lack" if more else f"{path} lacks"
+            return InputError(f"{which} the column {column!r}, which {field.expression.entry} takes: add the "
+                              "column to the new rows, with empty cells where nothing is known, for the "
+                              "model was trained on it.")
+    return None
+
 def encoded_rows(
     encoding: Encoding,                        # how values become ids
     source: str | Path | Sequence[str | Path], # csv, tsv or Parquet; files, folders, patterns
@@ -156,7 +172,8 @@ def encoded_rows(
                   [source] if isinstance(source, str | Path) else source)
     floats = frozenset(c for c, kind in encoding.types.items() if kind.kind == "float")
     table = Table(_with_kind(encoding.card, files[0]), files, work, floats=floats)
-    plain, done = table.wanted(label=False), 0
+    try: plain, done = table.wanted(label=False), 0
+    except InputError as err: raise _lacking(encoding.card, table) or err from None
     wanted = table.derive(plain)
     while True:
         derived = {p.name: Column(p.kind, "integer" if p.kind == "integer" else "float", derived=True)
