@@ -228,3 +228,14 @@ def test_a_new_table_that_lacks_a_column_is_named(tmp_path):
     TABLE.drop("user").write_csv(tmp_path / "new.csv")
     with pytest.raises(InputError, match=r"new\.csv lacks the column 'user', which the field 'f' takes: add"):
         list(encoded_rows(open_encoding(tmp_path / "out"), tmp_path / "new.csv", tmp_path))
+
+
+@pytest.mark.parametrize("cell", ["oops", "2024-02-30"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_cell_that_is_no_time_is_named(tmp_path, kind, cell):
+    days = [cell if i in (500, 700) else f"2024-03-{1 + i % 20:02}" for i in range(ROWS)]
+    path = written(tmp_path, kind, TABLE.with_columns(t=pl.Series(days)))
+    with pytest.raises(InputError, match=rf"'t', is a time in .* '{cell}' in (line 502|row 501) of"):
+        encode(Card(name="t", label="y", fields=["site"], split_time="t"), path, tmp_path / "out")
+    with pytest.raises(InputError, match=r"'site', is no time and no number: write it"):
+        encode(Card(name="t", label="y", fields=["user"], split_time="site"), path, tmp_path / "out")
