@@ -1,4 +1,5 @@
 "What somebody meets whose first table this is: what is refused, what is remarked, what leads back."
+import gzip
 import json
 import random
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from collapse_nb.data.cards import Card, load_card
 from collapse_nb.data.encode import encode
 from collapse_nb.data.encoding.splits import source_rows
+from collapse_nb.data.scoring import encoded_rows, open_encoding
 from collapse_nb.records import InputError
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -218,3 +220,90 @@ def test_a_file_of_which_no_row_can_be_read(tmp_path):
     data = encode(card, folder, tmp_path / "skip", "skip", .01)
     assert len(data.train) + len(data.valid) + len(data.test) == ROWS
     assert source_rows(tmp_path / "skip")["train"].max() < ROWS
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_whole_numbers_beside_a_gap_are_the_same_values(tmp_path, swap):
+    (folder := tmp_path / "parts").mkdir()
+    table = TABLE.select("y", u=pl.Series([dice.randrange(50) for _ in range(ROWS)]))
+    for entries in {"fields": ["u"]}, {"fields": [{"f": "u + 1"}, "u"]}:
+        card, half = Card(name="t", label="y", min_count=1, **entries), ROWS // 2
+        parts = table[:half], table[half:].with_columns(pl.col("u").cast(pl.Float64))
+        for i, part in enumerate(parts): part.write_parquet(folder / f"{i ^ swap}.parquet")
+        table.with_columns(pl.col("u").cast(pl.Float64)).write_parquet(tmp_path / "one.parquet")
+        mixed, one = (tmp_path / f"{len(card.fields)}-{name}" for name in ("mixed", "one"))
+        data = encode(card, folder, mixed)
+        encode(card, tmp_path / "one.parquet", one)
+        assert data.schema.cardinalities[-1] == table["u"].n_unique() + 1
+        words = [pl.read_parquet(out / "vocabulary.parquet").sort("field", "value") for out in (mixed, one)]
+        assert words[0].drop("id").equals(words[1].drop("id"))
+        encoding = open_encoding(mixed)
+        for i in 0, 1: # tomorrow's rows may have a gap, or none
+            for _, strange in encoded_rows(encoding, folder / f"{i}.parquet", tmp_path / "work"):
+                assert not strange.any()
+
+
+def test_whole_numbers_that_would_lose_digits_are_refused(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    table = TABLE.select("y", u=pl.lit(2**53 + 1))
+    table.write_parquet(folder / "0.parquet")
+    table.with_columns(u=pl.lit(1.5)).write_parquet(folder / "1.parquet")
+    with pytest.raises(InputError, match=r"'u' holds whole numbers in .*0.parquet .*: save the column as"):
+        encode(Card(name="t", label="y", fields=["u"]), folder, tmp_path / "out")
+
+
+def test_a_file_and_its_packed_form_are_read_once(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    plain = written(folder, "csv")
+    (folder / "t.csv.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with pytest.raises(InputError, match=rf"both {plain} and {plain}\.gz, and the one is the other packed"):
+        encode(Card(name="t", label="y", fields=["user"]), folder, tmp_path / "out")
+
+
+def test_a_copy_is_remarked_upon(tmp_path):
+    (folder := tmp_path / "parts").mkdir()
+    plain, card = written(folder, "csv"), Card(name="t", label="y", fields=["site"])
+    said = {}
+    for name, text in ("other", plain.read_text().replace("u1", "u2")), ("copy", plain.read_text()):
+        (folder / "u.csv").write_text(text)
+        encode(card, folder, tmp_path / name)
+        said[name] = [r for r in json.loads((tmp_path / name / "schema.json").read_text())["remarks"]
+                      if "looks like a copy" in r]
+    assert said["other"] == []
+    assert [r.split(",")[0] for r in said["copy"]] == [f"{folder / 'u.csv'} looks like a copy of {plain}"]
+
+
+@pytest.mark.parametrize("end", ["tsv", "tsv.gz", "tab"])
+def test_a_file_whose_name_says_tabs_is_one_of_tabs(tmp_path, end):
+    text = TABLE.write_csv(separator="\t", null_value="").encode()
+    (path := tmp_path / f"t.{end}").write_bytes(gzip.compress(text) if end.endswith(".gz") else text)
+    fields, out = ["user", "site"], [tmp_path / name for name in ("by-name", "csv")]
+    encode(card := Card(name="t", label="y", fields=fields), path, out[0])
+    encode(card, written(tmp_path, "csv"), out[1])
+    for name in "x.npy", "y.npy", "vocabulary.parquet":
+        assert (out[0] / name).read_bytes() == (out[1] / name).read_bytes()
+    records = [json.loads((folder / "schema.json").read_text()) for folder in out]
+    assert records[0]["card"] == records[1]["card"] == card.model_dump(mode="json")
+    assert [r.get("read_as") for r in records] == ["tsv", None]
+    for _, strange in encoded_rows(open_encoding(out[0]), path, tmp_path): assert not strange.any()
+    with pytest.raises(InputError, match="is one column: separate columns"):
+        encode(Card(name="t", label="y", fields=fields, format="csv"), path, tmp_path / "not")
+
+
+def test_a_new_table_that_lacks_a_column_is_named(tmp_path):
+    encode(Card(name="t", label="y", fields=["site", {"f": "UPPER(\"user\")"}]), written(tmp_path, "csv"),
+           tmp_path / "out")
+    TABLE.drop("user").write_csv(tmp_path / "new.csv")
+    with pytest.raises(InputError, match=r"new\.csv lacks the column 'user', which the field 'f' takes: add"):
+        list(encoded_rows(open_encoding(tmp_path / "out"), tmp_path / "new.csv", tmp_path))
+
+
+@pytest.mark.parametrize("cell", ["oops", "2024-02-30"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_cell_that_is_no_time_is_named(tmp_path, kind, cell):
+    days = [cell if i in (500, 700) else f"2024-03-{1 + i % 20:02}" for i in range(ROWS)]
+    path = written(tmp_path, kind, TABLE.with_columns(t=pl.Series(days)))
+    with pytest.raises(InputError, match=rf"'t', is a time in .* '{cell}' in (line 502|row 501) of"):
+        encode(Card(name="t", label="y", fields=["site"], split_time="t"), path, tmp_path / "out")
+    with pytest.raises(InputError, match=r"'site', is no time and no number: write it"):
+        encode(Card(name="t", label="y", fields=["user"], split_time="site"), path, tmp_path / "out")

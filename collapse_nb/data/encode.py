@@ -30,7 +30,7 @@ from collapse_nb.data.encoding.splits import (
 from .encoding.staged import ahead, pool
 from .encoding.wanted import SPLIT
 from .sources.formats import as_table
-from .sources.parts import Part, check_once, parts, with_format
+from .sources.parts import Part, check_once, copies, parts, with_format
 from .sources.refused import Policy
 from ..fields import FieldSchema
 from ..records import InputError
@@ -129,6 +129,8 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
         schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields],
                              [f.width for f in fields])
         known = source.identity | _known(rows, division, fields, len(labels))
+        # by the names of the files
+        if table.card.format == "tsv" != known["card"]["format"]: known["read_as"] = "tsv"
         # its threads end before its files go
         with closing(_ordered(rows, labels, fields, schema, division, work)) as ordered:
             write_encoded(folder, card.name, schema, division.sizes, ordered, known)
@@ -139,7 +141,8 @@ def _known(rows: KeptRows, division: Division, fields: list[EncodedField], n: in
     types = {c: [t.kind, t.number]
              for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items()
              if not t.derived}
-    remarks = division.remarks + remarks_on(fields, n, division.sizes[2])
+    remarks = (copies(rows.numbered.table.parts) + division.remarks
+               + remarks_on(fields, n, division.sizes[2]))
     split = {"split": {"by": division.by},
              "time": division.time} if division.by != "random" or division.time else {}
     return {"read": rows.numbered.read, "permutation": division.digest, "types": types,

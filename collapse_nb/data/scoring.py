@@ -20,7 +20,7 @@ from .cards import Card, CardField
 from .dataset import read_schema
 from .encoding.derived import Underivable
 from .encoding.distinct import Texts, found_codes, series_codes
-from .encoding.expressions import Column
+from .encoding.expressions import Column, columns_of
 from .encoding.fields import UNIT, binned, pooled_ids, split_lists
 from .encoding.number import line_of, wrong_integers
 from .encoding.pieces import Piece, Table, pieces
@@ -28,7 +28,7 @@ from .encoding.staged import pool
 from .encoding.values import Numbers, Values, as_missing
 from .encoding.wanted import Value, Wanted
 from .sources.formats import READERS
-from .sources.parts import Part, is_parquet, parts
+from .sources.parts import Part, is_parquet, is_tabbed, parts
 from ..fields import FieldSchema
 from ..records import InputError
 
@@ -71,7 +71,8 @@ def open_encoding(
     if "types" not in about:
         raise InputError(f"{folder} was encoded by an older version, which did not keep what columns are: "
                          "encode the table and train again.")
-    card = Card(**about["card"] | {"fields": [CardField(**f) for f in about["card"]["fields"]]})
+    card = Card(**about["card"] | {"fields": [CardField(**f) for f in about["card"]["fields"]],
+                                   "format": about.get("read_as", about["card"]["format"])})
     fields = {f["name"]: f for f in about["fields"]}
     edges = {name: np.array(f["edges"]) for name, f in fields.items() if "edges" in f}
     types = {c: Column(kind, number) for c, (kind, number) in about["types"].items()}
@@ -85,8 +86,8 @@ def _with_kind(card: Card, file: Part) -> Card:
         raise InputError(f"{card.name} is read from {card.format} files, whose rows are no table: "
                          "give the rows as a table with its columns, under a card of format csv or parquet.")
     if is_parquet(file.path): return card.model_copy(update={"format": "parquet"})
-    return card.model_copy(update={"format": "tsv" if ".tsv" in file.path.suffixes
-                                   else "csv"}) if card.format == "parquet" else card
+    if card.format != "parquet": return card
+    return card.model_copy(update={"format": "tsv" if is_tabbed(file.path) else "csv"})
 
 def _place(piece: Piece, sets: list[np.ndarray], index: int, code: int) -> str:
     row = int((sets[index] == code).argmax())
@@ -145,6 +146,22 @@ def encoded_piece(
     return x, strange
 
 # %% ../../nbs/data/scoring.ipynb #00000009
+def _lacking(card: Card, table: Table) -> InputError | None:
+    "The sentence for files none of which has a column that a field takes."
+    if not all(part.path in table.own for part in table.parts): return None # they could not be opened
+    names = {part.path: table.own[part.path] | set(part.fixed) for part in table.parts}
+    for field in card.fields:
+        sql = field.column or field.sql
+        columns = (sql,) if field.column or any(sql in own for own in names.values()) else columns_of(sql)
+        for column in columns:
+            if any(column in own for own in names.values()): continue
+            path, more = table.parts[0].path, len(names) - 1
+            which = f"{path} and {more:,} more lack" if more else f"{path} lacks"
+            return InputError(f"{which} the column {column!r}, which {field.expression.entry} takes: add the "
+                              "column to the new rows, with empty cells where nothing is known, for the "
+                              "model was trained on it.")
+    return None
+
 def encoded_rows(
     encoding: Encoding,                        # how values become ids
     source: str | Path | Sequence[str | Path], # csv, tsv or Parquet; files, folders, patterns
@@ -153,8 +170,10 @@ def encoded_rows(
     "The ids of a table's rows, block by block and in their order; memory does not follow the rows."
     files = parts(encoding.card.model_copy(update={"files": ()}),
                   [source] if isinstance(source, str | Path) else source)
-    table = Table(_with_kind(encoding.card, files[0]), files, work)
-    plain, done = table.wanted(label=False), 0
+    floats = frozenset(c for c, kind in encoding.types.items() if kind.kind == "float")
+    table = Table(_with_kind(encoding.card, files[0]), files, work, floats=floats)
+    try: plain, done = table.wanted(label=False), 0
+    except InputError as err: raise _lacking(encoding.card, table) or err from None
     wanted = table.derive(plain)
     while True:
         derived = {p.name: Column(p.kind, "integer" if p.kind == "integer" else "float", derived=True)

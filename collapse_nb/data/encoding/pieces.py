@@ -81,6 +81,8 @@ class Table:
     parts: list[Part]
     work: Path               # for temporary files
     lists: set[str] = field(default_factory=set) # columns of Parquet that hold several values a row
+    # columns of decimal numbers, for files of Parquet in which they are whole ones
+    floats: frozenset[str] = frozenset()
     # parts of expressions that are computed as the rows are read
     derived: list[Derived] = field(default_factory=list)
     derives: bool = True     # whether there may be any
@@ -96,7 +98,9 @@ class Table:
                                                       self.card.quotes is not False)
             columns = [(n, None) for n in names]
         self.own[part.path] = {n for n, _ in columns}
-        return [(n, t) for n, t in columns if n not in part.fixed] + [(n, None) for n in part.fixed]
+        columns = [(n, pa.float64() if n in self.floats and t is not None and pa.types.is_integer(t) else t)
+                   for n, t in columns if n not in part.fixed]
+        return columns + [(n, None) for n in part.fixed]
 
     def plain(self, part: Part) -> Path:
         "A Parquet file, unpacked where it is packed."
@@ -122,9 +126,20 @@ class Table:
             elif odd := sorted(lists ^ self.lists):
                 raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and "
                                  f"{part.path}: name files of one table.")
+        self.floats |= self._floats(values.columns)
         fields = tuple(replace(f, several=True) if f.as_it_is and set(f.columns) & self.lists else f
                        for f in values.fields)
         return replace(values, fields=fields)
+
+    def _floats(self, columns: list[str]) -> frozenset[str]:
+        "Columns that are numbers in every file, whole ones in some and decimal ones in others."
+        if self.card.format != "parquet": return frozenset()
+        each = [dict(self.types(part)) for part in self.parts]
+        kinds = {c: {types[c] for types in each} for c in columns}
+        number = lambda t: t is not None and (pa.types.is_integer(t) or pa.types.is_floating(t)
+                                              or pa.types.is_null(t))
+        return frozenset(c for c, types in kinds.items() if all(map(number, types))
+                         and any(map(pa.types.is_floating, types)) and any(map(pa.types.is_integer, types)))
 
     def _misfit(self, label: bool) -> InputError | None:
         "The sentence for files that are no part of the table, where others are."
@@ -175,7 +190,7 @@ def _parquet_pieces(table: Table, columns: dict[str, Texts]) -> Iterator[Piece]:
                for c in {p.column for p in table.derived}}
     for part in table.parts:
         first, own = 0, [c for c in columns if c not in part.fixed and c not in derived]
-        for block in parquet_rows(table.plain(part), own, further):
+        for block in parquet_rows(table.plain(part), own, further, table.floats):
             yield Piece(part, block, first=first)
             first += block.rows
     # such a column is as it would be in a text

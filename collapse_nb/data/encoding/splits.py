@@ -21,7 +21,7 @@ from ..dataset import read_schema, split_sizes
 from .expressions import Column, computed
 from .number import WHICH_LABEL, Numbered, as_label
 from .permutation import places
-from .values import Values
+from .values import Values, remedy
 from .wanted import Value
 from ...records import InputError
 
@@ -148,6 +148,17 @@ class Moments:
         return computed("CAST(make_timestamp(k) AS VARCHAR)",
                         {"k": pl.Series([int(key)])})[0].removesuffix(" 00:00:00")
 
+def _odd_moment(rows: KeptRows, value: Value, codes: np.ndarray, there: np.ndarray) -> InputError | None:
+    "The sentence for the first cell that is no time, or no number, where most are."
+    texts, counts = rows.values.at(value, there, text=True), np.bincount(codes)[there]
+    for kind, name in ("TIMESTAMPTZ", "time"), ("DOUBLE", "number"):
+        wrong = computed(f"c IS NOT NULL AND TRY_CAST(c AS {kind}) IS NULL", {"c": texts}).to_numpy()
+        if wrong.any() and 2 * counts[wrong].sum() < counts[texts.is_not_null().to_numpy()].sum():
+            text, place = texts[int(wrong.argmax())], rows.place(value, there[wrong.argmax()])
+            return value.expression.wrong(f"is a {name} in most rows, and the cell {text!r}{place} is none: "
+                                          f"{remedy(text)}")
+    return None
+
 def moments(
     rows: KeptRows,   # those that count
     value: Value, # what orders them
@@ -158,6 +169,7 @@ def moments(
     there = np.flatnonzero(np.bincount(codes)) if len(codes) else np.empty(0, int)
     kind = rows.values.typed(value).kind
     if kind not in ("timestamp", "date", "integer", "float"):
+        if value.as_it_is and (odd := _odd_moment(rows, value, codes, there)): raise odd
         raise value.expression.wrong("is no time and no number: write it as one, as in STRPTIME(column, "
                                      "'%d.%m.%Y %H:%M')")
     values = rows.values.at(value, there)

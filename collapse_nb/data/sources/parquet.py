@@ -123,6 +123,14 @@ def _coded(array: pa.Array, path: Path, column: str) -> tuple[np.ndarray, pa.Arr
     if codes.null_count: codes = pc.fill_null(codes, missing)
     return codes.to_numpy(zero_copy_only=False), coded.dictionary
 
+def _as_floats(values: pa.Array, path: Path, column: str) -> pa.Array:
+    "Whole numbers as decimal numbers, where none of them loses a digit."
+    try: return pc.cast(values, pa.float64())
+    except pa.ArrowInvalid:
+        raise InputError(f"the column {column!r} holds whole numbers in {path} and decimal numbers in "
+                         "another part, which keep no digits beyond 2**53, and some are larger: save the "
+                         "column as whole numbers, or as text, in every part.") from None
+
 def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     "Blocks of some size, for a file is written in pieces as small as its writer likes."
     waiting, n = [], 0
@@ -141,6 +149,7 @@ def parquet_rows(
     path: Path,         # a plain Parquet file
     columns: list[str], # the columns to read, each of which has its name alone
     derive: Derive = MappingProxyType({}), # further columns, made of the values of one
+    floats: frozenset[str] = frozenset(),  # columns whose whole numbers are decimal numbers elsewhere
 ) -> Iterator[ParquetRows]:
     "The rows of a Parquet file, in blocks."
     kinds, read = dict(parquet_types(path)), list(dict.fromkeys([*columns, *derive]))
@@ -148,6 +157,8 @@ def parquet_rows(
 
     def one(column: str, array: pa.ChunkedArray) -> ParquetRows:
         codes, values = _coded(array.chunk(0), path, column)
+        if column in floats and pa.types.is_integer(values.type):
+            values = _as_floats(values, path, column)
         own = {}
         if column in columns:
             own[column] = codes, _texts(values, path, column).append(pl.Series([None], dtype=pl.String))
