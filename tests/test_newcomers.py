@@ -307,3 +307,25 @@ def test_a_cell_that_is_no_time_is_named(tmp_path, kind, cell):
         encode(Card(name="t", label="y", fields=["site"], split_time="t"), path, tmp_path / "out")
     with pytest.raises(InputError, match=r"'site', is no time and no number: write it"):
         encode(Card(name="t", label="y", fields=["user"], split_time="site"), path, tmp_path / "out")
+
+
+def test_a_header_amid_the_rows_is_remarked_on(tmp_path):
+    text = written(tmp_path, "csv", TABLE.select("bought", "site")).read_text()
+    card = Card(name="t", label="bought = 'yes'", fields=["site"])
+
+    def said(name: str, text: str, card: Card = card) -> list[str]:
+        (path := tmp_path / f"{name}.csv").write_text(text)
+        encode(card, path, tmp_path / name)
+        record = json.loads((tmp_path / name / "schema.json").read_text())
+        return [r for r in record["remarks"] if "header" in r]
+
+    lines = text.splitlines(keepends=True)
+    remark, = said("twice", text + text)
+    assert remark.startswith("a row is the header again in line")
+    assert f"line {len(lines) + 1} of" in remark
+    remark, = said("thrice", text * 3)
+    assert remark.startswith("2 rows are the header again (the first in line")
+    assert not said("once", text)
+    assert not said("cells", text + "bought,a\nno,site\n") # the names, in rows of their own
+    kept = card.model_copy(update={"where": "site <> 'site'"})
+    assert not said("where", text + text, kept)

@@ -194,8 +194,9 @@ class Numberer:
         self.rows += len(sets[0])
         if piece.cells is not None:
             self.crlf += piece.cells.crlf
-            check_share(self.refusals, self.rows + self.refusals.count
-                        + piece.block.left / len(piece.block.names))
+            later = self.table.parts[self.table.parts.index(piece.part) + 1:]
+            left = piece.block.left + sum(1032 * part.path.stat().st_size for part in later) # they may be packed
+            check_share(self.refusals, self.rows + self.refusals.count + left / len(piece.block.names))
 
 def number(
     table: Table,    # to read
