@@ -195,7 +195,8 @@ class Numberer:
         if piece.cells is not None:
             self.crlf += piece.cells.crlf
             later = self.table.parts[self.table.parts.index(piece.part) + 1:]
-            left = piece.block.left + sum(1032 * part.path.stat().st_size for part in later) # they may be packed
+            # files that come later may be packed: see `text_blocks`
+            left = piece.block.left + sum(1032 * part.path.stat().st_size for part in later)
             check_share(self.refusals, self.rows + self.refusals.count + left / len(piece.block.names))
 
 def number(
