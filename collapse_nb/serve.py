@@ -124,7 +124,8 @@ def predict_frame(
                          "give each column one type.") from None
     with TemporaryDirectory() as work:
         pq.write_table(table, path := Path(work, "rows.parquet"))
-        blocks = [block.to_pandas() for block in scorer.blocks(path, strange)]
+        try: blocks = [block.to_pandas() for block in scorer.blocks(path, strange)]
+        except InputError as err: raise InputError(str(err).replace(str(path), "the frame")) from None
         return pd.concat(blocks, ignore_index=True), strange
 
 # %% ../nbs/serve.ipynb #0000000c
