@@ -93,7 +93,7 @@ class Law(Record):
     rho: float                                     # mean over rows and seeds, in [−1, 1]
     p: float                                       # two-sided, field labels permuted
     # the same at equal log cardinality; None when none was given
-    partial: float | None = (None)
+    partial: float | None = None
     partial_p: float | None = None                 # its p
     per_seed: tuple[float, ...]                    # one rho per seed
     partial_per_seed: tuple[float, ...] | None = None # one partial correlation per seed

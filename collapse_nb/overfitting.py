@@ -188,7 +188,7 @@ def lone_replica(
 
 # %% ../nbs/04_overfitting.ipynb #0000002c
 # mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when only independent Gaussian noise moves the AUC
-PLATEAU = (.937)
+PLATEAU = .937
 
 def after_peak(
     history: pd.DataFrame, # epochs of runs: group, seed, epoch, valid_auc, train_loss_nats

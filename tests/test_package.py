@@ -1,6 +1,7 @@
 """What is released: a wheel and an archive of the sources, installed where there is no checkout; its
 version, and how it is cited."""
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,8 @@ TRACKED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=Tru
 
 def run(*command: object, cwd: Path) -> str:
     "What a command prints; its end has to be a good one."
-    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} # which would lead to the checkout
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

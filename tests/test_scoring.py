@@ -86,7 +86,8 @@ def test_no_file_is_read_twice(tmp_path):
 
 
 BAD = {
-    "a column is missing": (lambda log: log.drop(columns="user"), "unknown column in the field 'user'"),
+    "a column is missing": (lambda log: log.drop(columns="user"),
+                            "new.csv lacks the column 'user', which the field 'user' takes"),
     "a time is none": (lambda log: log.assign(event_time="soon"), "'soon' in line 2 of"),
     "a price is none": (lambda log: log.assign(price="dear"),
                         "the column 'price' is float in training, and the cell 'dear' in line 2 of"),

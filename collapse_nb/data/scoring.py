@@ -158,7 +158,7 @@ def _lacking(card: Card, table: Table) -> InputError | None:
             path, more = table.parts[0].path, len(names) - 1
             which = f"{path} and {more:,} more lack" if more else f"{path} lacks"
             return InputError(f"{which} the column {column!r}, which {field.expression.entry} takes: add the "
-                              "column to the new rows, with empty cells where nothing is known, for the "
+                              "column to the new rows, its cells empty if nothing is known, for the "
                               "model was trained on it.")
     return None
 
