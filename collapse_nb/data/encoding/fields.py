@@ -329,7 +329,8 @@ def find_telling(
     fields: list[EncodedField], # of which `tells` is set
 ) -> None:
     "Which fields tell the label."
-    suspects = [_Suspect(f, np.bincount(labels, minlength=2)) for f in fields]
+    all_rows = np.array([len(labels) - (ones := int(labels.sum(dtype=np.int64))), ones])
+    suspects = [_Suspect(f, all_rows) for f in fields]
     blocks = lambda: rows.kept.blocks({s.field.index for s in suspects})
     for codes in blocks(): # the first rows alone, which clear nearly every field
         y = labels[:min(FIRST, len(next(iter(codes.values()))))]
