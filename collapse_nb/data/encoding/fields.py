@@ -337,11 +337,11 @@ def find_telling(
         total = np.bincount(y, minlength=2)
         suspects = [s for s in suspects if s.may(s.counted(codes[s.field.index][:len(y)], y), total)]
         break
-    done = 0
+    done, total = 0, np.zeros(2, np.int64)
     for codes in blocks() if suspects else ():
         y = labels[done:done + len(next(iter(codes.values())))]
         done += len(y)
-        total = np.bincount(labels[:done], minlength=2)
+        total += np.bincount(y, minlength=2)
         for s in suspects: s.counts += s.counted(codes[s.field.index], y)
         suspects = [s for s in suspects if s.may(s.counts, total)]
         if not suspects: return
