@@ -84,7 +84,8 @@ def contrast_sentence(
     models = "on average over models" if primary["model"] == "mean over models" else f"for {primary['model']}"
     claim = f"ME beats SE at {primary['scale']}x {models}"
     if pd.isna(primary["difference"]): return f"{claim}: cannot tell, no pair of cells has finished runs"
-    text = sentences.verdict(claim, primary["verdict"], *primary[["difference", "low", "high"]], unit="AUC")
+    text = sentences.verdict(claim, primary["verdict"], *primary[["difference", "low", "high"]], unit="AUC",
+                             seen=sentences.sight(primary))
     if pd.isna(primary["low"]): return f"{text}: one run per cell"
     if bootstrap is None or primary["verdict"] == "cannot tell": return text
     low, high = bootstrap[["low", "high"]].iloc[0]
@@ -266,8 +267,9 @@ def difference_chart(
     names, colours = zip(*VERDICTS.values(), strict=True)
     colour = alt.Color("better:N", scale=alt.Scale(domain=names, range=colours),
                        legend=alt.Legend(symbolOpacity=1, symbolType="circle"))
+    sights = [name for name in ("seeds", "detectable", "seeds_needed") if name in rows]
     tips = ["model", "scale", *(alt.Tooltip(c, format="+.5f") for c in ("difference", "low", "high")),
-            "p", "p_holm", "verdict"]
+            "p", "p_holm", "verdict", *sights]
     axis = alt.Axis(title="ME − SE, test AUC", format="+.4f", tickCount=5)
     def x(field: str) -> alt.X: return alt.X(field, axis=axis, scale=alt.Scale(padding=12))
     def bars(frame: pd.DataFrame, width: float, opacity: float) -> alt.Chart:
@@ -277,14 +279,15 @@ def difference_chart(
     layers = [zero, bars(rows, 5, .45)]
     thick = ("Thick: 95 % interval over seeds." if rows["low"].notna().any() else
              "One run per cell, so no interval over seeds.")
-    note = f"Top: the primary contrast. {thick}"
+    note, notes = f"Top: the primary contrast. {thick}", []
     if bootstrap is not None:
         both = rows[["model", "scale", "row", "better"]].merge(bootstrap, on=["model", "scale"])
         layers.append(bars(both, 1.2, 1))
         note += " Thin: over seeds and test rows."
+        notes += [f"{about}." for about in {*bootstrap.get("note", [])}]
     points = alt.Chart(rows).mark_point(filled=True, size=60, opacity=1)
     layers.append(points.encode(x("difference:Q"), y, colour, tooltip=tips))
-    return styled(alt.layer(*layers).properties(width=430, height=alt.Step(21)), title, [note])
+    return styled(alt.layer(*layers).properties(width=430, height=alt.Step(21)), title, [note, *notes])
 
 # %% ../../nbs/show/charts.ipynb #00000024
 def save(

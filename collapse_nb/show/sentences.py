@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['DASH', 'MOST_DIGITS', 'SIDE_DIGITS', 'LEVEL', 'number', 'digits', 'clipped', 'interval', 'estimate', 'ratio',
-           'p_value', 'p_equals', 'percent', 'at_face_value', 'verdict', 'tests_in', 'verdict_of', 'corrected_away']
+           'p_value', 'p_equals', 'percent', 'at_face_value', 'sight', 'verdict', 'tests_in', 'verdict_of',
+           'corrected_away']
 
 # %% ../../nbs/show/sentences.ipynb #15a0e0fd
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -174,6 +175,28 @@ def at_face_value(
     if high < limit: return "no" if sign > 0 else "yes"
     return ""
 
+def _size(
+    value: float, # above 0; infinite for more than anybody will run
+) -> str:         # two significant digits, more where there are some before the point
+    "A size without its sign."
+    return number(value, max(0, 1 - math.floor(math.log10(value))), plus=False).removesuffix(".0")
+
+def sight(
+    row: Mapping, # of contrasts or findings: detectable, seeds, sought, seeds_needed; what is known of them
+) -> str:         # empty where nothing is known
+    """What a comparison could have seen: the effect that it would have found with probability .8, and how
+    many seeds the effect in question takes.
+
+    >>> sight({"detectable": 0.0051, "seeds": 5, "sought": 0.001, "seeds_needed": 31})
+    '5 seeds would have seen 0.0051; 0.001 needs 31'
+    """
+    parts, (seen, seeds, sought, needed) = [], (row.get(name, math.nan) for name in
+                                                ("detectable", "seeds", "sought", "seeds_needed"))
+    if seen > 0: parts.append(f"{f'{seeds:.0f} seeds' if seeds > 0 else 'it'} would have seen {_size(seen)}")
+    if needed > 0:
+        parts.append(f"{sought:g} needs {'more than 1,000' if math.isinf(needed) else f'{needed:.0f}'}")
+    return "; ".join(parts)
+
 def verdict(
     claim: str,                                     # a sentence without its full stop
     judgement: str,                                 # holds, does not hold, cannot tell, or not run here
@@ -187,6 +210,7 @@ def verdict(
     limit: float = 0.,                              # what the claim compares with
     unit: str = "",                                 # of the value
     bounds: tuple[float, float] | None = None,      # what no value can exceed, such as (-1, 1)
+    seen: str = "",                                 # from `sight`: what else to say where it cannot tell
 ) -> str:                                           # without its full stop
     """A claim and what became of it, with the number and the interval behind it.
 
@@ -199,7 +223,8 @@ def verdict(
     face = at_face_value(low, high, sign, limit)
     if judgement == "cannot tell" and face and tests > 1 and p >= .05:
         text += f"; at face value {face}; not after correcting for {tests} tests"
-    return text if pd.isna(p) else f"{text}, {p_equals(p)}"
+    if not pd.isna(p): text += f", {p_equals(p)}"
+    return f"{text}; {seen}" if seen and judgement == "cannot tell" else text
 
 # %% ../../nbs/show/sentences.ipynb #38ab9034
 def tests_in(
@@ -213,7 +238,7 @@ def tests_in(
     return max(1, int(findings["p"].iloc[1:].notna().sum()))
 
 def verdict_of(
-    findings: pd.DataFrame, # claim, value, low, high, p, verdict; the primary claim first
+    findings: pd.DataFrame, # claim, value, low, high, p, verdict, …; the primary claim first
     claim: str,             # one of its claims
     **how,                  # sign, limit, unit or bounds, as `verdict` takes them
 ) -> str:                   # "not run here" for a claim that the table does not have
@@ -227,7 +252,7 @@ def verdict_of(
     if rows.empty: return verdict(claim, "not run here")
     row = rows.iloc[0]
     return verdict(claim, row["verdict"], row["value"], row["low"], row["high"], row["p"],
-                   tests=tests_in(findings), **how)
+                   tests=tests_in(findings), seen=sight(row), **how)
 
 def corrected_away(
     findings: pd.DataFrame, # a table of findings, the primary claim first

@@ -9,6 +9,7 @@ __all__ = ['QUIET', 'SIZES', 'CORRELATIONS', 'Shown', 'size_name', 'table1', 'co
 # %% ../../nbs/show/tables.ipynb #00000002
 import re
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -98,6 +99,12 @@ def table1(
                  "base.")
 
 # %% ../../nbs/show/tables.ipynb #00000013
+def _sights(
+    frame: pd.DataFrame, # rows that `sentences.sight` takes
+) -> list[str]:          # a dash where nothing is known
+    "What each row could have seen, in words."
+    return [sentences.sight(row) or sentences.DASH for row in frame.to_dict("records")]
+
 def _written(
     frame: pd.DataFrame, # with low and high
     value: str,          # the column that the interval is of
@@ -125,10 +132,14 @@ def contrast_table(
         frame["95 % interval, seeds and rows"] = _written(both, "difference")[1]
     frame["p"] = contrasts["p_holm"].fillna(contrasts["p"]).map(sentences.p_value).to_numpy()
     frame["“ME is better”"] = contrasts["verdict"].to_numpy()
+    frame["power .8"] = _sights(contrasts)
     sizes = contrasts["scale"].map(size_name)
     frame.index = pd.MultiIndex.from_arrays([contrasts["model"], sizes], names=["model", "size"])
     caption = ["The first row was fixed before looking; p of the others is Holm-adjusted, and their verdicts "
                "follow it."]
+    caption += [f"{note}." for note in ({*bootstrap.get("note", [])} if bootstrap is not None else ())]
+    if contrasts.get("seeds_left_out", pd.Series(0)).any():
+        caption.append("Seeds that one of the cells of a row lacks are left out of it.")
     caption += [f"Left out of the mean, because no run finished: {names}." for names in contrasts["left_out"]
                 if names]
     return Shown(frame, " ".join(caption))
@@ -168,6 +179,14 @@ def bounds_of(
     """
     return (-1., 1.) if any(words in claim for words in CORRELATIONS) else None
 
+def _noted(
+    findings: pd.DataFrame, # as `findings_table` takes them
+) -> list[tuple[str, np.ndarray]]: # each note, and the places of its rows from 0
+    "Notes on findings, and what they stand on."
+    if "note" not in findings: return []
+    notes = findings["note"].fillna("")
+    return [(note, np.flatnonzero(notes == note)) for note in dict.fromkeys(notes) if note]
+
 def findings_table(
     findings: pd.DataFrame, # from findings.findings, or read back with `results.read_table`
 ) -> Shown:                 # a row per claim
@@ -183,11 +202,14 @@ def findings_table(
     frame = pd.DataFrame({"claim": findings["claim"], "where": findings["where"], "ours": values,
                           "95 % interval": intervals, "p": findings["p"].map(sentences.p_value),
                           "paper": paper,
-                          "verdict": findings["verdict"]})
+                          "verdict": findings["verdict"], "power .8": _sights(findings)})
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     caption = ["95 % intervals over seeds, unless the text says otherwise; p by Holm’s rule, but for a "
                "primary claim.",
+               "“Power .8”: the effect that a claim's test, taken alone, would have found with probability "
+               ".8; where it cannot tell, the seeds that its effect takes.",
                "Controls are ours."]
+    caption += [f"In {', '.join(map(str, places + 1))}: {note}." for note, places in _noted(findings)]
     if changed := sentences.corrected_away(findings):
         caption.append(f"In {', '.join(map(str, changed))} the interval excludes zero at face value; "
                        f"after correcting for {sentences.tests_in(findings)} tests the verdict is “cannot "
