@@ -1,0 +1,168 @@
+"""Judge again what data/results has rows of, by run or by seed: intervals, verdicts, and what each could have
+seen (make verdicts). Nothing is trained. Where the rows behind a number were not stored, its interval stays.
+
+    .venv/bin/python docs/verdicts.py            # all datasets
+    .venv/bin/python docs/verdicts.py hflights   # one
+"""
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from collapse_nb import stats
+from collapse_nb.claims import (
+    arm_cells,
+    arm_claims,
+    arm_rows,
+    auc_cells,
+    batch_claims,
+    bucket_rows,
+    dnn_claims,
+    frozen_claims,
+    growth_claims,
+    growth_exponents,
+    mlp_claims,
+    mlp_margins,
+    optimiser_claims,
+    optimiser_intervals,
+    random_table_claims,
+    rank_slopes,
+    regularised_claims,
+    restriction_claims,
+    scaling_claims,
+    set_abundance_claims,
+    similarity_claims,
+    small_field_claims,
+    sweep_claims,
+    table_intervals,
+    with_field_means,
+    without_gain_no_loss,
+)
+from collapse_nb.findings import COLUMNS, Measured, finding, findings
+from collapse_nb.overfitting import VIEWS
+from collapse_nb.results import read_table, save_table
+from collapse_nb.show.evidence import SMALL_RHO
+from collapse_nb.show.multi_embedding import VARIOUS
+
+RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
+UNPAIRED = "unpaired: per-seed values were not stored"
+SIGHT = ["seeds", "seeds_left_out", "half_width", "detectable", "sought", "seeds_needed"]
+
+
+def stored(stem: str) -> pd.DataFrame:
+    "A table of results."
+    return read_table(stem, RESULTS)
+
+def from_ends(row, df: float, seeds: float = np.nan) -> Measured:
+    "What has these ends, of a t interval."
+    return Measured(row.value, (row.high - row.low) / 2 / student.ppf(.975, df), df, seeds)
+
+def spread_out(table: pd.DataFrame) -> pd.DataFrame:
+    "A table of findings that was stored before it said what it could have seen."
+    return table.reindex(columns=COLUMNS).astype({"note": object}).fillna({"paper": "", "note": ""})
+
+
+def abundance(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 01."
+    tables, optimisers, hits, plain = (stored(f"{stem}-{dataset}") for stem in
+                                       ("abundance", "optimisers", "hits", "scaling-dnn-dcnv2"))
+    models, scales = tuple(tables.model.unique()), tuple(sorted(tables.scale.unique().tolist()))
+    (model, size), = optimisers[["model", "scale"]].drop_duplicates().itertuples(index=False, name=None)
+    # test AUC: of the plain runs, which are notebook 04's too, and of those under the other optimisers
+    columns = ["model", "scale", "optimizer", "seed", "test_auc"]
+    under = optimisers.rename(columns={"table": "optimizer"})[columns].dropna().drop_duplicates()
+    runs = pd.concat([plain.assign(optimizer="Adam"), under[under.optimizer != "Adam"].assign(status="done")])
+    cells = auc_cells(runs[runs.model.isin(models) & runs.scale.isin(scales)], "model", "scale", "optimizer")
+    others = tuple(name for name in optimisers.table.unique() if name not in ("Adam", "random"))
+    rows = random_table_claims(tables, models[0], max(scales)) + growth_claims(tables, models, scales)
+    rows += small_field_claims(tables, models[0], max(scales))
+    rows += optimiser_claims(optimisers, bucket_rows(hits), cells, model, size, others)
+    growth = [(*key, small, large, *ends) for key, (small, large, ends) in growth_exponents(tables).items()]
+    columns = ["model", "table", "from_dim", "to_dim", "value", "low", "high"]
+    means = with_field_means(tables, tables.dim.max())
+    return {"abundance-intervals": table_intervals(means, "random").round(5),
+            "optimisers-intervals": optimiser_intervals(optimisers, cells).round(6),
+            "growth": pd.DataFrame(growth, columns=columns), "findings-01": findings(rows)}
+
+def law(dataset: str) -> dict[str, pd.DataFrame]:
+    """Notebook 03: verdicts on the law are over fields, and stay; what they could have seen follows from their
+    intervals, and what the frozen tables could from the seeds."""
+    fields, table = stored(f"sub-embeddings-{dataset}").field.nunique(), stored(f"findings-03-{dataset}")
+    frozen = {}
+    if (RESULTS / f"causal-{dataset}.csv").is_file():
+        by_rank = stored(f"causal-{dataset}").pivot(index=["outcome", "seed"], columns="rank", values="ia")
+        frozen = {row["claim"]: row for row in frozen_claims(rank_slopes(by_rank))}
+    table = spread_out(table)
+    for place, row in zip(table.index, table.itertuples(), strict=True):
+        if np.isnan(row.low): continue
+        over_fields = finding("", "", from_ends(row, fields - 1), sought=SMALL_RHO)
+        table.loc[place, SIGHT] = pd.Series(frozen.get(row.claim, over_fields))[SIGHT]
+    needed = table.seeds_needed.where(table.verdict == "cannot tell")
+    return {"findings-03": table.assign(seeds_needed=needed)}
+
+def overfitting(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 04."
+    regularised, plain, spectra = (stored(f"{stem}-{dataset}") for stem in
+                                   ("regularised", "scaling-dnn-dcnv2", "batch-spectra"))
+    runs = pd.concat([regularised, plain[plain.model == "DNN"]], ignore_index=True)
+    scales = tuple(sorted(plain.scale.unique()))
+    rows = regularised_claims(runs, tuple(sorted(regularised.scale[regularised.form == "paper"].unique())))
+    rows += sweep_claims(runs) + dnn_claims(runs, scales) + batch_claims(spectra, VIEWS[1:], scales)
+    return {"findings-04": findings(rows)}
+
+def of_sets(row, seeds: int) -> dict:
+    """A claim on the variety of sets, whose values by seed were not stored, from its interval: with n − 1
+    degrees of freedom, the fewest that there can be."""
+    apart = "apart" in row.claim
+    limit = VARIOUS if row.claim.startswith("sets of one ME vary in IA, by") else 0.
+    measured = from_ends(row, seeds - 1, np.nan if apart else seeds)
+    return finding(row.claim, row.where, measured, limit=limit, note=UNPAIRED * apart)
+
+def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 05."
+    tables = {stem: stored(f"{stem}-{dataset}") for stem in
+              ("sets-abundance", "controls", "similarity", "restriction", "hidden", "findings-05")}
+    sizes = sorted(tables["sets-abundance"].scale.unique(), reverse=True)
+    control_scale, seeds = tables["restriction"].scale.iloc[0], tables["controls"].seed.nunique()
+    changes = list(tables["hidden"][["what", "value"]].drop_duplicates().itertuples(index=False, name=None))
+    cells = arm_cells(tables["controls"], tables["hidden"])
+    rows = set_abundance_claims(tables["sets-abundance"], sizes, control_scale)
+    rows += restriction_claims(cells, tables["restriction"], control_scale)
+    rows += arm_claims(cells, control_scale) + similarity_claims(tables["similarity"])
+    rows += mlp_claims(cells, changes)
+    made = {row["claim"]: row for row in rows}
+    listed = tables["findings-05"].fillna({"paper": ""})
+    algebra = listed["where"].str.startswith("App., non-linearity")
+    assert set(made) <= set(listed.claim), "data/results has other claims than the library: make results"
+    in_order = [made.get(row.claim) or (finding(row.claim, row.where, (row.value,) * 3, row.paper)
+                                        | {"verdict": row.verdict} if is_algebra else of_sets(row, seeds))
+                for row, is_algebra in zip(listed.itertuples(), algebra, strict=True)]
+    table = without_gain_no_loss(findings(in_order), control_scale)
+    return {"control-arms": arm_rows(tables["controls"], cells, control_scale), "findings-05": table,
+            "hidden-margins": mlp_margins(cells, changes, table)}
+
+def scaling(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 06, but for what test rows add: that takes their logits."
+    runs = stored(f"runs-{dataset}")
+    return {"table1": stats.cells(runs), "differences": stats.contrasts(runs),
+            "findings-06": findings(scaling_claims(runs, dataset))}
+
+STUDIES = {"01": abundance, "03": law, "04": overfitting, "05": multi_embedding, "06": scaling}
+
+
+def datasets(number: str) -> list[str]:
+    "Those of a notebook's full runs."
+    files = sorted(RESULTS.glob(f"findings-{number}-*.csv"))
+    return [file.stem.removeprefix(f"findings-{number}-") for file in files]
+
+def main(wanted: list[str]) -> None:
+    for number, judge in STUDIES.items():
+        for dataset in datasets(number):
+            if wanted and dataset not in wanted: continue
+            for stem, table in judge(dataset).items():
+                print(save_table(table, f"{stem}-{dataset}", RESULTS).name)
+
+
+if __name__ == "__main__": main(sys.argv[1:])
