@@ -187,13 +187,16 @@ def test_rows_of_several_files_lead_back(tmp_path):
     check_way_back(tmp_path / "two", TABLE, encode(card, list(files.values()), tmp_path / "two"))
 
 
-def test_refused_rows_are_not_counted(tmp_path):
+def test_refused_rows_are_counted(tmp_path):
     lines = written(tmp_path, "csv").read_text().splitlines()
     lines.insert(3, "cut,off")
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     card = Card(name="t", label="y", fields=["row"])
     data = encode(card, tmp_path / "t.csv", tmp_path / "out", "skip", .01)
-    check_way_back(tmp_path / "out", TABLE, data)
+    read = pl.concat([TABLE[:2], TABLE.clear(1), TABLE[2:]]) # as the file has them
+    check_way_back(tmp_path / "out", read, data)
+    (tmp_path / "out" / "rows.npy").unlink() # as older versions left it
+    with pytest.raises(InputError, match="encode it again"): source_rows(tmp_path / "out")
 
 
 def test_folders_without_a_way_back_say_so(tmp_path):
@@ -219,7 +222,8 @@ def test_a_file_of_which_no_row_can_be_read(tmp_path):
         encode(card, folder, tmp_path / "stop")
     data = encode(card, folder, tmp_path / "skip", "skip", .01)
     assert len(data.train) + len(data.valid) + len(data.test) == ROWS
-    assert source_rows(tmp_path / "skip")["train"].max() < ROWS
+    rows = np.concatenate(list(source_rows(tmp_path / "skip").values()))
+    assert (rows.min(), rows.max()) == (3, ROWS + 2) # behind those of the first file
 
 
 @pytest.mark.parametrize("swap", [False, True])
