@@ -16,7 +16,7 @@ import polars as pl
 from ..cards import Card
 from .distinct import known_codes
 from .splits import Division, KeptRows
-from .staged import ahead, pool
+from .staged import pool, prefetched
 from .values import Values
 from .vocabulary import count_codes, make_vocabulary
 from .wanted import Value
@@ -43,7 +43,7 @@ def count_rows(
     every = new()
     counted, test = (new(), new()) if train else (every, every)
     with pool() as threads:
-        for codes in ahead(threads, lambda block: block, rows.kept.blocks(used)):
+        for codes in prefetched(threads, rows.kept.blocks(used)):
             n = len(next(iter(codes.values())))
             part = division.part(slice(done, done + n)) if train else None
             def count(c: int, codes=codes, part=part) -> None:

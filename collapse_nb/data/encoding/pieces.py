@@ -6,6 +6,7 @@
 __all__ = ['SEPARATORS', 'Piece', 'Table', 'pieces']
 
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000002
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -200,7 +201,7 @@ def _text_pieces(table: Table) -> Iterator[tuple[Part, Block]]:
 def _parquet_pieces(table: Table, columns: dict[str, Texts]) -> Iterator[Piece]:
     derived = {p.name for p in table.derived}
     further = {c: Deriver([p for p in table.derived if p.column == c], columns)
-               for c in {p.column for p in table.derived}}
+               for c, _ in Counter(p.column for p in table.derived).most_common()}
     for part in table.parts:
         first, own = 0, [c for c in columns if c not in part.fixed and c not in derived]
         for block in parquet_rows(table.plain(part), own, further, table.floats):

@@ -10,7 +10,8 @@ __all__ = ['PARTS', 'Kept', 'KeptRows', 'check_labels', 'header_remarks', 'Divis
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -170,8 +171,14 @@ class Division:
 @dataclass
 class Moments:
     "Where rows are in time, or in any order."
-    keys: np.ndarray # (n,) microseconds since 1970, or numbers
-    kind: str        # timestamp, date, integer or float
+    codes: np.ndarray  # (n,) the number of each row's moment
+    values: np.ndarray # (D,) the moment of each number: microseconds since 1970, or numbers
+    kind: str          # timestamp, date, integer or float
+
+    @cached_property
+    def keys(self) -> np.ndarray: # (n,)
+        "The moment of each row."
+        return self.values[self.codes]
 
     def text(self, key: float) -> str:
         "A moment for people."
@@ -209,9 +216,9 @@ def moments(
         raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out "
                                      "with where")
     if kind in ("timestamp", "date"): values = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": values})
-    keys = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
-    keys[there] = values.to_numpy()
-    return Moments(keys[codes], kind)
+    of_number = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
+    of_number[there] = values.to_numpy()
+    return Moments(codes, of_number, kind)
 
 # %% ../../../nbs/data/encoding/splits.ipynb #0000000c
 def _cut(cut: str | float, when: Moments, card: Card) -> float:
@@ -332,7 +339,9 @@ def over_time(
 
 def _late(when: Moments, part: np.ndarray) -> float:
     "The share of training rows that are later than the first test row."
-    return float((when.keys[part == 0] > when.keys[part == 2].min()).mean())
+    first = when.values[np.flatnonzero(np.bincount(when.codes[part == 2]))].min()
+    train = part == 0
+    return int((train & (when.values > first)[when.codes]).sum()) / int(train.sum())
 
 def divide(
     rows: KeptRows,         # those that count
@@ -389,7 +398,7 @@ def _timely(rows: KeptRows) -> tuple[str, Moments] | None:
             timely = column in types and types[column].kind in ("timestamp", "date")
             of_hours = Value(value.expression, (column,), True) if timely else None
         if of_hours and (when := moments(rows, of_hours, some=True)):
-            return derived.get(column, column), Moments(when.keys // 3_600_000_000, when.kind)
+            return derived.get(column, column), replace(when, values=when.values // 3_600_000_000)
     return None
 
 # %% ../../../nbs/data/encoding/splits.ipynb #000000f1

@@ -9,14 +9,16 @@ __all__ = ['count_codes', 'make_vocabulary']
 import numpy as np
 import polars as pl
 
+from .compiled import compiled
+
 # %% ../../../nbs/data/encoding/vocabulary.ipynb #00000005
+@compiled
 def count_codes(
     counts: np.ndarray, # (D,) int64, how often each number has come; changed
     codes: np.ndarray,  # (b,) whole numbers below D
 ) -> None:
     "Count the numbers of a block."
-    if len(counts) < 4 * len(codes): counts += np.bincount(codes, minlength=len(counts))
-    else: np.add.at(counts, codes, 1)
+    for i in range(len(codes)): counts[codes[i]] += 1
 
 # %% ../../../nbs/data/encoding/vocabulary.ipynb #00000008
 def make_vocabulary(
@@ -25,9 +27,8 @@ def make_vocabulary(
     min_count: int,      # rows a value needs
 ) -> tuple[pl.DataFrame, np.ndarray]: # id, value, count; (size,) int32, the id of each number
     "The vocabulary of a field, and the way from numbers to ids."
-    kept = table.group_by("value").agg(pl.col("count").sum()).filter(pl.col("count") >= min_count)
+    kept = table.group_by("value").agg(pl.col("count").sum(), "code").filter(pl.col("count") >= min_count)
     words = kept.sort("count", "value", descending=[True, False], nulls_last=False).with_row_index("id")
-    ids = np.full(size, words.height, np.int32)
-    matches = table.join(words.select("id", "value"), on="value", how="inner", nulls_equal=True)
-    ids[matches["code"].to_numpy()] = matches["id"].to_numpy()
-    return words, ids
+    ids, codes = np.full(size, words.height, np.int32), words.select("id", "code").explode("code")
+    ids[codes["code"].to_numpy()] = codes["id"].to_numpy()
+    return words.drop("code"), ids

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..encoding.distinct import Texts
 from ..encoding.expressions import as_written, computed
-from ..encoding.staged import pool
+from ..encoding.staged import pool, prefetched
 from ...records import InputError
 
 # %% ../../../nbs/data/sources/parquet.ipynb #00000005
@@ -164,11 +164,12 @@ Derive = Mapping[str, Callable[[pa.Array, np.ndarray], dict[str, tuple[np.ndarra
 def parquet_rows(
     path: Path,         # a plain Parquet file
     columns: list[str], # the columns to read, each of which has its name alone
-    derive: Derive = MappingProxyType({}), # further columns, made of the values of one
+    derive: Derive = MappingProxyType({}), # further columns, made of the values of one; most first
     floats: frozenset[str] = frozenset(),  # columns whose whole numbers are decimal numbers elsewhere
 ) -> Iterator[ParquetRows]:
     "The rows of a Parquet file, in blocks."
-    kinds, read = dict(parquet_types(path)), list(dict.fromkeys([*columns, *derive]))
+    # what takes longest comes first, so that no thread is left with it alone at the end of a block
+    kinds, read = dict(parquet_types(path)), list(dict.fromkeys([*derive, *columns]))
     rows = min(max(CELLS // max(len(read), 1), BLOCK_ROWS), 4 * BLOCK_ROWS)
 
     def one(column: str, array: pa.ChunkedArray) -> ParquetRows:
@@ -184,7 +185,7 @@ def parquet_rows(
     with (open_parquet(path, texts) as file, pool() as threads,
           tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1,
                leave=False) as bar):
-        for block in _larger(file.iter_batches(rows, columns=read), rows):
+        for block in prefetched(threads, _larger(file.iter_batches(rows, columns=read), rows)):
             each = list(threads.map(one, read, (block[c] for c in read)))
             yield ParquetRows(len(block), *(dict(chain.from_iterable(c[k].items() for c in each))
                                             for k in (1, 2)))
