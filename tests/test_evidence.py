@@ -257,7 +257,7 @@ def test_a_frozen_table_stays_to_the_bit_and_the_rest_moves(spec, optimizer):
     data = synthetic().head(600)
     j = int(np.argmax(data.schema.cardinalities))
     model = build(spec, data.schema, 2)
-    freeze(j, 3, 2.)(model)
+    freeze(model, data.schema.names[j], 3, 2.)
     start = [t.clone() for t in model.field_tables()]
     fit(model, data, Recipe(max_epochs=1, batch_size=256, weight_decay=1e-2, optimizer=optimizer), "cpu",
         show=False)

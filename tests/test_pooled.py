@@ -252,7 +252,7 @@ def test_a_frozen_field_may_have_several_values(field):
     model = make("DCNv2", "ME", 2, "paper", cards, MIXED)
     x[:, 3:5] = several((2,), 20, (4,))[0]
     before = model.embedding(x).detach()
-    freeze(field, 2, 1.)(model)
+    freeze(model, model.schema.names[field], 2, 1.)
     model.double()
     after, own = model.embedding(x), model.embedding.tables()[field]
     others = [i for i in range(4) if i != field]
