@@ -187,7 +187,7 @@ def after_peak(
     for (group, seed), run in history.sort_values("epoch").groupby(["group", "seed"], sort=False):
         auc, loss = run["valid_auc"].to_numpy(), run["train_loss_nats"].to_numpy()
         # of a NaN, if there is one: then nothing follows it
-        row, peak = ({"group": group, "seed": seed}, auc.argmax())
+        row, peak = {"group": group, "seed": seed}, auc.argmax()
         after = auc[peak + 1:peak + 4]
         if len(after) == 3:
             fall = auc[peak] - after.mean()

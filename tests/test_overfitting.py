@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIELDS = FieldSchema(["a", "b", "c"], [7, 30, 5])
 
 
-def made(design: str, scale: int, seeds: tuple[int, ...]) -> Model:
+def small(design: str, scale: int, seeds: tuple[int, ...]) -> Model:
     return build(ModelSpec("DCNv2", design, scale, base_dim=3, hidden=6), FIELDS, len(seeds), seeds).double()
 
 def scattered(model: Model, seed: int) -> None:
@@ -68,7 +68,7 @@ def loop(model: Model, form: str, weight: float) -> Tensor:
 @pytest.mark.parametrize("design, scale", [("SE", 1), ("SE", 3), ("ME", 1), ("ME", 3)])
 @pytest.mark.parametrize("form", FORMS)
 def test_penalty_and_gradient_equal_a_loop(form, design, scale):
-    model = made(design, scale, (3, 5))
+    model = small(design, scale, (3, 5))
     regularizer = regularize_blocks(model, form, .25)
     scattered(model, 0)
     ours, theirs = penalties(model, regularizer), loop(model, form, .25)
@@ -81,7 +81,7 @@ def test_penalty_and_gradient_equal_a_loop(form, design, scale):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_replicas_are_charged_as_if_alone(form):
-    together, alone = made("ME", 2, (4, 9)), made("ME", 2, (9,))
+    together, alone = small("ME", 2, (4, 9)), small("ME", 2, (9,))
     charged = partial(regularize_blocks, form=form, weight=1.)
     torch.testing.assert_close(charged(together)(together)[1:], charged(alone)(alone), rtol=0, atol=1e-10)
     state = together.replica_state(1)
@@ -89,7 +89,7 @@ def test_replicas_are_charged_as_if_alone(form):
 
 
 def test_gates_act_in_the_forward_pass_and_not_in_the_penalty():
-    model, plain = made("ME", 2, (0, 1)).eval(), made("ME", 2, (0, 1)).eval()
+    model, plain = small("ME", 2, (0, 1)).eval(), small("ME", 2, (0, 1)).eval()
     regularizer = regularize_blocks(model, "released", 1.)
     x = torch.tensor([[1, 2, 3], [6, 29, 4]])
     torch.testing.assert_close(model(x), plain(x))
@@ -114,8 +114,8 @@ def test_expected_penalty_at_the_start(num_fields, scale):
     with torch.no_grad(): drawn = penalties(model, regularize_blocks(model, "released", 1.)).double()
     expected = initial_penalty(num_fields, 10 * scale)
     assert abs(drawn.mean() - expected) < 4 * drawn.std() / 40**.5
-    assert matched_weight(num_fields,
-                          10 * scale) * expected == pytest.approx(1e-5 * initial_penalty(num_fields, 10))
+    weighted = matched_weight(num_fields, 10 * scale) * expected
+    assert weighted == pytest.approx(1e-5 * initial_penalty(num_fields, 10))
 
 
 def clicks(num_rows: int, seed: int) -> Split:
@@ -159,7 +159,7 @@ def test_penalty_fits_in_memory_at_the_largest_size():
 
 
 def test_sum_is_over_a_replicas_own_groups():
-    model = made("ME", 2, (0, 1, 2))
+    model = small("ME", 2, (0, 1, 2))
     values = torch.arange(6.).expand(4, 6)
     assert per_replica(values, model).tolist() == [4., 20., 36.]
 
@@ -179,7 +179,7 @@ def test_papermill_refuses_a_size_without_its_plain_model(tmp_path):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_replica_by_itself_is_measured_beside_one_that_diverged(form):
-    model, x = made("ME", 2, (4, 9, 2)).eval(), torch.tensor([[1, 2, 3], [6, 29, 4], [2, 8, 1]])
+    model, x = small("ME", 2, (4, 9, 2)).eval(), torch.tensor([[1, 2, 3], [6, 29, 4], [2, 8, 1]])
     treat = partial(regularize_blocks, form=form, weight=1.)
     treat(model)
     scattered(model, 3)
