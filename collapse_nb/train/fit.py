@@ -218,8 +218,8 @@ def fit(
     """Train R replicas by the paper's recipe, and test each one's best epoch once.
 
     Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left
-    with the weights and batch-norm statistics of its best epoch; only those are tested. A replica whose loss is no longer a number
-    fails, with a note, and takes none of the others along. A run repeats bit for bit on one machine with
+    with the weights and the batch-norm statistics of its best epoch; only those are tested. A replica whose
+    loss is no longer a number fails, with a note, and takes none of the others along. A run repeats bit for bit on one machine with
     one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 8 epochs. For more than
     one cell, and to keep what came of it, use `sweep`.
 

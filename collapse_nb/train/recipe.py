@@ -24,7 +24,8 @@ FULL, RUNNING = "float32", "running"
 class Recipe(Record):
     """How to train (App. Experiment Settings).
 
-    The defaults are the paper's: leave them where a number is to be compared with one of the paper's.
+    The defaults are the paper's but for `batch_norm`, which the released code leaves to torch's running
+    averages ("running"): take that where a number is to be compared with one of other code.
     Limit `max_epochs` for a first look only, since early stopping is part of the recipe. What you change
     besides decides what the tables look like: Adam's coupled decay shrinks the rows that nobody hits. Full
     runs on hflights: the tables of DCNv2 at 1x have an abundance that is 0.20 higher under SparseAdam,
@@ -48,7 +49,7 @@ class Recipe(Record):
     patience: int = Field(3, ge=1)             # epochs in a row without a better validation AUC
     max_epochs: int = Field(100, ge=1)         # at most
     precision: Literal["float32", "tf32", "bfloat16"] = Field("float32", exclude_if=FULL.__eq__) # of products
-    # mean and variance in evaluation: recomputed before every scoring, or averages that run along with training
+    # mean and variance in evaluation: recomputed before every scoring, or averages that run along
     batch_norm: Literal["recomputed", "running"] = Field("recomputed", exclude_if=RUNNING.__eq__)
 
 # %% ../../nbs/train/recipe.ipynb #00000008
