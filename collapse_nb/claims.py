@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from . import stats
-from .controls import within
+from .controls import arm_name, within
 from collapse_nb.findings import (
     Measured,
     difference_interval,
@@ -385,7 +385,7 @@ def arm_claims(
     control_scale: int, # of the controls
 ) -> list[dict]:
     "What notebook 05 claims about the controls of ME."
-    shared, diagonal, C = "ME, shared interaction", "SE, block-diagonal W", control_scale
+    shared, diagonal, C = arm_name("shared interaction"), arm_name("block-diagonal W"), control_scale
     beats = [("ME beats ME with one shared interaction", "ME", shared),
              (f"ME beats an ensemble of {C} base models", "ME", ENSEMBLE),
              ("ME beats SE with block-diagonal W, which has no ReLU for each set", "ME", diagonal),

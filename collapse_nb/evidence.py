@@ -74,7 +74,7 @@ def partner_abundance(
     "What the partner j brings into row i, without what row i itself has put there."
     if model.spec.model != "FFM": return field_abundance(model)
     N, R = model.schema.num_fields, model.replicas
-    if (N < 3):
+    if N < 3:
         raise InputError(f"an FFM of {N} fields was given: without the block of its one partner no table is "
                          "left, so give 3 or more.")
     out = torch.full((R * model.spec.num_sets, N, N), torch.nan, dtype=torch.float64,
@@ -159,8 +159,7 @@ def _test(
     own: np.ndarray, partner: np.ndarray, # (R, M, N, N) unit ranks
     fixed: np.ndarray,                    # (N, N) unit ranks of what is held fixed, or zeros
     orders: np.ndarray,                   # (P, N) permutations
-) -> tuple[np.ndarray, float,
-           float]:     # (R,) mean within-row correlation per seed, its p, and how many rows count
+) -> tuple[np.ndarray, float, float]: # (R,) mean within-row correlation per seed; its p; rows that count
     "The observed statistic per seed, and how often a relabelling reaches as far."
     R, _, N, _ = own.shape
     own, partner = (_unit(v - (v * fixed).sum(-1, keepdims=True) * fixed).reshape(-1, N, N)

@@ -6,8 +6,6 @@
 __all__ = ['even_table', 'FrozenField', 'freeze', 'frozen_choice']
 
 # %% ../nbs/frozen.ipynb #00000002
-from collections.abc import Callable
-
 import torch
 from torch import Generator, Tensor, nn
 
@@ -96,24 +94,24 @@ class FrozenField(EmbeddingSets):
 
 # %% ../nbs/frozen.ipynb #00000011
 def freeze(
-    field: int,  # j, the field whose table is fixed
-    rank: int,   # its rank and abundance
-    norm: float, # its Frobenius norm
-) -> Callable:   # model -> None; changes the model in place
-    "The treatment that fixes one field's tables at a rank, a random one for each replica and set."
-    def treat(model: Model) -> None:
-        learned, fields = model.embedding, model.schema.num_fields
-        if field not in range(fields) or fields < 2 or isinstance(learned, FrozenField):
-            raise InputError(f"field {field!r} was to be fixed in a model of {fields} fields with a "
-                             f"{type(learned).__name__}: give the place of one field, from 0 on, in a model "
-                             "of two or more that has none fixed yet.")
-        rows, dim = model.schema.cardinalities[field], learned.blocks * learned.dim
-        drawn = []
-        for seed in model.seeds:
-            generator = torch.Generator().manual_seed(2**40 + seed)
-            drawn += [even_table(rows, dim, rank, norm, generator) for _ in range(model.spec.num_sets)]
-        model.embedding = FrozenField(learned, field, torch.stack(drawn))
-    return treat
+    model: Model, # of two fields or more, changed in place
+    field: str,   # the name of the field j whose table is fixed
+    rank: int,    # its rank and abundance
+    norm: float,  # its Frobenius norm
+) -> None:
+    "A treatment: one field's tables are fixed at a rank, a random one for each replica and set."
+    learned, names = model.embedding, model.schema.names
+    if field not in names: raise unknown("field", field, names)
+    if len(names) < 2 or isinstance(learned, FrozenField):
+        raise InputError(f"field {field} was to be fixed in a model of {len(names)} fields with a "
+                         f"{type(learned).__name__}: give a model of two or more that has none fixed yet.")
+    place = names.index(field)
+    rows, dim = model.schema.cardinalities[place], learned.blocks * learned.dim
+    drawn = []
+    for seed in model.seeds:
+        generator = torch.Generator().manual_seed(2**40 + seed)
+        drawn += [even_table(rows, dim, rank, norm, generator) for _ in range(model.spec.num_sets)]
+    model.embedding = FrozenField(learned, place, torch.stack(drawn))
 
 # %% ../nbs/frozen.ipynb #00000017
 def frozen_choice(

@@ -41,7 +41,7 @@ def side_by_side(
     tables: Tensor, # (…, M, D, K) one field's table in every set
 ) -> Tensor:        # (…, D, M·K)
     "[E^(1), ..., E^(M)]: one table as wide as all sets (App. Non-Linearity)."
-    if (tables.ndim < 3):
+    if tables.ndim < 3:
         raise InputError(f"a table of shape {tuple(tables.shape)} was given: give the tables of all sets, "
                          "(…, M, D, K).")
     return tables.transpose(-3, -2).flatten(-2)

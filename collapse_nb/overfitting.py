@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMS', 'PLATEAU', 'VIEWS', 'cross_blocks', 'block_penalty', 'per_replica', 'best_target', 'gated', 'GatedCrossLayer',
-           'BlockTargets', 'paper_form', 'released_form', 'initial_penalty', 'matched_weight', 'projections',
-           'lone_replica', 'after_peak', 'batch_embeddings', 'batch_spectra']
+           'BlockTargets', 'regularize_blocks', 'initial_penalty', 'matched_weight', 'projections', 'lone_replica',
+           'after_peak', 'batch_embeddings', 'batch_spectra']
 
 # %% ../nbs/04_overfitting.ipynb #00000003
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from .abundance import effective_rank, information_abundance
 from .nn.embedding import check_ids
 from .nn.interactions import CrossLayer, cross_layers
 from .nn.zoo import BASE_DIM, Model, build
-from .records import InputError
+from .records import InputError, unknown
 
 # %% ../nbs/04_overfitting.ipynb #00000006
 def cross_blocks(
@@ -98,38 +98,26 @@ class BlockTargets(nn.Module):
         return self.weight.transpose(0, 1)
 
 # %% ../nbs/04_overfitting.ipynb #0000001b
-def _weight(weight: float) -> float:
+FORMS = ("paper", "released") # λ_ij learnable, as printed; λ = 1 and gates, as in the released code
+
+def regularize_blocks(
+    model: Model,         # a DCNv2 of R replicas, changed in place: λ_ij or gates are added
+    form: str = "paper",  # one of `FORMS`
+    weight: float = 1e-5, # of the penalty against the cross-entropy in nats
+) -> Callable:            # the regulariser: model -> (R,)
+    """A treatment: weight · sum_ij ||W_ij^T W_ij - λ_ij I||_F^2 over all sets and, as in the released code,
+    all layers (§4.2, Evidence III). In the released form W is the ungated one; gates multiply it in use."""
+    if form not in FORMS: raise unknown("form of the penalty", form, FORMS)
     if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
         raise InputError(f"a weight of {weight!r} was given to the penalty: give a positive number, such as "
                          "1e-5.")
-    return weight
-
-def paper_form(
-    weight: float = 1e-5, # of the penalty against the cross-entropy in nats
-) -> Callable:            # for `run_group` and `RunStore.model`
-    """weight · sum_ij ||W_ij^T W_ij - λ_ij I||_F^2 over all sets and, as in the released code, all layers; λ
-    learnable (§4.2, Evidence III)."""
-    weight = _weight(weight)
-    def treat(model):
-        model.targets = BlockTargets(cross_blocks(model).detach())
+    blocks = cross_blocks(model).detach() # refuses what is no DCNv2
+    if form == "paper":
+        model.targets = BlockTargets(blocks)
         return lambda m: weight * per_replica(block_penalty(cross_blocks(m), m.targets()), m)
-    return treat
-
-# %% ../nbs/04_overfitting.ipynb #0000001c
-def released_form(
-    weight: float = 1e-5, # of the penalty against the cross-entropy in nats
-) -> Callable:            # for `run_group` and `RunStore.model`
-    """weight · sum_ij ||I - W_ij W_ij^T||_F^2 on the ungated W over all layers and sets; gates multiply W in
-    use (§4.2, Evidence III)."""
-    weight = _weight(weight)
-    def treat(model):
-        cross_blocks(model) # refuses what is no DCNv2
-        model.interaction.layers = nn.ModuleList(GatedCrossLayer(layer, model.schema.num_fields)
-                                                 for layer in model.interaction.layers)
-        return lambda m: weight * per_replica(block_penalty(cross_blocks(m)), m)
-    return treat
-
-FORMS = {"paper": paper_form, "released": released_form}
+    model.interaction.layers = nn.ModuleList(GatedCrossLayer(layer, model.schema.num_fields)
+                                             for layer in model.interaction.layers)
+    return lambda m: weight * per_replica(block_penalty(cross_blocks(m)), m)
 
 # %% ../nbs/04_overfitting.ipynb #00000020
 def initial_penalty(
@@ -199,7 +187,7 @@ def after_peak(
     for (group, seed), run in history.sort_values("epoch").groupby(["group", "seed"], sort=False):
         auc, loss = run["valid_auc"].to_numpy(), run["train_loss_nats"].to_numpy()
         # of a NaN, if there is one: then nothing follows it
-        row, peak = ({"group": group, "seed": seed}, auc.argmax())
+        row, peak = {"group": group, "seed": seed}, auc.argmax()
         after = auc[peak + 1:peak + 4]
         if len(after) == 3:
             fall = auc[peak] - after.mean()

@@ -42,7 +42,8 @@ class Strange:
 
     def lines(self) -> list[str]:
         "The same in words."
-        each = ", ".join(f"{name} {n:,}" for name, n in self.fields.items() if n) or "no field"
+        each = ", ".join(f"{name} {n:,}" for name, n in self.fields.items() if n)
+        if not each: return [f"{self.rows:,} rows scored; training gave an id to every value in them"]
         return [f"{self.rows:,} rows scored; {self.some:,} have a value that training gave no id to (by "
                 f"field: {each})"]
 

@@ -248,8 +248,7 @@ def cells(
 # %% ../nbs/stats.ipynb #0000001a
 def _plan(
     table: pd.DataFrame,             # cells, with columns model, design, scale, n
-) -> tuple[pd.DataFrame,
-           np.ndarray]: # kind, model, scale, left_out of each contrast; its weights (contrasts, cells)
+) -> tuple[pd.DataFrame, np.ndarray]: # kind, model, scale, left_out; weights (contrasts, cells)
     "The contrasts of some cells, the primary one first. Weights are NaN where a cell has no runs."
     columns = ["kind", "model", "scale", "left_out"]
     column = {key: place for place, key in enumerate(zip(*(table[c] for c in CELL), strict=True))}

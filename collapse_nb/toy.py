@@ -110,8 +110,8 @@ def descend(
     by_value = third.new_empty(*y.shape[:2], third.shape[1])
     yield 0, first
     for step in range(1, iterations + 1):
-        slopes = torch.baddbmm(constant, first,
-                               second_t).add_((first @ third_t).gather(2, x3)).sigmoid_().sub_(y)
+        logits = torch.baddbmm(constant, first, second_t).add_((first @ third_t).gather(2, x3))
+        slopes = logits.sigmoid_().sub_(y)
         gradient = torch.baddbmm(by_value.zero_().scatter_add_(2, x3, slopes) @ third, slopes, second)
         first = torch.sub(first, gradient, alpha=lr / y[0].numel())
         if step % every == 0 or step == iterations: yield step, first

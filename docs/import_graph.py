@@ -32,7 +32,7 @@ def named(node: ast.AST, home: list[str]) -> Iterator[str]:
             if called in ("import_module", "__import__"): yield name
 
 
-def imports(name: str, file: Path, known: Mapping[str, Path], top: str) -> set[str]:
+def imports(name: str, file: Path, by_name: Mapping[str, Path], top: str) -> set[str]:
     """Modules of ours that a module imports; of `from a.b import c`, a.b.c when that is a module and a.b
     when it is not."""
     home = [top, *name.split(".")] if name else [top]
@@ -42,14 +42,14 @@ def imports(name: str, file: Path, known: Mapping[str, Path], top: str) -> set[s
         for full in named(node, home):
             if full.split(".")[0] != top: continue
             below = full.removeprefix(top).removeprefix(".")
-            targets.add(below if below in known else below.rpartition(".")[0])
+            targets.add(below if below in by_name else below.rpartition(".")[0])
     return targets - {name}
 
 
 def module_graph(package: Path = PACKAGE) -> dict[str, set[str]]:
     "Module -> the modules of ours that it imports."
-    known = modules(package)
-    return {name: imports(name, file, known, package.name) for name, file in known.items()}
+    by_name = modules(package)
+    return {name: imports(name, file, by_name, package.name) for name, file in by_name.items()}
 
 
 def room(module: str) -> str:

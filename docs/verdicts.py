@@ -87,8 +87,8 @@ def abundance(dataset: str) -> dict[str, pd.DataFrame]:
             "growth": pd.DataFrame(growth, columns=columns), "findings-01": findings(rows)}
 
 def law(dataset: str) -> dict[str, pd.DataFrame]:
-    """Notebook 03: verdicts on the law are over fields, and stay; what they could have seen follows from their
-    intervals, and what the frozen tables could from the seeds."""
+    """Notebook 03. Verdicts on the law are over fields and stay; what they could have seen follows from their
+    intervals, and what the frozen tables could follows from the seeds."""
     fields, table = stored(f"sub-embeddings-{dataset}").field.nunique(), stored(f"findings-03-{dataset}")
     frozen = {}
     if (RESULTS / f"causal-{dataset}.csv").is_file():

@@ -22,9 +22,9 @@ def chromium() -> Iterator:
                                    reason="no Playwright: pip install playwright, which the dev extra brings")
     with sync_api.sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
-        found = str(own) if own.is_file() else next(filter(None, map(shutil.which, PROGRAMS)), None)
-        if not found: pytest.skip(MISSING)
-        browser = playwright.chromium.launch(executable_path=found)
+        program = str(own) if own.is_file() else next(filter(None, map(shutil.which, PROGRAMS)), None)
+        if not program: pytest.skip(MISSING)
+        browser = playwright.chromium.launch(executable_path=program)
         try: yield browser
         finally: browser.close()
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def browser():
     "A headless Chromium, closed when the test file is done."
-    with chromium() as found: yield found
+    with chromium() as browser: yield browser
 
 
 @pytest.fixture(scope="session")

@@ -200,8 +200,8 @@ class Reference:
 
     def fusion(self, u: Tensor, v: Tensor) -> Tensor: # (B,)
         "w_u u + w_v v + sum_h u_h^T W_h v_h: one head (released), ten (paper)."
-        score, heads = self.linear("head.u", 0,
-                                   u)[:, 0] + self.linear("head.v", 0, v)[:, 0], 1 if self.released else 10
+        score = self.linear("head.u", 0, u)[:, 0] + self.linear("head.v", 0, v)[:, 0]
+        heads = 1 if self.released else 10
         size = u.shape[1] // heads
         for h in range(heads):
             W = self.p["head.weight"][0, h]

@@ -88,10 +88,10 @@ def count_notebooks(
 
 def notebooks() -> Tally:
     "Every notebook is one test."
-    found = [f for f in sorted((ROOT / "nbs").rglob("*.ipynb"))
+    files = [f for f in sorted((ROOT / "nbs").rglob("*.ipynb"))
              if not any(p[0] in "._" for p in f.relative_to(ROOT).parts)]
     code, text = stream(BIN / "nbdev_test", "--n_workers", 2, "--do_print")
-    return count_notebooks(found, code, text)
+    return count_notebooks(files, code, text)
 
 
 def count_cases(report: Path, code: int) -> Tally:
@@ -142,9 +142,8 @@ def main() -> int:
                      f"{time.perf_counter() - start:6.0f} s")
         lines += [f"    {failure}" for failure in tally.failures]
         tallies.append(tally)
-    passed, failed, skipped = sum(t.passed
-                                  for t in tallies), sum(len(t.failures)
-                                                         for t in tallies), sum(t.skipped for t in tallies)
+    passed, skipped = sum(t.passed for t in tallies), sum(t.skipped for t in tallies)
+    failed = sum(len(t.failures) for t in tallies)
     print("\n" + "\n".join(lines) + f"\n\n{passed} passed, {failed} failed"
           + (f", {skipped} skipped" if skipped else ""), flush=True)
     return int(failed > 0)

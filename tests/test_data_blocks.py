@@ -59,7 +59,7 @@ def test_cards_of_an_installed_package(tmp_path):
         shutil.copytree(package.parent / "data", tmp_path / "collapse_nb" / "cards")
     call = ("from collapse_nb.data import cards; print(cards.collapse_nb.__file__, "
             "cards.load_card('criteo').min_count)")
-    known = os.environ | {"PYTHONPATH": str(tmp_path)}
-    said = subprocess.run([sys.executable, "-c", call], cwd=tmp_path, env=known, capture_output=True,
-                          text=True, check=True).stdout
-    assert said.split() == [str(tmp_path / "collapse_nb" / "__init__.py"), "10"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    printed = subprocess.run([sys.executable, "-c", call], cwd=tmp_path, env=environment, capture_output=True,
+                             text=True, check=True).stdout
+    assert printed.split() == [str(tmp_path / "collapse_nb" / "__init__.py"), "10"]

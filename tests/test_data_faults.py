@@ -113,10 +113,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bad_table(fault, tmp_path):
-    card, content, said = FAULTS[fault]
+    card, content, messages = FAULTS[fault]
     (tmp_path / "source").write_bytes(content)
     with pytest.raises(InputError) as err: encode(card, tmp_path / "source", tmp_path / "out")
-    for words in said: assert words in str(err.value)
+    for words in messages: assert words in str(err.value)
     assert "\n" not in str(err.value)
     assert os.listdir(tmp_path) == ["source"]
 
@@ -149,11 +149,11 @@ BAD_CARDS = {
 }
 
 
-@pytest.mark.parametrize("text,said", BAD_CARDS.values(), ids=BAD_CARDS)
-def test_bad_card(tmp_path, text, said):
+@pytest.mark.parametrize("text,message", BAD_CARDS.values(), ids=BAD_CARDS)
+def test_bad_card(tmp_path, text, message):
     (tmp_path / "own.toml").write_text(text)
     with pytest.raises(InputError) as err: load_card(tmp_path / "own.toml")
-    assert said in str(err.value) and "\n" not in str(err.value)
+    assert message in str(err.value) and "\n" not in str(err.value)
 
 
 @pytest.fixture
@@ -224,8 +224,8 @@ def test_two_at_once(tmp_path, faster):
     with begun(tmp_path) as slower:
         first = encode(faster, tmp_path / "t.csv", tmp_path / "out")
         complaint = go_on(slower)
-    assert (slower.returncode,
-            complaint) == (0, "") if faster is CARD else slower.returncode and "is there already" in complaint
+    if faster is CARD: assert (slower.returncode, complaint) == (0, "")
+    else: assert slower.returncode and "is there already" in complaint
     assert open_encoded(tmp_path / "out").fingerprint == first.fingerprint
     assert sorted(os.listdir(tmp_path)) == ["out", "t.csv"]
 

@@ -26,8 +26,8 @@ def declared(number: str) -> set[str]:
 
 @pytest.mark.parametrize("number", results.NOTEBOOKS)
 def test_full_runs_name_parameters_that_notebooks_have(number):
-    for name, given in results.plan({"synthetic": "", "hflights": "h.csv"}, [number], [1, 4, 10]):
-        assert name == number and set(given) | {"out_dir"} <= declared(number)
+    for name, parameters in results.plan({"synthetic": "", "hflights": "h.csv"}, [number], [1, 4, 10]):
+        assert name == number and set(parameters) | {"out_dir"} <= declared(number)
 
 
 def test_notebook_01_prints_what_is_run(monkeypatch):
@@ -40,8 +40,8 @@ def test_notebook_01_prints_what_is_run(monkeypatch):
 
 def test_every_study_runs_on_its_datasets():
     files = dict.fromkeys(["synthetic", "hflights", "diabetes130"], "")
-    runs = [(number, given.get("dataset"))
-            for number, given in results.plan(files, list(results.NOTEBOOKS), [1, 4])]
+    runs = [(number, parameters.get("dataset"))
+            for number, parameters in results.plan(files, list(results.NOTEBOOKS), [1, 4])]
     assert (runs.count(("02", None)) == 1 and ("03", "diabetes130") in runs
             and ("06", "diabetes130") not in runs)
     assert {n for n, d in runs if d == "synthetic"} == {n for n, d in runs
@@ -57,11 +57,11 @@ def test_commands_are_noted_once(tmp_path, monkeypatch):
 
 
 def test_what_is_drawn_takes_as_many_tables_as_it_names():
-    known = figures.registry()
+    registry = figures.registry()
     assert {"fig1a", "fig1b", "fig2", *(f"fig3{c}" for c in "abcdef"), "fig4", "fig5a", "fig5b", "fig5c",
             "fig6", "fig7",
-            "fig8a", "fig8b", "fig8c", "fig8d"} <= set(known)
-    for draw, stems in known.values(): inspect.signature(draw).bind(*stems)
+            "fig8a", "fig8b", "fig8c", "fig8d"} <= set(registry)
+    for draw, stems in registry.values(): inspect.signature(draw).bind(*stems)
 
 
 @pytest.mark.parametrize("files, stems, expected", [

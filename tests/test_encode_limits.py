@@ -60,10 +60,10 @@ def peak_and_disk(source: Path, out: Path) -> tuple[float, float]:
     call = ("import re; from collapse_nb.data.encode import encode; "
             f"encode('criteo', {str(source)!r}, {str(out)!r}); "
             r"print(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])")
-    said = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True).stdout
     done.set()
     thread.join()
-    return int(said) * 1024, max(sizes) / sum(f.stat().st_size for f in out.iterdir())
+    return int(printed) * 1024, max(sizes) / sum(f.stat().st_size for f in out.iterdir())
 
 
 def test_memory_and_disk(tmp_path):

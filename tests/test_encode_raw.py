@@ -39,8 +39,8 @@ def per_line(card, lines: list[str]) -> tuple[list[int], np.ndarray, np.ndarray]
                                               for f in card.fields]
     rows = [line.split(separator) for line in lines]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(card.split_seed)).tolist()
-    counted = rows if card.vocabulary == "all" else [rows[i] for i in order[:split_sizes(len(rows),
-                                                                                         card.split)[0]]]
+    num_train, *_ = split_sizes(len(rows), card.split)
+    counted = rows if card.vocabulary == "all" else [rows[i] for i in order[:num_train]]
     ids = []
     for j, value in picked:
         counts = Counter(value(row[j]) for row in counted)
@@ -143,9 +143,9 @@ def test_bad_row(tmp_path, raw, kind):
     assert os.listdir(tmp_path) == ["train.txt"]
     data = encode("criteo", source, tmp_path / "out", on_bad_row="skip", max_bad=.001)
     assert sum(map(len, (data.train, data.valid, data.test))) == 1999
-    said = [json.loads(line) for line in (tmp_path / "out" / "refused.jsonl").read_text().splitlines()]
-    assert [(s["line"], s["column"]) for s in said] == [(1234, column)] and reason in said[0]["reason"]
-    assert said[0]["row"].encode(errors="surrogateescape") == source.read_bytes().split(b"\n")[1233]
+    refused, = map(json.loads, (tmp_path / "out" / "refused.jsonl").read_text().splitlines())
+    assert (refused["line"], refused["column"]) == (1234, column) and reason in refused["reason"]
+    assert refused["row"].encode(errors="surrogateescape") == source.read_bytes().split(b"\n")[1233]
     assert json.loads((tmp_path / "out" / "schema.json").read_text())["read"]["refused"] == 1
     rest = raw.read_bytes().split(b"\n")
     (tmp_path / "rest.txt").write_bytes(b"\n".join(rest[:1233] + rest[1234:]))
@@ -196,8 +196,8 @@ def test_growing_file(tmp_path, monkeypatch, raw):
     source, read = tmp_path / "t", module.text_blocks
     source.write_bytes(raw.read_bytes())
 
-    def slow(*args, **known):
-        for block in read(*args, **known):
+    def slow(*args, **options):
+        for block in read(*args, **options):
             with open(source, "ab") as file: file.write(raw.read_bytes()[:9])
             yield block
     monkeypatch.setattr(module, "text_blocks", slow)

@@ -50,13 +50,13 @@ def ids(rows: int = 6) -> torch.Tensor:
 @pytest.mark.parametrize("design, scale", [("SE", 1), ("ME", 3)])
 def test_dcnv2_against_one_svd_each(design, scale):
     model = steep(build(ModelSpec("DCNv2", design, scale, base_dim=6, hidden=8), SCHEMA, 2))
-    found, K, M = sub_embedding_abundance(model), 6, scale
-    assert found.shape == (2, M, N, N) and found.dtype == torch.float64
+    matrix, K, M = sub_embedding_abundance(model), 6, scale
+    assert matrix.shape == (2, M, N, N) and matrix.dtype == torch.float64
     for (r, m, i), E in model.tables().items():
         W = model.interaction.layers[0].weight[r * M + m]
         for j in range(N): # rows of W are outputs: block j of the output, block i of the input
-            assert found[r, m, i, j] == pytest.approx(ia(E @ W[j * K:(j + 1) * K, i * K:(i + 1) * K].T),
-                                                      rel=1e-6)
+            assert matrix[r, m, i, j] == pytest.approx(ia(E @ W[j * K:(j + 1) * K, i * K:(i + 1) * K].T),
+                                                       rel=1e-6)
 
 
 def test_dcnv2_slices_are_what_the_forward_pass_does():
@@ -78,15 +78,15 @@ def test_ffm_blocks_are_those_that_meet(variant):
     """The block i -> j by what the logit depends on: changing e_i's block moves it only through field j's
     block."""
     model = steep(build(ModelSpec("FFM", variant=variant, base_dim=3), SCHEMA, 2))
-    found, partner = sub_embedding_abundance(model), partner_abundance(model)
-    assert found.diagonal(dim1=2, dim2=3).isnan().all() and partner.diagonal(dim1=2, dim2=3).isnan().all()
+    matrix, partner = sub_embedding_abundance(model), partner_abundance(model)
+    assert matrix.diagonal(dim1=2, dim2=3).isnan().all() and partner.diagonal(dim1=2, dim2=3).isnan().all()
     for (r, _, i), E in model.tables().items():
         for j in range(N):
             if j == i: continue
             place = [t for t in range(N) if t != i].index(j)
             block, rest = E[:, 3 * place:3 * place + 3], torch.cat([E[:, :3 * place], E[:, 3 * place + 3:]],
                                                                    1)
-            assert found[r, 0, i, j] == pytest.approx(ia(block), rel=1e-6)
+            assert matrix[r, 0, i, j] == pytest.approx(ia(block), rel=1e-6)
             # E_i as the partner of j, without i -> j
             assert partner[r, 0, j, i] == pytest.approx(ia(rest), rel=1e-6)
 
@@ -105,8 +105,8 @@ def test_a_replica_that_diverged_does_not_hide_the_others():
     model = build(ModelSpec("DCNv2", base_dim=4, hidden=8), SCHEMA, 2)
     before = sub_embedding_abundance(model)[1]
     with torch.no_grad(): model.replica_state(0)["embedding.weight"].fill_(torch.nan)
-    found = sub_embedding_abundance(model)
-    assert found[0].isnan().all() and torch.equal(found[1], before)
+    after = sub_embedding_abundance(model)
+    assert after[0].isnan().all() and torch.equal(after[1], before)
     assert field_abundance(model)[0].isnan().all() and field_abundance(model)[1].isfinite().all()
 
 
@@ -121,10 +121,10 @@ def test_criteo_to_a_millionth():
     sizes = load_card("criteo").published.cardinalities
     schema = FieldSchema("abc", (max(sizes), min(sizes), 1458))
     model = steep(build(ModelSpec("DCNv2", base_dim=40, hidden=8), schema))
-    found, W = sub_embedding_abundance(model)[0, 0], model.interaction.layers[0].weight[0].view(3, 40, 3, 40)
+    matrix, W = sub_embedding_abundance(model)[0, 0], model.interaction.layers[0].weight[0].view(3, 40, 3, 40)
     for i, j in ((0, 1), (0, 0), (1, 2), (2, 0)):
-        assert found[i, j] == pytest.approx(ia(model.tables()[0, 0, i].double() @ W[j, :, i, :].double().T),
-                                            abs=1e-6)
+        assert matrix[i, j] == pytest.approx(ia(model.tables()[0, 0, i].double() @ W[j, :, i, :].double().T),
+                                             abs=1e-6)
 
 
 # the law
@@ -135,15 +135,15 @@ def partial_by_regression(a: np.ndarray, b: np.ndarray, z: np.ndarray) -> float:
     left = [rankdata(v) - Z @ np.linalg.lstsq(Z, rankdata(v), rcond=None)[0] for v in (a, b)]
     return np.corrcoef(*left)[0, 1]
 
-def made(n: int, seed: int, per_pair: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def law_inputs(n: int, seed: int, per_pair: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     noise = np.random.default_rng(seed)
     return noise.normal(size=(3, 2, n, n)), noise.normal(size=(3, 2, n, n)
                                                          if per_pair else (3, 2, n)), noise.normal(size=n)
 
 @pytest.mark.parametrize("per_pair", [False, True])
 def test_law_against_rows_one_by_one(per_pair):
-    matrix, partner, sizes = made(9, 0, per_pair)
-    found = collapse_law(matrix, partner, sizes, permutations=99)
+    matrix, partner, sizes = law_inputs(9, 0, per_pair)
+    law = collapse_law(matrix, partner, sizes, permutations=99)
     for r in range(3):
         plain, partial = [], []
         for m in range(2):
@@ -152,16 +152,16 @@ def test_law_against_rows_one_by_one(per_pair):
                 b = np.delete(partner[r, m, i] if per_pair else partner[r, m], i)
                 plain.append(spearmanr(a, b).statistic)
                 partial.append(partial_by_regression(a, b, z))
-        assert found.per_seed[r] == pytest.approx(np.mean(plain), abs=1e-12)
-        assert found.partial_per_seed[r] == pytest.approx(np.mean(partial), abs=1e-12)
-    assert (found.rho == pytest.approx(np.mean(found.per_seed))
-            and found.partial == pytest.approx(np.mean(found.partial_per_seed)))
+        assert law.per_seed[r] == pytest.approx(np.mean(plain), abs=1e-12)
+        assert law.partial_per_seed[r] == pytest.approx(np.mean(partial), abs=1e-12)
+    assert (law.rho == pytest.approx(np.mean(law.per_seed))
+            and law.partial == pytest.approx(np.mean(law.partial_per_seed)))
 
 @pytest.mark.parametrize("per_pair", [False, True])
 def test_p_against_every_relabelling(per_pair):
     """With five fields all 120 permutations can be tried, each by relabelling the partners and computing the
     law anew."""
-    matrix, partner, _ = made(5, 3, per_pair)
+    matrix, partner, _ = law_inputs(5, 3, per_pair)
     partner = partner + matrix.mean(2 if not per_pair else (0, 1))
     relabel = lambda o: partner[:, :, o][:, :, :, o] if per_pair else partner[:, :, o]
     every = [abs(collapse_law(matrix, relabel(list(o)), permutations=1).rho) for o in all_orders(range(5))]
@@ -177,15 +177,15 @@ def test_p_is_uniform_when_nothing_follows_anything(partial):
         columns, partner, sizes = noise.normal(size=(3, 10))
         partner = partner + 2 * sizes * partial
         matrix = columns + 2 * sizes * partial + .1 * noise.normal(size=(5, 10, 10))
-        found = collapse_law(matrix, np.tile(partner, (5, 1)), sizes if partial else None, permutations=199,
-                             seed=seed)
-        ps.append(found.partial_p if partial else found.p)
+        law = collapse_law(matrix, np.tile(partner, (5, 1)), sizes if partial else None, permutations=199,
+                           seed=seed)
+        ps.append(law.partial_p if partial else law.p)
     share = np.mean(np.array(ps) <= .05)
     assert .005 <= share <= .11 # 10 of 200 are expected
 
 
 def test_rows_without_variation_are_left_out():
-    matrix, partner, _ = made(8, 5, False)
+    matrix, partner, _ = law_inputs(8, 5, False)
     matrix[:, :, 2] = 1. # a field of one id
     rows = [spearmanr(np.delete(matrix[0, m, i], i), np.delete(partner[0, m], i)).statistic for m in range(2)
             for i in range(8) if i != 2]
@@ -194,21 +194,22 @@ def test_rows_without_variation_are_left_out():
 
 def test_rows_that_differ_by_traces_are_ties():
     "Fields of two ids, one of them never hit: IA is 1 and a trace, towards every partner and as a partner."
-    matrix, partner, _ = made(8, 6, False)
+    matrix, partner, _ = law_inputs(8, 6, False)
     trace, flat = ((matrix.copy(), partner.copy()) for _ in range(2))
     for (own, other), size in ((trace, 1e-7), (flat, 0)):
         own[:, :, 2], other[..., :4] = 1 + size * matrix[:, :, 2], 1 + size * partner[..., :4]
     assert collapse_law(*trace, permutations=99) == collapse_law(*flat, permutations=99)
-    assert [collapse_law(*given, permutations=0).rows for given in ((matrix, partner), trace)] == [8, 7]
+    laws = [collapse_law(*abundances, permutations=0) for abundances in ((matrix, partner), trace)]
+    assert [law.rows for law in laws] == [8, 7]
 
 @pytest.mark.parametrize("per_pair", [False, True])
 def test_law_without_each_field_is_the_law_of_the_others(per_pair):
-    matrix, partner, sizes = made(7, 4, per_pair)
-    for k, found in enumerate(evidence.law_without_each(matrix, partner, sizes).T):
+    matrix, partner, sizes = law_inputs(7, 4, per_pair)
+    for k, left_out in enumerate(evidence.law_without_each(matrix, partner, sizes).T):
         own, other = (np.delete(v, k, -1) for v in (matrix, partner))
         law = collapse_law(np.delete(own, k, 2), np.delete(other, k, 2) if per_pair else other,
                            np.delete(sizes, k), permutations=1)
-        assert found == pytest.approx([law.rho, law.partial], abs=1e-12)
+        assert left_out == pytest.approx([law.rho, law.partial], abs=1e-12)
 
 @pytest.mark.parametrize("strength, accident, pairs", [(0, 1, .3), (1, 1, .5), (2, .3, .5)])
 def test_two_models_that_follow_equally_well_are_rarely_told_apart(strength, accident, pairs):
@@ -221,13 +222,13 @@ def test_two_models_that_follow_equally_well_are_rarely_told_apart(strength, acc
         matrix = strength * base + accident * columns + pairs * of_pairs + .3 * of_seeds
         return np.array(collapse_law(matrix, partner,
                                      permutations=0).per_seed), evidence.law_without_each(matrix, partner)[0]
-    told = []
+    significant = []
     for noise in map(np.random.default_rng, range(60)):
         (a, a_without), (b, b_without) = state(noise, common := noise.normal(size=10)), state(noise, common)
         errors = np.array([evidence.jackknife_error(a_without - b_without),
                            ((a.var(ddof=1) + b.var(ddof=1)) / 5)**.5])
-        told.append(abs(a.mean() - b.mean()) > stdtrit([9, 8], .975) * errors)
-    over_fields, over_seeds = np.mean(told, 0)
+        significant.append(abs(a.mean() - b.mean()) > stdtrit([9, 8], .975) * errors)
+    over_fields, over_seeds = np.mean(significant, 0)
     assert over_fields <= .1 < .4 < over_seeds
 
 def test_law_reads_models():
@@ -257,7 +258,7 @@ def test_a_frozen_table_stays_to_the_bit_and_the_rest_moves(spec, optimizer):
     data = synthetic().head(600)
     j = int(np.argmax(data.schema.cardinalities))
     model = build(spec, data.schema, 2)
-    freeze(j, 3, 2.)(model)
+    freeze(model, data.schema.names[j], 3, 2.)
     start = [t.clone() for t in model.field_tables()]
     fit(model, data, Recipe(max_epochs=1, batch_size=256, weight_decay=1e-2, optimizer=optimizer), "cpu",
         show=False)

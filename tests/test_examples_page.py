@@ -19,18 +19,18 @@ EXAMPLES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE.read_text(encodi
 def steps(text: str) -> list[tuple[str, str, str]]:
     """What an example does, in order: (kind, file, content); what is put in place of something has that
     before it."""
-    found, at = [], 0
+    done, at = [], 0
     for fence in FENCE.finditer(text):
         before, at = " ".join(text[at:fence.start()].split()), fence.end()
         files = re.findall(r"`([\w./]+\.(?:ipynb|py|toml))`", before)
         if fence[1] == "sh": kind, file = "run", ""
         elif before.endswith(", for"): kind, file = "for", files[-1]
-        elif before == "write": kind, file = "write", found[-1][1]
+        elif before == "write": kind, file = "write", done[-1][1]
         elif re.search(r"new cell at the end of `[^`]+`:$", before): kind, file = "cell", files[-1]
         elif re.search(r"new file `[^`]+`:$", before): kind, file = "file", files[-1]
         else: raise AssertionError(f"what shall be done with the block after {before[-60:]!r}?")
-        found.append((kind, file, fence[2]))
-    return found
+        done.append((kind, file, fence[2]))
+    return done
 
 
 def replaced(path: Path, old: str, new: str) -> None:

@@ -73,20 +73,20 @@ def server():
         server.shutdown()
 
 
-def card(server: Server, files: tuple[str, ...] = (), **known) -> Card:
-    download = {"url": server.url, "file": "clicks.csv"} | known
+def card(server: Server, files: tuple[str, ...] = (), **entries) -> Card:
+    download = {"url": server.url, "file": "clicks.csv"} | entries
     return Card(name="mine", label="bought", fields=["day", "item"], files=files, downloads=[download])
 
 
 def sha256(content: bytes) -> str: return hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.parametrize("known", [{}, {"size": len(CONTENT)}, {"md5": hashlib.md5(CONTENT).hexdigest()},
-                                   {"sha256": sha256(CONTENT)}])
-def test_whole(tmp_path, server, known):
-    assert fetch(card(server, **known), tmp_path / "raw" / "mine").read_bytes() == CONTENT
+@pytest.mark.parametrize("checks", [{}, {"size": len(CONTENT)}, {"md5": hashlib.md5(CONTENT).hexdigest()},
+                                    {"sha256": sha256(CONTENT)}])
+def test_whole(tmp_path, server, checks):
+    assert fetch(card(server, **checks), tmp_path / "raw" / "mine").read_bytes() == CONTENT
     assert sorted(os.listdir(tmp_path / "raw" / "mine")) == ["clicks.csv", "fetched.json"]
-    fetch(card(server, **known), tmp_path / "raw" / "mine")
+    fetch(card(server, **checks), tmp_path / "raw" / "mine")
     assert server.asked == [""]  # what is there is not asked for again
 
 
@@ -137,10 +137,10 @@ def test_without_a_length(tmp_path, server):
         fetch(card(server, size=len(CONTENT)), tmp_path / "other")
 
 
-@pytest.mark.parametrize("known", [{"size": 5}, {"md5": "0" * 32}, {"sha256": "0" * 64}])
-def test_wrong_checksum(tmp_path, server, known):
-    with pytest.raises(InputError, match=rf"has the {next(iter(known))} .* where its card says"):
-        fetch(card(server, **known), tmp_path)
+@pytest.mark.parametrize("checks", [{"size": 5}, {"md5": "0" * 32}, {"sha256": "0" * 64}])
+def test_wrong_checksum(tmp_path, server, checks):
+    with pytest.raises(InputError, match=rf"has the {next(iter(checks))} .* where its card says"):
+        fetch(card(server, **checks), tmp_path)
     assert os.listdir(tmp_path) == []
 
 

@@ -56,8 +56,8 @@ def follows(script: list[list[float]], patience: int = 3) -> None:
 
 
 def test_stopping_is_strict_per_replica_and_keeps_the_best_epoch():
-    follows([[.60, .70, .70, .70, .70, .99, .99,
-              .99], # equals are misses; what comes after the third does not count
+    follows([# equals are misses; what comes after the third does not count
+             [.60, .70, .70, .70, .70, .99, .99, .99],
              [.50, .60, .55, .55, .61, .60, .60, .60], # a better epoch forgives two misses
              [.90, .80, .85, .89, .95, .95, .95, .95], # rising misses are misses
              [.10, .20, .30, .40, .50, .60, .70, .80]])

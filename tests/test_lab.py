@@ -27,7 +27,7 @@ def wait_for(what, seconds, still=lambda: True):
     "The first true value of a function, or None when time is up or there is no hope."
     end = time.monotonic() + seconds
     while time.monotonic() < end and still():
-        if found := what(): return found
+        if value := what(): return value
         time.sleep(.1)
 
 
@@ -46,8 +46,8 @@ def lab(tmp_path_factory, browser):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"--no-browser --ip=127.0.0.1 --port={port}" + " --allow-root" * (getattr(os, "geteuid",
-                                                                                        int)() == 0)
+    is_root = getattr(os, "geteuid", int)() == 0
+    options = f"--no-browser --ip=127.0.0.1 --port={port}" + " --allow-root" * is_root
     # nothing of the user's own, and none of the make that may have started this test
     env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "MAKE"))}
     env |= {f"JUPYTER_{k.upper()}_DIR": str(home / k) for k in ("config", "data", "runtime")}

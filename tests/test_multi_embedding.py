@@ -99,8 +99,8 @@ def test_three_treated_replicas_are_three_trainings(treat):
     trio = trained(treat)
     for r, seed in enumerate(SEEDS):
         for name, t in trained(treat, (seed,)).replica_state(0).items():
-            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9, msg=lambda m,
-                                       n=name: f"{n}: {m}")
+            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9,
+                                       msg=lambda m, n=name: f"{n}: {m}")
 
 
 def per_set(weight: Tensor) -> Tensor: return weight.unflatten(0, (-1, 2))
@@ -130,16 +130,16 @@ def test_a_slice_never_hears_of_another():
 
 def test_the_penalty_holds_the_norms_together():
     strong = lambda model: restrict_divergence(model, 1e3)
-    free, held = (divergence(trained(t)) for t in (None, strong))
-    assert (held < .5 * free).all()
+    free, restricted = (divergence(trained(t)) for t in (None, strong))
+    assert (restricted < .5 * free).all()
 
 
 def test_teams_have_nobody_in_common():
     for n, size in [(20, 4), (20, 10), (7, 3), (2, 2)]:
         teams = disjoint(range(n), size)
         members = [s for team in teams for s in team]
-        assert len(teams) == n // size and all(len(t) == size
-                                               for t in teams) and len(set(members)) == len(members)
+        assert len(teams) == n // size and all(len(team) == size for team in teams)
+        assert len(set(members)) == len(members)
 
 
 def test_stored_models_leave_failed_runs_out(tmp_path):
@@ -165,8 +165,8 @@ def test_cka_is_symmetric_and_indifferent_to_rotation_scale_and_offset():
     turn = torch.linalg.qr(torch.randn(5, 5, generator=g)).Q
     for w in (None, weight):
         assert abs(linear_cka(a, b, w) - linear_cka(b, a, w)) < 1e-12
-        assert abs(linear_cka(a, b, w) - linear_cka(-2 * a @ turn + 3, b,
-                                                    w)) < 1e-5 and 0 <= linear_cka(a, b, w) <= 1
+        assert abs(linear_cka(a, b, w) - linear_cka(-2 * a @ turn + 3, b, w)) < 1e-5
+        assert 0 <= linear_cka(a, b, w) <= 1
     wide = side_by_side(torch.stack([a, a]))
     assert wide.shape == (40, 10) and abs(linear_cka(wide, a) - 1) < 1e-12
 

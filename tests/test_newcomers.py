@@ -1,4 +1,4 @@
-"What somebody meets whose first table this is: what is refused, what is remarked, what leads back."
+"What somebody meets whose first table this is: what is refused, what is sentences, what leads back."
 import gzip
 import json
 import random
@@ -48,10 +48,10 @@ def test_fields_that_tell_the_label(tmp_path, kind):
                "some": "rows of 'lost', 1 in all", "back": "missing in all rows whose label is 0",
                "nearly": f"but for 1 of {ROWS} rows"}
     fields = [*TABLE.columns[1:], {"made": "CONCAT(bought, '!')"}, {"upper": "UPPER(site)"}]
-    said = remarks(written(tmp_path, kind), tmp_path / "out", fields=fields)
-    assert [r.split("'")[1] for r in said] == [*telling, "made"]
+    sentences = remarks(written(tmp_path, kind), tmp_path / "out", fields=fields)
+    assert [r.split("'")[1] for r in sentences] == [*telling, "made"]
     counts = {"no": LABELS.count(0), "yes": LABELS.count(1)}
-    for remark, part in zip(said, telling.values(), strict=False): assert part.format(**counts) in remark
+    for remark, part in zip(sentences, telling.values(), strict=False): assert part.format(**counts) in remark
 
 
 def test_the_first_block_may_have_one_label_alone(tmp_path):
@@ -59,8 +59,8 @@ def test_the_first_block_may_have_one_label_alone(tmp_path):
     (folder := tmp_path / "parts").mkdir()
     for i in range(3): table[300 * i:300 * i + 300].write_csv(folder / f"{i}.csv") # each a block of its own
     assert table["y"][:300].sum() == 0
-    said = remarks(folder, tmp_path / "out", fields=["bought", "site", "nearly", "user", "back", "row"])
-    assert [r.split("'")[1] for r in said] == ["bought", "nearly", "back"]
+    sentences = remarks(folder, tmp_path / "out", fields=["bought", "site", "nearly", "user", "back", "row"])
+    assert [r.split("'")[1] for r in sentences] == ["bought", "nearly", "back"]
 
 
 def amounts(zero: list[str], one: str, rate: float = 1.) -> pl.Series:
@@ -78,10 +78,10 @@ def amounts(zero: list[str], one: str, rate: float = 1.) -> pl.Series:
 ])
 def test_amounts_of_one_label_tell_it(tmp_path, zero, one, min_count, remark):
     table = TABLE.with_columns(paid=amounts(zero, one), some=amounts(zero, one, .8))
-    said = remarks(written(tmp_path, "csv", table), tmp_path / "out", fields=["paid", "some"],
-                   min_count=min_count)
-    assert [r.split("'")[1] for r in said] == ["paid"]
-    assert remark in said[0]
+    sentences = remarks(written(tmp_path, "csv", table), tmp_path / "out", fields=["paid", "some"],
+                       min_count=min_count)
+    assert [r.split("'")[1] for r in sentences] == ["paid"]
+    assert remark in sentences[0]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -95,9 +95,9 @@ def test_lists_that_tell_the_label(tmp_path, kind):
     table = TABLE.with_columns(**{name: pl.Series(rows) for name, rows in lists.items()})
     if kind == "csv": table = table.with_columns(pl.col(*lists).list.join("|"))
     fields = list(lists) if kind == "parquet" else [{n: {"column": n, "separator": "|"}} for n in lists]
-    said = remarks(written(tmp_path, kind, table), tmp_path / "out", fields=fields)
+    sentences = remarks(written(tmp_path, kind, table), tmp_path / "out", fields=fields)
     wrong = len(range(7, ROWS, 300))
-    assert [r.split("; ")[0] for r in said] == [
+    assert [r.split("; ")[0] for r in sentences] == [
         "the field 'one' has the label in it: it has 'paid' in all rows whose label is 1, and in no others",
         "the field 'gone' has the label in it: it is missing in all rows whose label is 1, and in no others",
         "the field 'near' nearly has the label in it: it has 'sent' in the rows whose label is 1, and in no "
@@ -110,9 +110,10 @@ def test_one_row_in_a_hundred_may_differ(tmp_path):
         return pl.Series([dice.choice("ab" if y == (i in swapped) else "cd") for i, y in enumerate(LABELS)])
     few = min(ROWS // 100, min(sum(LABELS), ROWS - sum(LABELS)) // 10)
     table = TABLE.with_columns(few=names(few), more=names(3 * few))
-    said = remarks(written(tmp_path, "csv", table), tmp_path / "out", fields=["few", "more", "user", "site"])
-    assert [r.split("'")[1] for r in said] == ["few"]
-    assert f"is the label of all but {few} of {ROWS} rows" in said[0]
+    sentences = remarks(written(tmp_path, "csv", table), tmp_path / "out",
+                        fields=["few", "more", "user", "site"])
+    assert [r.split("'")[1] for r in sentences] == ["few"]
+    assert f"is the label of all but {few} of {ROWS} rows" in sentences[0]
 
 
 @pytest.mark.parametrize("card", [
@@ -131,15 +132,15 @@ def test_honest_fields_are_not_remarked_on(tmp_path, card):
 
 def test_few_rows_tell_nothing(tmp_path):
     few, split = written(tmp_path, "csv", TABLE.head(60)), [.5, .25, .25]
-    said = remarks(few, tmp_path / "out", fields=["bought", "user"], split=split)
-    assert (len(said) == 1) == (min(LABELS[:60].count(0), LABELS[:60].count(1)) >= 20)
+    sentences = remarks(few, tmp_path / "out", fields=["bought", "user"], split=split)
+    assert (len(sentences) == 1) == (min(LABELS[:60].count(0), LABELS[:60].count(1)) >= 20)
 
 
 def test_texts_without_end_are_refused(tmp_path):
-    for sql, said in {"REPEAT(\"user\", 1000000000)": "1,000,000,000",
-                      "REPEAT('x', 1000 * 1000 * 1000)": "more than 256 copies",
-                      "LPAD(site, LENGTH(\"user\") * 100000000, 'x')": "more than 256 characters"}.items():
-        with pytest.raises(InputError, match=said):
+    for sql, message in {"REPEAT(\"user\", 1000000000)": "1,000,000,000",
+                         "REPEAT('x', 1000 * 1000 * 1000)": "more than 256 copies",
+                         "LPAD(site, LENGTH(\"user\") * 100000000, 'x')": "more than 256 characters"}.items():
+        with pytest.raises(InputError, match=message):
             remarks(written(tmp_path, "parquet"), tmp_path / "out", fields=["site", {"f": sql}])
     assert not (tmp_path / "out").exists()
 
@@ -159,12 +160,12 @@ def check_way_back(out: Path, table: pl.DataFrame, data) -> None:
     "Every stored row is the row of the source that it is said to be."
     words = pl.read_parquet(out / "vocabulary.parquet").filter(field="row")
     words = dict(words.select("id", "value").iter_rows())
-    found = source_rows(out)
-    for part, rows in found.items():
+    rows_of = source_rows(out)
+    for part, rows in rows_of.items():
         split = getattr(data, part)
         assert [words[int(i)] for i in split.x[:, 0]] == table["row"][rows].to_list()
         assert split.y.tolist() == table["y"][rows].to_list()
-    assert len(set(np.concatenate(list(found.values())).tolist())) == sum(map(len, found.values()))
+    assert len(set(np.concatenate(list(rows_of.values())).tolist())) == sum(map(len, rows_of.values()))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -187,13 +188,16 @@ def test_rows_of_several_files_lead_back(tmp_path):
     check_way_back(tmp_path / "two", TABLE, encode(card, list(files.values()), tmp_path / "two"))
 
 
-def test_refused_rows_are_not_counted(tmp_path):
+def test_refused_rows_are_counted(tmp_path):
     lines = written(tmp_path, "csv").read_text().splitlines()
     lines.insert(3, "cut,off")
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     card = Card(name="t", label="y", fields=["row"])
     data = encode(card, tmp_path / "t.csv", tmp_path / "out", "skip", .01)
-    check_way_back(tmp_path / "out", TABLE, data)
+    read = pl.concat([TABLE[:2], TABLE.clear(1), TABLE[2:]]) # as the file has them
+    check_way_back(tmp_path / "out", read, data)
+    (tmp_path / "out" / "rows.npy").unlink() # as older versions left it
+    with pytest.raises(InputError, match="encode it again"): source_rows(tmp_path / "out")
 
 
 def test_folders_without_a_way_back_say_so(tmp_path):
@@ -219,7 +223,8 @@ def test_a_file_of_which_no_row_can_be_read(tmp_path):
         encode(card, folder, tmp_path / "stop")
     data = encode(card, folder, tmp_path / "skip", "skip", .01)
     assert len(data.train) + len(data.valid) + len(data.test) == ROWS
-    assert source_rows(tmp_path / "skip")["train"].max() < ROWS
+    rows = np.concatenate(list(source_rows(tmp_path / "skip").values()))
+    assert (rows.min(), rows.max()) == (3, ROWS + 2) # behind those of the first file
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -263,14 +268,14 @@ def test_a_file_and_its_packed_form_are_read_once(tmp_path):
 def test_a_copy_is_remarked_upon(tmp_path):
     (folder := tmp_path / "parts").mkdir()
     plain, card = written(folder, "csv"), Card(name="t", label="y", fields=["site"])
-    said = {}
+    copies = {}
     for name, text in ("other", plain.read_text().replace("u1", "u2")), ("copy", plain.read_text()):
         (folder / "u.csv").write_text(text)
         encode(card, folder, tmp_path / name)
-        said[name] = [r for r in json.loads((tmp_path / name / "schema.json").read_text())["remarks"]
-                      if "looks like a copy" in r]
-    assert said["other"] == []
-    assert [r.split(",")[0] for r in said["copy"]] == [f"{folder / 'u.csv'} looks like a copy of {plain}"]
+        copies[name] = [r for r in json.loads((tmp_path / name / "schema.json").read_text())["remarks"]
+                        if "looks like a copy" in r]
+    assert copies["other"] == []
+    assert [r.split(",")[0] for r in copies["copy"]] == [f"{folder / 'u.csv'} looks like a copy of {plain}"]
 
 
 @pytest.mark.parametrize("end", ["tsv", "tsv.gz", "tab"])
@@ -313,19 +318,19 @@ def test_a_header_amid_the_rows_is_remarked_on(tmp_path):
     text = written(tmp_path, "csv", TABLE.select("bought", "site")).read_text()
     card = Card(name="t", label="bought = 'yes'", fields=["site"])
 
-    def said(name: str, text: str, card: Card = card) -> list[str]:
+    def headers_amid(name: str, text: str, card: Card = card) -> list[str]:
         (path := tmp_path / f"{name}.csv").write_text(text)
         encode(card, path, tmp_path / name)
         record = json.loads((tmp_path / name / "schema.json").read_text())
         return [r for r in record["remarks"] if "header" in r]
 
     lines = text.splitlines(keepends=True)
-    remark, = said("twice", text + text)
+    remark, = headers_amid("twice", text + text)
     assert remark.startswith("a row is the header again in line")
     assert f"line {len(lines) + 1} of" in remark
-    remark, = said("thrice", text * 3)
+    remark, = headers_amid("thrice", text * 3)
     assert remark.startswith("2 rows are the header again (the first in line")
-    assert not said("once", text)
-    assert not said("cells", text + "bought,a\nno,site\n") # the names, in rows of their own
+    assert not headers_amid("once", text)
+    assert not headers_amid("cells", text + "bought,a\nno,site\n") # the names, in rows of their own
     kept = card.model_copy(update={"where": "site <> 'site'"})
-    assert not said("where", text + text, kept)
+    assert not headers_amid("where", text + text, kept)

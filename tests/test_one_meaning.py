@@ -74,10 +74,8 @@ def columns(draw, rows: int):
 def expressions(names: dict[str, str]):
     "Strategies for numbers, texts, truth values and times made of columns, by name and kind."
     def of(*kinds: str) -> list[str]: return [n for n, k in names.items() if k in kinds]
-    every, numbers, texts, times = list(names), of("integer", "float", "code",
-                                                   "large"), of("text", "word", "code",
-                                                                "day"), of("timestamp",
-        "moment", "date", "day")
+    every, numbers = list(names), of("integer", "float", "code", "large")
+    texts, times = of("text", "word", "code", "day"), of("timestamp", "moment", "date", "day")
     pick = lambda some: st.sampled_from(some or every)
     number_leaf = st.one_of(pick(numbers), pick(numbers), st.sampled_from(["0", "1", "3", "-2", "2.5", "10"]))
     text_leaf = st.one_of(pick(texts), pick(every), st.sampled_from(["'a'", "''", "'7'", "'x_y'", "'NA'"]))
@@ -89,7 +87,7 @@ def expressions(names: dict[str, str]):
     def grown(depth: int):
         if not depth: return number_leaf, text_leaf, time_leaf, truth_leaf
         n, t, m, b = grown(depth - 1)
-        plain = lambda shape, *parts: st.tuples(*parts).map(lambda found: shape.format(*found))
+        plain = lambda shape, *parts: st.tuples(*parts).map(lambda values: shape.format(*values))
         number = st.one_of(number_leaf,
                            plain("({} {} {})", n, st.sampled_from(["+", "-", "*", "/", "//", "%"]), n),
                            plain("{}({})",
@@ -199,15 +197,15 @@ def written(table: dict, gap: str, place: Path) -> dict[str, tuple[str, Path]]:
     "What a variant is called -> the card's format, and the file or folder."
     names, cells = list(table), {n: ["" if v is None else text_of(v) for v in values]
                                  for n, (_, values) in table.items()}
-    found = {}
+    sources = {}
     for kind, mark in ("csv", ","), ("tsv", "\t"):
         writer = csv.writer(text := io.StringIO(newline=""), delimiter=mark, lineterminator="\n")
         writer.writerow(names)
         writer.writerows(zip(*([t or gap for t in cells[n]] for n in names), strict=True))
         (place / f"t.{kind}").write_bytes(text.getvalue().encode())
-        found[kind] = kind, place / f"t.{kind}"
+        sources[kind] = kind, place / f"t.{kind}"
     (place / "t.csv.gz").write_bytes(gzip.compress((place / "t.csv").read_bytes()))
-    found["gzip"] = "csv", place / "t.csv.gz"
+    sources["gzip"] = "csv", place / "t.csv.gz"
     typed = pa.table({n: pa.array(values, KINDS[kind][0], from_pandas=False)
                       for n, (kind, values) in table.items()})
     pq.write_table(typed, place / "typed.parquet")
@@ -217,9 +215,9 @@ def written(table: dict, gap: str, place: Path) -> dict[str, tuple[str, Path]]:
     folder.mkdir()
     pq.write_table(typed.slice(0, cut), folder / "part-0.parquet")
     pq.write_table(typed.slice(cut).select(names[::-1]), folder / "part-1.parquet")
-    return found | {"typed": ("parquet", place / "typed.parquet"),
-                    "text": ("parquet", place / "text.parquet"),
-        "parts": ("parquet", folder)}
+    return sources | {"typed": ("parquet", place / "typed.parquet"),
+                      "text": ("parquet", place / "text.parquet"),
+                      "parts": ("parquet", folder)}
 
 
 def outcome(entries: dict, kind: str, source: Path, out: Path) -> dict | str:
@@ -235,10 +233,10 @@ def outcome(entries: dict, kind: str, source: Path, out: Path) -> dict | str:
                 "fields": schema["fields"],  "time": schema.get("time")}
     except InputError as err:
         assert not out.exists()
-        said = re.sub(r" in (line|row) [\d,]+ of \S+?(?=[ ,):;]|\.? |$)", " HERE", str(err))
+        message = re.sub(r" in (line|row) [\d,]+ of \S+?(?=[ ,):;]|\.? |$)", " HERE", str(err))
         wrong = re.search("has a label that must be 0 or 1|the label, 'y', must be 0 or 1 and is neither",
-            said) # a text's rows are looked at as they come
-        return "the column of labels has others" if wrong else said
+            message) # a text's rows are looked at as they come
+        return "the column of labels has others" if wrong else message
 
 
 def agree(case: tuple[dict, dict, str]) -> str:
@@ -246,10 +244,10 @@ def agree(case: tuple[dict, dict, str]) -> str:
     table, entries, gap = case
     with TemporaryDirectory() as folder:
         place = Path(folder)
-        found = {name: outcome(entries, kind, source, place / f"out-{name}")
-                 for name, (kind, source) in written(table, gap, place).items()}
-    first = found.pop("csv")
-    for name, other in found.items():
+        outcomes = {name: outcome(entries, kind, source, place / f"out-{name}")
+                    for name, (kind, source) in written(table, gap, place).items()}
+    first = outcomes.pop("csv")
+    for name, other in outcomes.items():
         if isinstance(first, dict) and isinstance(other, dict):
             for what in first: assert other[what] == first[what], (name, what)
         assert other == first, name
@@ -335,14 +333,14 @@ def test_by_hand():
                       "")) == "encoded"
 
 
-@pytest.mark.parametrize("sql, said", [("NOT b", "a text for a truth value"), ("n + 1", "no values"),
+@pytest.mark.parametrize("sql, message", [("NOT b", "a text for a truth value"), ("n + 1", "no values"),
     ("EXTRACT(HOUR FROM t)", "no values"), ("COALESCE(n, s)", "encoded"), ("COALESCE(n, 3)", "encoded"),
                                        ("COALESCE(b, TRUE)", "encoded")])
-def test_columns_without_a_value(sql, said):
+def test_columns_without_a_value(sql, message):
     "A column without a value is a text without one, also where its file says that it would be a number."
     table = BY_HAND | {n: (BY_HAND[n][0], [None] * 40) for n in "nbt"}
-    assert said in agree((table, {"label": "y", "fields": ["s", {"f": sql}], "split": (.5, .25, .25),
-                                  "null_values": ()}, ""))
+    assert message in agree((table, {"label": "y", "fields": ["s", {"f": sql}], "split": (.5, .25, .25),
+                                     "null_values": ()}, ""))
 
 
 @pytest.mark.parametrize("sql", ["STRFTIME(t, '%a') + n", "CAST(CONCAT(SUBSTR(t, 1, 4), s) AS INTEGER)",
@@ -350,6 +348,7 @@ def test_columns_without_a_value(sql, said):
                                  "n * 900000000000000000 * (n + LENGTH(s))"])
 def test_sentences(sql):
     "What cannot be computed is told with the table's own columns and cells."
-    said = agree((BY_HAND, {"label": "y", "fields": ["b", {"f": sql}], "split": (.5, .25, .25),
-                            "null_values": ()}, ""))
-    assert said.startswith("the field 'f'") and "cannot be computed HERE, where " in said and "\0" not in said
+    message = agree((BY_HAND, {"label": "y", "fields": ["b", {"f": sql}], "split": (.5, .25, .25),
+                               "null_values": ()}, ""))
+    assert message.startswith("the field 'f'") and "\0" not in message
+    assert "cannot be computed HERE, where " in message

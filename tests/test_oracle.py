@@ -159,10 +159,10 @@ def columns_of(path: Path, source: Source) -> dict[str, str]:
 def tables(tmp_path_factory):
     "Name -> the oracle and the files to encode: the file as it came, and Parquet with the oracle's types."
     if not DATA.is_dir(): pytest.skip("the real tables are not here")
-    made = {}
+    sources = {}
 
     def table(name: str) -> tuple[duckdb.DuckDBPyConnection, dict[str, Path]]:
-        if name not in made:
+        if name not in sources:
             source, place = SOURCES[name], tmp_path_factory.mktemp(name)
             path = DATA / source.file
             if path.suffix == ".parquet":
@@ -170,14 +170,14 @@ def tables(tmp_path_factory):
                 pq.write_table(pq.ParquetFile(path).read_row_group(0).slice(0, 200_000), first)
                 con = oracle(source, first)
                 con.sql(f"COPY t TO '{place / 'first.csv'}' (HEADER)")
-                made[name] = con, {"parquet": first, "csv": place / "first.csv"}
+                sources[name] = con, {"parquet": first, "csv": place / "first.csv"}
             else:
                 con = oracle(source, path)
                 con.sql(f"COPY t TO '{place / 't.parquet'}'")
-                made[name] = con, {"csv": path, "parquet": place / "t.parquet"}
-        return made[name]
+                sources[name] = con, {"csv": path, "parquet": place / "t.parquet"}
+        return sources[name]
     yield table
-    for con, _ in made.values(): con.close()
+    for con, _ in sources.values(): con.close()
 
 
 def key(value) -> float | str | None:

@@ -2,6 +2,7 @@
 stored and read back."""
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from collapse_nb.controls import treatment
 from collapse_nb.data.dataset import Encoded, Split
 from collapse_nb.fields import FieldSchema
 from collapse_nb.nn.zoo import Model, ModelSpec, build
@@ -22,6 +24,7 @@ from collapse_nb.overfitting import (
     matched_weight,
     per_replica,
     projections,
+    regularize_blocks,
 )
 from collapse_nb.records import InputError
 from collapse_nb.train.fit import Recipe, predict
@@ -34,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIELDS = FieldSchema(["a", "b", "c"], [7, 30, 5])
 
 
-def made(design: str, scale: int, seeds: tuple[int, ...]) -> Model:
+def small(design: str, scale: int, seeds: tuple[int, ...]) -> Model:
     return build(ModelSpec("DCNv2", design, scale, base_dim=3, hidden=6), FIELDS, len(seeds), seeds).double()
 
 def scattered(model: Model, seed: int) -> None:
@@ -65,8 +68,8 @@ def loop(model: Model, form: str, weight: float) -> Tensor:
 @pytest.mark.parametrize("design, scale", [("SE", 1), ("SE", 3), ("ME", 1), ("ME", 3)])
 @pytest.mark.parametrize("form", FORMS)
 def test_penalty_and_gradient_equal_a_loop(form, design, scale):
-    model = made(design, scale, (3, 5))
-    regularizer = FORMS[form](.25)(model)
+    model = small(design, scale, (3, 5))
+    regularizer = regularize_blocks(model, form, .25)
     scattered(model, 0)
     ours, theirs = penalties(model, regularizer), loop(model, form, .25)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
@@ -78,16 +81,16 @@ def test_penalty_and_gradient_equal_a_loop(form, design, scale):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_replicas_are_charged_as_if_alone(form):
-    together, alone = made("ME", 2, (4, 9)), made("ME", 2, (9,))
-    charged = FORMS[form](1.)
+    together, alone = small("ME", 2, (4, 9)), small("ME", 2, (9,))
+    charged = partial(regularize_blocks, form=form, weight=1.)
     torch.testing.assert_close(charged(together)(together)[1:], charged(alone)(alone), rtol=0, atol=1e-10)
     state = together.replica_state(1)
     assert {n: t.shape for n, t in state.items()} == {n: t.shape for n, t in alone.state_dict().items()}
 
 
 def test_gates_act_in_the_forward_pass_and_not_in_the_penalty():
-    model, plain = made("ME", 2, (0, 1)).eval(), made("ME", 2, (0, 1)).eval()
-    regularizer = FORMS["released"](1.)(model)
+    model, plain = small("ME", 2, (0, 1)).eval(), small("ME", 2, (0, 1)).eval()
+    regularizer = regularize_blocks(model, "released", 1.)
     x = torch.tensor([[1, 2, 3], [6, 29, 4]])
     torch.testing.assert_close(model(x), plain(x))
     before = regularizer(model)
@@ -108,11 +111,11 @@ def test_expected_penalty_at_the_start(num_fields, scale):
     "Over many replicas the mean lies within four standard errors, and the matched weight levels it."
     fields = FieldSchema([f"f{i}" for i in range(num_fields)], [2] * num_fields)
     model = build(ModelSpec("DCNv2", scale=scale, hidden=4), fields, 40)
-    with torch.no_grad(): drawn = penalties(model, FORMS["released"](1.)(model)).double()
+    with torch.no_grad(): drawn = penalties(model, regularize_blocks(model, "released", 1.)).double()
     expected = initial_penalty(num_fields, 10 * scale)
     assert abs(drawn.mean() - expected) < 4 * drawn.std() / 40**.5
-    assert matched_weight(num_fields,
-                          10 * scale) * expected == pytest.approx(1e-5 * initial_penalty(num_fields, 10))
+    weighted = matched_weight(num_fields, 10 * scale) * expected
+    assert weighted == pytest.approx(1e-5 * initial_penalty(num_fields, 10))
 
 
 def clicks(num_rows: int, seed: int) -> Split:
@@ -125,10 +128,11 @@ def test_trained_stored_and_read_back(tmp_path, form):
     "λ or gates come back with the weights; the penalty makes the blocks more even than they are without it."
     data = Encoded("made-up", FIELDS, clicks(4000, 0), clicks(500, 1), clicks(500, 2), "made-up", 0.5)
     recipe = Recipe(batch_size=100, learning_rate=1e-2, patience=2, max_epochs=4)
-    spec, ids = ModelSpec("DCNv2", base_dim=4, hidden=8), {"dataset": data.name,
-                                                           "fingerprint": data.fingerprint}
-    store, treats = RunStore(tmp_path, weights=True), {"": None, "regularised": FORMS[form](1e-2)}
-    groups = [Group(**ids, spec=spec, treatment=name, recipe=recipe, seeds=(0, 1)) for name in treats]
+    spec, store = ModelSpec("DCNv2", base_dim=4, hidden=8), RunStore(tmp_path, weights=True)
+    regularised, treat = treatment("blocks", form=form, weight=1e-2)
+    treats = {"": None, regularised: treat}
+    groups = [Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, treatment=name, recipe=recipe,
+                    seeds=(0, 1)) for name in treats]
     sweep(groups, store, run=lambda g: run_group(g, data, "cpu", show=False, treat=treats[g.treatment]),
           show=False)
     plain, ours = (store.model(g, treats[g.treatment]) for g in groups)
@@ -144,7 +148,7 @@ def test_penalty_fits_in_memory_at_the_largest_size():
     more."""
     fields = FieldSchema([f"f{i}" for i in range(13)], [2] * 13)
     model = build(ModelSpec("DCNv2", scale=10, hidden=4), fields)
-    regularizer = FORMS["released"](1e-5)(model)
+    regularizer = regularize_blocks(model, "released", 1e-5)
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
         charge = regularizer(model)
@@ -155,7 +159,7 @@ def test_penalty_fits_in_memory_at_the_largest_size():
 
 
 def test_sum_is_over_a_replicas_own_groups():
-    model = made("ME", 2, (0, 1, 2))
+    model = small("ME", 2, (0, 1, 2))
     values = torch.arange(6.).expand(4, 6)
     assert per_replica(values, model).tolist() == [4., 20., 36.]
 
@@ -175,8 +179,8 @@ def test_papermill_refuses_a_size_without_its_plain_model(tmp_path):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_replica_by_itself_is_measured_beside_one_that_diverged(form):
-    model, x = made("ME", 2, (4, 9, 2)).eval(), torch.tensor([[1, 2, 3], [6, 29, 4], [2, 8, 1]])
-    treat = FORMS[form](1.)
+    model, x = small("ME", 2, (4, 9, 2)).eval(), torch.tensor([[1, 2, 3], [6, 29, 4], [2, 8, 1]])
+    treat = partial(regularize_blocks, form=form, weight=1.)
     treat(model)
     scattered(model, 3)
     expected, logits = projections(model).iloc[[1]].reset_index(drop=True), model(x)[1]

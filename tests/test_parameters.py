@@ -40,9 +40,8 @@ def counted(*spec: str | int, fields: FieldSchema = FIELDS, replicas: int = 1, *
     "num_parameters() of a model, which must be all its parameters."
     model = build(ModelSpec(*spec, **more), fields, replicas)
     count = model.num_parameters()
-    assert count.keys() == {"table",
-                            "dense"} and replicas * sum(count.values()) == sum(p.numel()
-                                                                               for p in model.parameters())
+    assert count.keys() == {"table", "dense"}
+    assert replicas * sum(count.values()) == sum(p.numel() for p in model.parameters())
     return count
 
 

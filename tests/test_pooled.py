@@ -77,16 +77,16 @@ def test_one_value_everywhere_is_a_field_of_one_value(case, sparse):
     "Logits to the last bit; gradients to 1e-12, because they are summed up by another kernel."
     x, y = several((1,) * 4, 40)
     padded = torch.cat([x[:, :2], x[:, 2:3], torch.full((40, 3), 7), x[:, 3:], torch.full((40, 1), 3)], 1)
-    found = []
+    results = []
     for ids, widths in (x, ()), (padded, LAST):
         model = make(*case, widths=widths)
         for table in (model.embedding, model.linear):
             if table is not None: table.sparse = sparse
         with torch.no_grad(): logits = model.eval()(ids)
         replica_losses(model.train(), ids, y).sum().backward()
-        found.append((logits, {n: p.grad.to_dense() for n, p in model.named_parameters()
-                               if p.grad is not None}))
-    (plain, gradients), (pooled, others) = found
+        results.append((logits, {n: p.grad.to_dense() for n, p in model.named_parameters()
+                                 if p.grad is not None}))
+    (plain, gradients), (pooled, others) = results
     assert plain.equal(pooled) and gradients.keys() == others.keys()
     for name, grad in gradients.items(): torch.testing.assert_close(others[name], grad, rtol=0, atol=1e-12)
 
@@ -252,7 +252,7 @@ def test_a_frozen_field_may_have_several_values(field):
     model = make("DCNv2", "ME", 2, "paper", cards, MIXED)
     x[:, 3:5] = several((2,), 20, (4,))[0]
     before = model.embedding(x).detach()
-    freeze(field, 2, 1.)(model)
+    freeze(model, model.schema.names[field], 2, 1.)
     model.double()
     after, own = model.embedding(x), model.embedding.tables()[field]
     others = [i for i in range(4) if i != field]

@@ -27,15 +27,15 @@ CELLS = [(m, d) for m in BASE_DIM for d in ("SE", "ME") if d == "SE" or m in MUL
 def test_bfloat16_stays_near_float32(model, design):
     "Training losses to 1 %, gradients to a cosine of .99, logits to 2 % of their spread, all in float32."
     x, y = (torch.as_tensor(t) for t in (split(2000, 0).x, split(2000, 0).y))
-    found = {}
+    results = {}
     for precision in ("float32", "bfloat16"):
         one = build(ModelSpec(model, design, 2, dropout=0), SCHEMA, 2)
         with computing(precision, CPU): losses = replica_losses(one, x, y)
         losses.sum().backward()
         with computing(precision, CPU), torch.no_grad(): logits = one.eval()(x)
         assert losses.dtype == logits.dtype == torch.float32
-        found[precision] = losses.detach(), torch.cat([p.grad.flatten() for p in one.parameters()]), logits
-    (a, g, full), (b, h, half) = found.values()
+        results[precision] = losses.detach(), torch.cat([p.grad.flatten() for p in one.parameters()]), logits
+    (a, g, full), (b, h, half) = results.values()
     assert torch.allclose(a, b, rtol=.01)
     assert torch.cosine_similarity(g, h, dim=0) > .99
     assert (full - half).square().mean().sqrt() < .02 * full.std() + .002

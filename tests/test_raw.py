@@ -39,8 +39,8 @@ def test_every_line_is_in_the_format(format, line):
 def test_avazu_is_sorted_by_hour_over_ten_days():
     lines = b"".join(raw_blocks("avazu", 3 * CHUNK)).splitlines()[1:]
     hours = np.array([int(x.split(b",")[2]) for x in lines])
-    assert (np.diff(hours) >= 0).all() and len(set(hours)) == 240 and (hours[0],
-                                                                       hours[-1]) == (14102100, 14103023)
+    assert (np.diff(hours) >= 0).all() and len(set(hours)) == 240
+    assert (hours[0], hours[-1]) == (14102100, 14103023)
     assert len({x.split(b",")[0] for x in lines}) == len(lines)
 
 
@@ -119,11 +119,11 @@ def movielens_folder(folder: Path) -> None:
     (folder / "movies.dat").write_bytes(films.encode("latin-1"))
 
 
-@pytest.mark.parametrize("name, make, broken, said", [
+@pytest.mark.parametrize("name, make, broken, message", [
     ("frappe", frappe_folder, "frappe.validation.libfm", "line 1201 has 1 columns where 11 are expected"),
     ("movielens-1m", movielens_folder, "movies.dat", "line 201 has 1 columns where 3 are expected")],
                          ids=["frappe", "movielens"])
-def test_from_files_to_a_trained_model(tmp_path, monkeypatch, name, make, broken, said):
+def test_from_files_to_a_trained_model(tmp_path, monkeypatch, name, make, broken, message):
     (tmp_path / "raw").mkdir()
     make(tmp_path / "raw")
     encoded = collapse(tmp_path, "encode", name, "--source", "raw", "--out", "enc")
@@ -134,12 +134,12 @@ def test_from_files_to_a_trained_model(tmp_path, monkeypatch, name, make, broken
     assert trained.returncode == 0 and "done" in trained.stdout, trained.stderr
     monkeypatch.setattr("collapse_nb.data.source.home", lambda: tmp_path)
     # the folder of raw files itself, encoded once and found again
-    found = open_source(name, str(tmp_path / "raw"))
+    opened = open_source(name, str(tmp_path / "raw"))
     again = open_source(name, str(tmp_path / "raw"))
-    assert found.fingerprint == again.fingerprint == encode(name, tmp_path / "raw",
-                                                            tmp_path / "enc").fingerprint
+    assert opened.fingerprint == again.fingerprint == encode(name, tmp_path / "raw",
+                                                             tmp_path / "enc").fingerprint
     with open(tmp_path / "raw" / broken, "a") as file: file.write("3\n")
-    with pytest.raises(InputError, match=said): open_source(name, str(tmp_path / "raw"))
+    with pytest.raises(InputError, match=message): open_source(name, str(tmp_path / "raw"))
     (tmp_path / "raw" / broken).unlink()
     with pytest.raises(InputError, match=f"lacks {broken}"): open_source(name, str(tmp_path / "raw"))
     assert len(list((tmp_path / "data" / "encoded").iterdir())) == 1

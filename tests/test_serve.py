@@ -37,19 +37,19 @@ def several_ids(rows: int) -> torch.Tensor:
         columns.append(torch.where(torch.arange(width) < values, x, size))
     return torch.cat(columns, 1)
 
-def trained(model: str, design: str = "SE", variant: str = "paper", replicas: int = 1,
+def trained(name: str, design: str = "SE", variant: str = "paper", replicas: int = 1,
             schema: FieldSchema = SCHEMA, **more) -> Model:
     """Weights and running statistics moved away from where they start, by as much as keeps logits of a few
     units; left in training mode."""
-    made = build(ModelSpec(model, design, 2, variant, **{"hidden": 40, "dropout": .3} | more), schema,
-                 replicas)
+    spec = ModelSpec(name, design, 2, variant, **{"hidden": 40, "dropout": .3} | more)
+    model = build(spec, schema, replicas)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for name, t in made.state_dict().items():
+        for key, t in model.state_dict().items():
             noise = torch.randn(t.shape, generator=generator)
-            if "running_var" in name: t.copy_(torch.exp(.3 * noise))
+            if "running_var" in key: t.copy_(torch.exp(.3 * noise))
             else: t.add_(noise * (.3 if t.dim() < 3 else t.shape[-1] ** -.5))
-    return made
+    return model
 
 def session(file: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()

@@ -26,14 +26,14 @@ class Marks(HTMLParser):
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.ids.update(given[k] for k in ("id", "name") if k in given)
-        if tag == "a" and "href" in given: self.links.append(given["href"])
-        if tag in ("script", "img", "iframe", "source") and "src" in given: self.loads.append(given["src"])
-        if tag == "link" and given.get("rel") in ("stylesheet", "icon"): self.loads.append(given["href"])
-        if "data-src" in given: self.loads.append(given["data-src"])
-        drawn = tag == "img" or (given.get("role") == "img" and "data-src" in given)
-        if drawn and not (given.get("alt") or given.get("aria-label")):
+        values = dict(attrs)
+        self.ids.update(values[k] for k in ("id", "name") if k in values)
+        if tag == "a" and "href" in values: self.links.append(values["href"])
+        if tag in ("script", "img", "iframe", "source") and "src" in values: self.loads.append(values["src"])
+        if tag == "link" and values.get("rel") in ("stylesheet", "icon"): self.loads.append(values["href"])
+        if "data-src" in values: self.loads.append(values["data-src"])
+        drawn = tag == "img" or (values.get("role") == "img" and "data-src" in values)
+        if drawn and not (values.get("alt") or values.get("aria-label")):
             self.silent.append(self.get_starttag_text())
 
 
@@ -74,11 +74,12 @@ def test_pages_are_light(pages):
 
 
 def test_every_notebook_and_card_is_there(site):
-    found = {f.relative_to(ROOT / "nbs").with_suffix("").as_posix() for f in (ROOT / "nbs").rglob("*.ipynb")
-             if f.parent.name[0] != "."}
+    folder = ROOT / "nbs"
+    notebooks = {f.relative_to(folder).with_suffix("").as_posix() for f in folder.rglob("*.ipynb")
+                 if f.parent.name[0] != "."}
     there = {f.relative_to(site / part).with_suffix("").as_posix() for part in ("paper", "library")
              for f in (site / part).rglob("*.html")}
-    assert found - {"index"} == there - {"index"}
+    assert notebooks - {"index"} == there - {"index"}
     cards = (site / "cards.html").read_text(encoding="utf-8")
     assert [c.stem for c in (ROOT / "data").glob("*.toml") if f'id="{c.stem}"' not in cards] == []
 
@@ -105,18 +106,18 @@ def test_the_api_has_every_name_and_the_shape_of_every_parameter(site):
             and "01_information_abundance.html#source-abundance" in abundance)
 
 
-@pytest.mark.parametrize("source, said", [
+@pytest.mark.parametrize("source, comments", [
     ("def f(\n    x: int, # rows\n    y=(1,\n       2), # cols\n) -> int: # cells\n    'Doc.'",
      ["x rows", "y cols", "returns cells"]),
     ("def f(x: 'T', *, k: int = 1): pass # no place for a comment", ["x `T`", "k `int`"]),
 ])
-def test_comments_find_their_parameters(source, said):
+def test_comments_find_their_parameters(source, comments):
     from website import api
     tree, notes = api.parse(source)
     node = tree.body[0]
-    found = [f"{name} {note}"
-             for name, note in api.parameters(node, notes)] + [f"returns {api.returned(node, notes)}"]
-    assert [s for s in said if s not in found] == []
+    documented = [f"{name} {note}"
+                  for name, note in api.parameters(node, notes)] + [f"returns {api.returned(node, notes)}"]
+    assert [s for s in comments if s not in documented] == []
 
 def test_directives_are_obeyed(tmp_path):
     from website.gallery import Gallery

@@ -59,9 +59,9 @@ def opened(browser, host):
         page.goto(f"{base}/{path}")
         return page
     yield go
-    said = [w.foreign + w.failed + w.errors for _, w in contexts]
+    complaints = [w.foreign + w.failed + w.errors for _, w in contexts]
     for context, _ in contexts: context.close()
-    assert said == [[]] * len(said)
+    assert complaints == [[]] * len(complaints)
 
 def drawn(page, chart="[data-drawn]"):
     "Scrolls a chart into view and waits until it is there."
@@ -145,9 +145,9 @@ def test_what_charts_say_is_light_on_dark(opened):
     for i in range(charts.count()): charts.nth(i).scroll_into_view_if_needed()
     page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => e.dataset.drawn "
                            "=== 'dark')")
-    said = "[class*=role-axis-], [class*=role-title-], [class*=role-legend-]"
+    selector = "[class*=role-axis-], [class*=role-title-], [class*=role-legend-]"
     fills = page.evaluate("s => [...document.querySelectorAll(`.canvas :is(${s}) text`)].map(e => "
-                          "getComputedStyle(e).fill)", said)
+                          "getComputedStyle(e).fill)", selector)
     assert len(fills) > 100 and all(min(map(int, fill[4:-1].split(", "))) > 150 for fill in set(fills))
 
 def test_math_is_set(opened):

@@ -30,10 +30,10 @@ def short(path: Path) -> str: return path.relative_to(ROOT).as_posix()
 def tracked() -> list[Path]:
     "Files under version control; in an unpacked archive, all but what is built or downloaded."
     try:
-        said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True,
-                              check=True).stdout
-    except (OSError, subprocess.CalledProcessError): said = ""
-    if said: return [f for name in said.split("\0") if name and (f := ROOT / name).is_file()]
+        listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True,
+                                 check=True).stdout
+    except (OSError, subprocess.CalledProcessError): listing = ""
+    if listing: return [f for name in listing.split("\0") if name and (f := ROOT / name).is_file()]
     return [f for f in sorted(ROOT.rglob("*")) if f.is_file() and not NOT_OURS.search(short(f))]
 
 
@@ -83,18 +83,18 @@ def asserting_share(notebook: dict) -> float:
 
 def faults(notebook: dict) -> list[str]:
     "What is wrong with a notebook, apart from its size in bytes."
-    said = []
+    complaints = []
     for i, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] != "code": continue
         if any(o["output_type"] == "error" for o in cell["outputs"]):
-            said.append(f"cell {i} has an error among its outputs")
+            complaints.append(f"cell {i} has an error among its outputs")
     if is_module(notebook) and (share := asserting_share(notebook)) < .25:
-        said.append(f"{share:.0%} of its code cells assert something, of at least 25%")
+        complaints.append(f"{share:.0%} of its code cells assert something, of at least 25%")
     if (kernel := notebook["metadata"].get("kernelspec", {}).get("name")) != "python3":
-        said.append(f"its kernel is {kernel}, not python3")
+        complaints.append(f"its kernel is {kernel}, not python3")
     if (tags := parameter_cells(notebook)) > 1:
-        said.append(f"{tags} cells are tagged `parameters`, of at most one")
-    return said
+        complaints.append(f"{tags} cells are tagged `parameters`, of at most one")
+    return complaints
 
 def parameter_cells(notebook: dict) -> int:
     return sum("parameters" in c["metadata"].get("tags", []) for c in notebook["cells"])
@@ -111,14 +111,14 @@ def of_many_lines(node: ast.FunctionDef) -> bool:
 
 def public_functions(tree: ast.Module) -> list[tuple[str, ast.FunctionDef]]:
     "Functions that `__all__` lists and public methods of classes that it lists, `__init__` among them."
-    names, found = set(api.public(tree)), []
+    names, functions = set(api.public(tree)), []
     for node in tree.body:
         if getattr(node, "name", None) not in names: continue
-        if isinstance(node, ast.FunctionDef): found.append((node.name, node))
+        if isinstance(node, ast.FunctionDef): functions.append((node.name, node))
         else:
-            found += [(f"{node.name}.{f.name}", f) for f in node.body if isinstance(f, ast.FunctionDef)
-                      and (f.name in {"__init__", *api.PUBLIC} or not f.name.startswith("_"))]
-    return found
+            functions += [(f"{node.name}.{f.name}", f) for f in node.body if isinstance(f, ast.FunctionDef)
+                          and (f.name in {"__init__", *api.PUBLIC} or not f.name.startswith("_"))]
+    return functions
 
 def uncommented(text: str) -> list[str]:
     "Parameters of a module's public functions, where the signature has several lines, without a comment."
@@ -143,12 +143,12 @@ def test_papermill_notebooks_have_their_parameters():
 
 
 def test_no_machine_path():
-    found = {}
+    paths = {}
     for file in tracked():
         try: text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError: continue
-        if wrong := machine_paths(text) - LEGITIMATE.get(short(file), set()): found[short(file)] = wrong
-    assert tracked() and found == {}
+        if wrong := machine_paths(text) - LEGITIMATE.get(short(file), set()): paths[short(file)] = wrong
+    assert tracked() and paths == {}
 
 
 def test_ruff_holds_the_length_of_lines():
@@ -159,34 +159,34 @@ def test_ruff_holds_the_length_of_lines():
 
 def test_parameters_have_their_shape_behind_them():
     modules = [f for f in sorted((ROOT / "collapse_nb").rglob("*.py")) if f.name != "_modidx.py"]
-    found = {short(f): lost for f in modules if (lost := uncommented(f.read_text(encoding="utf-8")))}
-    assert modules and found == {}
+    bare = {short(f): lost for f in modules if (lost := uncommented(f.read_text(encoding="utf-8")))}
+    assert modules and bare == {}
 
 
 def cell(source: str, tags: tuple = (), outputs: tuple = ()) -> dict:
     return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": list(outputs)}
 
-def made(*cells: dict, kernel: str = "python3") -> dict:
+def of_cells(*cells: dict, kernel: str = "python3") -> dict:
     return {"cells": list(cells), "metadata": {"kernelspec": {"name": kernel}}}
 
 MODULE = [cell("#| default_exp a"), cell("#| export\nimport os"), cell("#| export\ndef f(): pass"),
           cell("%time f()\ntest_eq(f(), None)")]
 
 
-def test_good_notebook_passes(): assert faults(made(*MODULE)) == []
+def test_good_notebook_passes(): assert faults(of_cells(*MODULE)) == []
 
 def test_helpers_that_assert_count():
-    assert asserting_share(made(cell("def close(a, b): assert a == b"), cell("close(1, 1)"), cell("f()"),
-                                cell("f()"))) == .5
+    assert asserting_share(of_cells(cell("def close(a, b): assert a == b"), cell("close(1, 1)"), cell("f()"),
+                                    cell("f()"))) == .5
 
-@pytest.mark.parametrize("notebook, said", [
-    (made(*MODULE[:-1], *[cell("f()")] * 3), "0% of its code cells assert"),
-    (made(*MODULE, *[cell("f()")] * 3), "20% of its code cells assert"),
-    (made(*MODULE, cell("f(1)", outputs=({"output_type": "error"},))), "error among its outputs"),
-    (made(*MODULE, cell("a = 1", ["parameters"]), cell("b = 1", ["parameters"])), "2 cells are tagged"),
-    (made(*MODULE, kernel="conda-env"), "its kernel is conda-env"),
+@pytest.mark.parametrize("notebook, complaint", [
+    (of_cells(*MODULE[:-1], *[cell("f()")] * 3), "0% of its code cells assert"),
+    (of_cells(*MODULE, *[cell("f()")] * 3), "20% of its code cells assert"),
+    (of_cells(*MODULE, cell("f(1)", outputs=({"output_type": "error"},))), "error among its outputs"),
+    (of_cells(*MODULE, cell("a = 1", ["parameters"]), cell("b = 1", ["parameters"])), "2 cells are tagged"),
+    (of_cells(*MODULE, kernel="conda-env"), "its kernel is conda-env"),
 ])
-def test_faults_are_seen(notebook, said): assert [f for f in faults(notebook) if said in f]
+def test_faults_are_seen(notebook, complaint): assert [f for f in faults(notebook) if complaint in f]
 
 @pytest.mark.parametrize("source, lost", [
     ("def f(\n    x, # (B, N)\n    y=(1,\n       2), # rows\n): pass", []),

@@ -91,8 +91,8 @@ class Result:
                                  [len(p) for p in parts])
         self.part = np.repeat([0, 1, 2], self.sizes)
         words = pl.read_parquet(out / "vocabulary.parquet")
-        known = {n: dict(words.filter(field=n).select("id", "value").iter_rows()) for n in self.D}
-        self.rows = [dict(zip(self.D, (known[n].get(int(i), OTHER) for n, i in zip(self.D, row, strict=True)),
+        texts = {n: dict(words.filter(field=n).select("id", "value").iter_rows()) for n in self.D}
+        self.rows = [dict(zip(self.D, (texts[n].get(int(i), OTHER) for n, i in zip(self.D, row, strict=True)),
                               strict=True)) for row in x]
 
     def numbers(self) -> dict:
@@ -117,14 +117,14 @@ def encoded(source, out: Path, kind: str, **entries) -> Result:
     return Result(out, encode(card_of(kind, **entries), source, out))
 
 
-def refused(source, out: Path, kind: str, *said: str, **entries) -> str:
+def refused(source, out: Path, kind: str, *parts: str, **entries) -> str:
     "The one sentence, which has all these parts; nothing is left."
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(InputError) as error: encode(card_of(kind, **entries), source, out)
     sentence = str(error.value)
     assert sorted(out.parent.rglob("*")) == before
     assert "\n" not in sentence and sentence.endswith(".") and len(sentence) < 450, sentence
-    for part in said: assert part in sentence, (part, sentence)
+    for part in parts: assert part in sentence, (part, sentence)
     return sentence
 
 
@@ -283,8 +283,8 @@ REFUSED = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(tmp_path, files, name, kind):
-    said, entries = REFUSED[name]
-    assert refused(files[kind], tmp_path / "out", kind, *said, **entries)
+    messages, entries = REFUSED[name]
+    assert refused(files[kind], tmp_path / "out", kind, *messages, **entries)
 
 
 @pytest.mark.parametrize("name", MANY + UNKNOWN)
@@ -407,9 +407,9 @@ def test_written_by_r(tmp_path, named):
     for label, column, one in ("rating > 3", "rating",
                                lambda r: r["rating"] > 3), ("clicked", "clicked", lambda r: r["clicked"]):
         refused(source, tmp_path / "out", "csv", label, "missing", label=label, null_values=["NA"])
-        found = encoded(source, tmp_path / column, "csv", label=label, where=f"{column} IS NOT NULL",
-                        null_values=["NA"])
-        assert found.numbers() == plain(rows, one, lambda r, c=column: r[c] is not None, site)
+        result = encoded(source, tmp_path / column, "csv", label=label, where=f"{column} IS NOT NULL",
+                         null_values=["NA"])
+        assert result.numbers() == plain(rows, one, lambda r, c=column: r[c] is not None, site)
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t", "t.dat.gz"])
@@ -430,8 +430,8 @@ def test_name_twice(tmp_path, kind):
             {"split_group": "dev"}, {"label": "dev"})
     for entries in ways:
         refused(source, tmp_path / "out", kind, "'dev'", "twice", **entries)
-    assert encoded(source, tmp_path / "out",
-                   kind).numbers() == plain(rows, y, every, {"site": lambda r: r["site"]})
+    result = encoded(source, tmp_path / "out", kind)
+    assert result.numbers() == plain(rows, y, every, {"site": lambda r: r["site"]})
 
 
 # ---- parts
@@ -479,14 +479,13 @@ def test_folders_as_columns(tmp_path, kind):
     fields = {"day": "day", "site": "site", "next": "day + 1", "pair": "CONCAT(day, dev)"}
     meant = {"day": lambda r: r["day"], "site": lambda r: r["site"], "next": lambda r: str(int(r["day"]) + 1),
         "pair": lambda r: r["day"] + r["dev"]}
-    assert sorted(plain(rows, y, every,
-                        meant)["values"]["day"]) == sorted(itertools.product(["007", "7", "12"], [0, 1]))
-    assert encoded(tmp_path / "log", tmp_path / "out", kind,
-                   fields=fields).numbers() == plain(rows, y, every, meant)
-    found = encoded(tmp_path / "log", tmp_path / "out2", kind, fields=["dev"], where="day <> '007'",
-                    label="day = '7' AND y = 1")
-    assert found.numbers() == plain(rows, lambda r: r["day"] == "7" and r["y"], lambda r: r["day"] != "007",
-                                    {"dev": lambda r: r["dev"]})
+    expected = plain(rows, y, every, meant)
+    assert sorted(expected["values"]["day"]) == sorted(itertools.product(["007", "7", "12"], [0, 1]))
+    assert encoded(tmp_path / "log", tmp_path / "out", kind, fields=fields).numbers() == expected
+    result = encoded(tmp_path / "log", tmp_path / "out2", kind, fields=["dev"], where="day <> '007'",
+                     label="day = '7' AND y = 1")
+    assert result.numbers() == plain(rows, lambda r: r["day"] == "7" and r["y"], lambda r: r["day"] != "007",
+                                     {"dev": lambda r: r["dev"]})
     split = encoded(tmp_path / "log", tmp_path / "out3", kind, fields=["day"], vocabulary="all",
         split_column="CASE day WHEN '007' THEN 'train' WHEN '7' THEN 'valid' ELSE 'test' END")
     assert [{r["day"] for r, p in zip(split.rows, split.part, strict=True) if p == i}
@@ -519,45 +518,45 @@ def logs(tmp_path_factory):
     return {kind: write(place / f"log.{kind}", LOG) for kind in KINDS}
 
 
-def parts_of(found: Result) -> list[list[dict]]:
+def parts_of(result: Result) -> list[list[dict]]:
     "The rows of train, valid and test, by the field `n`, each exactly once."
-    assert sorted(r["n"] for r in found.rows) == sorted(BY_NUMBER)
-    return [[BY_NUMBER[r["n"]] for r, p in zip(found.rows, found.part, strict=True) if p == i]
+    assert sorted(r["n"] for r in result.rows) == sorted(BY_NUMBER)
+    return [[BY_NUMBER[r["n"]] for r, p in zip(result.rows, result.part, strict=True) if p == i]
             for i in range(3)]
 
 
 def both(source, out: Path, kind: str, **entries) -> tuple[Result, list[list[dict]]]:
     """Encoded as the card says; and the rows of each part, by the same card with a row's number as a field
     and values of all rows."""
-    found = encoded(source, out, kind, **{"fields": ["user", "ad"], **entries})
+    result = encoded(source, out, kind, **{"fields": ["user", "ad"], **entries})
     numbered = encoded(source, out.with_name(out.name + "-n"), kind,
                        **entries | {"fields": ["n"], "vocabulary": "all", "min_count": 1})
-    assert numbered.sizes == found.sizes and (numbered.y == found.y).all()
+    assert numbered.sizes == result.sizes and (numbered.y == result.y).all()
     parts = parts_of(numbered)
     for i, part in enumerate(parts): # the other fields are those of these rows
         numbers = [r["n"] for r, p in zip(numbered.rows, numbered.part, strict=True) if p == i]
-        here = [r for r, p in zip(found.rows, found.part, strict=True) if p == i]
+        here = [r for r, p in zip(result.rows, result.part, strict=True) if p == i]
         for n, r in zip(numbers, here, strict=True):
             assert all(v in (OTHER, BY_NUMBER[n][k]) for k, v in r.items())
-        assert len(part) == found.sizes[i]
-    return found, parts
+        assert len(part) == result.sizes[i]
+    return result, parts
 
 
-def check_vocabulary(found: Result, parts: list[list[dict]], min_count: int = 1) -> None:
+def check_vocabulary(result: Result, parts: list[list[dict]], min_count: int = 1) -> None:
     "Values with an id are those of enough training rows; whatever else occurs later is everything else."
     for field in "user", "ad":
         counts = Counter(r[field] for r in parts[0])
         words = {v for v, c in counts.items() if c >= min_count}
-        assert found.D[field] == len(words) + 1
+        assert result.D[field] == len(words) + 1
         for i, part in enumerate(parts):
             lost = sum(r[field] not in words for r in part)
-            assert lost == sum(r[field] == OTHER for r, p in zip(found.rows, found.part, strict=True)
+            assert lost == sum(r[field] == OTHER for r, p in zip(result.rows, result.part, strict=True)
                                if p == i)
         unseen = sum(r[field] not in counts for r in parts[2])
-        about, = (f for f in found.schema["fields"] if f["name"] == field)
+        about, = (f for f in result.schema["fields"] if f["name"] == field)
         assert about["unseen"] == unseen
-        assert any(f"of {field!r} that training never saw" in said
-                   for said in found.schema["remarks"]) == (unseen > .01 * len(parts[2]))
+        assert any(f"of {field!r} that training never saw" in remark
+                   for remark in result.schema["remarks"]) == (unseen > .01 * len(parts[2]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -565,7 +564,7 @@ def check_vocabulary(found: Result, parts: list[list[dict]], min_count: int = 1)
 def test_in_time(tmp_path, logs, kind, min_count):
     """By fractions: no training row is later than a row of validation, rows of one moment stay together, and
     that is told."""
-    found, parts = both(logs[kind], tmp_path / "out", kind, split_time='"when"', min_count=min_count)
+    result, parts = both(logs[kind], tmp_path / "out", kind, split_time='"when"', min_count=min_count)
     ordered = sorted(r["when"] for r in LOG)
     asked = [len(LOG) * 6 // 10, len(LOG) * 8 // 10]
     first, second = (ordered[k] for k in asked)
@@ -574,50 +573,51 @@ def test_in_time(tmp_path, logs, kind, min_count):
         sum(t >= second for t in ordered)]
     train, valid, test = ([r["when"] for r in p] for p in parts)
     assert max(train) < min(valid) and max(valid) < min(test) and min(valid) == first and min(test) == second
-    assert found.sizes[0] != asked[0] and any("rows of one moment stay together" in r
-        and f"{found.sizes[0]}, {found.sizes[1]}, {found.sizes[2]}" in r for r in found.schema["remarks"])
-    assert found.schema["split"]["by"] == "time"
-    assert (sum(found.schema["time"]["rows"]) == len(LOG)
-            and sum(found.schema["time"]["ones"]) == sum(r["y"] for r in LOG))
-    check_vocabulary(found, parts, min_count)
+    assert result.sizes[0] != asked[0] and any("rows of one moment stay together" in r
+        and f"{result.sizes[0]}, {result.sizes[1]}, {result.sizes[2]}" in r for r in result.schema["remarks"])
+    assert result.schema["split"]["by"] == "time"
+    assert (sum(result.schema["time"]["rows"]) == len(LOG)
+            and sum(result.schema["time"]["ones"]) == sum(r["y"] for r in LOG))
+    check_vocabulary(result, parts, min_count)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("time, cuts, parts", [
-    ('"when"', ["2024-03-07", "2024-03-08 12:00"], lambda r: (r["when"] >= dt.datetime(2024, 3, 7))
-     + (r["when"] >= dt.datetime(2024, 3, 8,
-    12))),
-    ('CAST("when" AS DATE)', ["2024-03-06", "2024-03-08"], lambda r: (r["when"].day >= 6)
-     + (r["when"].day >= 8)),
+@pytest.mark.parametrize("time, cuts, part_of", [
+    ('"when"', ["2024-03-07", "2024-03-08 12:00"],
+     lambda r: (r["when"] >= dt.datetime(2024, 3, 7)) + (r["when"] >= dt.datetime(2024, 3, 8, 12))),
+    ('CAST("when" AS DATE)', ["2024-03-06", "2024-03-08"],
+     lambda r: (r["when"].day >= 6) + (r["when"].day >= 8)),
     ('EXTRACT(DAY FROM "when")', [5, 7], lambda r: (r["when"].day >= 5) + (r["when"].day >= 7)),
     ("price", [200, 300.5], lambda r: (r["price"] >= 200) + (r["price"] >= 300.5)),
     ("CAST(n AS INTEGER)", [500, 700], lambda r: (int(r["n"]) >= 500) + (int(r["n"]) >= 700))])
-def test_cut(tmp_path, logs, kind, time, cuts, parts):
+def test_cut(tmp_path, logs, kind, time, cuts, part_of):
     "By moments or numbers: validation begins with the first, test with the second."
-    found, made = both(logs[kind], tmp_path / "out", kind, split_time=time, split_cuts=cuts)
-    for i in range(3): assert sorted(r["n"] for r in made[i]) == sorted(r["n"] for r in LOG if parts(r) == i)
-    check_vocabulary(found, made)
+    result, parts = both(logs[kind], tmp_path / "out", kind, split_time=time, split_cuts=cuts)
+    for i, part in enumerate(parts):
+        assert sorted(r["n"] for r in part) == sorted(r["n"] for r in LOG if part_of(r) == i)
+    check_vocabulary(result, parts)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_by_group(tmp_path, logs, kind):
     """No user is in two parts; the sizes are told; the same seed gives the same split, and another seed
     another."""
-    found, parts = both(logs[kind], tmp_path / "out", kind, split_group="user")
+    result, parts = both(logs[kind], tmp_path / "out", kind, split_group="user")
     users = [{r["user"] for r in p} for p in parts]
     assert not users[0] & users[1] and not users[0] & users[2] and not users[1] & users[2] and all(users)
     largest = max(Counter(r["user"] for r in LOG).values())
-    for size, share in zip(itertools.accumulate(found.sizes), itertools.accumulate(SHARES),
+    for size, share in zip(itertools.accumulate(result.sizes), itertools.accumulate(SHARES),
         strict=True): assert abs(size - share * len(LOG)) <= largest
-    assert any(all(f"{s / len(LOG):.1%}" in said for s in found.sizes) for said in found.schema["remarks"])
+    shares = [f"{size / len(LOG):.1%}" for size in result.sizes]
+    assert any(all(share in remark for share in shares) for remark in result.schema["remarks"])
     _, again = both(logs[kind], tmp_path / "again", kind, split_group="user")
     _, other = both(logs[kind], tmp_path / "other", kind, split_group="user", split_seed=5)
     assert again == parts and {r["user"] for r in other[0]} != users[0]
-    check_vocabulary(found, parts)
+    check_vocabulary(result, parts)
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
+def split_logs(tmp_path_factory):
     "The log with a column of parts, and as three files."
     place, name = tmp_path_factory.mktemp("given"), lambda r: PARTS[(int(r["n"]) * 7 % 10 > 5)
                                                                     + (int(r["n"]) * 7 % 10 > 7)]
@@ -629,19 +629,19 @@ def given(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_given(tmp_path, given, kind):
+def test_given(tmp_path, split_logs, kind):
     """As a column says, and as three files: the same parts, and the same rows in them; values are counted
     over training rows."""
-    files, split = given
+    files, split = split_logs
     whole, three = files[kind]
     by_column, parts = both(whole, tmp_path / "column", kind, split_column="part")
     by_files, same = both(three, tmp_path / "files", kind)
-    for made in parts, same:
-        for part, name in zip(made, PARTS, strict=True):
+    for written_parts in parts, same:
+        for part, name in zip(written_parts, PARTS, strict=True):
             assert sorted(r["n"] for r in part) == sorted(r["n"] for r in split[name])
-    for found in by_column, by_files:
-        check_vocabulary(found, parts)
-        assert found.schema["split"]["by"] == "given"
+    for result in by_column, by_files:
+        check_vocabulary(result, parts)
+        assert result.schema["split"]["by"] == "given"
     assert by_column.numbers() == by_files.numbers()
     refused(three | {"more": whole}, tmp_path / "out", kind, "train, valid and test")
     refused({"train": three["train"], "test": three["test"]}, tmp_path / "out", kind, "train, valid and test")
@@ -650,24 +650,24 @@ def test_given(tmp_path, given, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_leaks_are_told(tmp_path, logs, given, kind):
+def test_leaks_are_told(tmp_path, logs, split_logs, kind):
     "How many training rows are later than the first test row, whatever way the rows are split."
     def late(parts: list[list[dict]]) -> str:
         first = min(r["when"] for r in parts[2])
         return (f"{sum(r['when'] > first for r in parts[0]) / len(parts[0]):.1%} of the training rows are "
                 "later")
     for i, (source, entries) in enumerate([(logs[kind], {"split_group": "user"}),
-                                           (given[0][kind][0], {"split_column": "part"}),
-        (given[0][kind][1], {})]):
-        found, parts = both(source, tmp_path / f"out{i}", kind, split_time='"when"', **entries)
-        assert any(r.startswith(late(parts)) for r in found.schema["remarks"]), found.schema["remarks"]
-    found, parts = both(logs[kind], tmp_path / "cut", kind, split_time='"when"')
-    assert not any("later than" in r for r in found.schema["remarks"])
-    found = encoded(logs[kind], tmp_path / "random", kind,
-                    fields={"hour": 'EXTRACT(HOUR FROM "when")', "ad": "ad"})
+                                           (split_logs[0][kind][0], {"split_column": "part"}),
+        (split_logs[0][kind][1], {})]):
+        result, parts = both(source, tmp_path / f"out{i}", kind, split_time='"when"', **entries)
+        assert any(r.startswith(late(parts)) for r in result.schema["remarks"]), result.schema["remarks"]
+    result, parts = both(logs[kind], tmp_path / "cut", kind, split_time='"when"')
+    assert not any("later than" in r for r in result.schema["remarks"])
+    result = encoded(logs[kind], tmp_path / "random", kind,
+                     fields={"hour": 'EXTRACT(HOUR FROM "when")', "ad": "ad"})
     _, parts = both(logs[kind], tmp_path / "same", kind)
     assert any(r.startswith(late(parts)) and "'when'" in r
-               for r in found.schema["remarks"]), found.schema["remarks"]
+               for r in result.schema["remarks"]), result.schema["remarks"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -675,8 +675,8 @@ def test_splits_refused(tmp_path, logs, kind):
     """A part without rows, a part of one class, a moment that is none, a part's name that is none, a missing
     group."""
     when = {"split_time": '"when"'}
-    for said, entries in [(("0 (0 of them 1) for test",),
-                           when | {"split_cuts": ["2024-03-07", "2025-01-01"]}),
+    for messages, entries in [(("0 (0 of them 1) for test",),
+                              when | {"split_cuts": ["2024-03-07", "2025-01-01"]}),
         (("0 (0 of them 1) for training",), when | {"split_cuts": ["2023-03-07", "2024-03-04"]}),
                           (("'soon'", "a time"), when | {"split_cuts": ["soon", "2025-01-01"]}),
                           (("after validation",), when | {"split_cuts": ["2024-03-07", "2024-03-07"]}),
@@ -691,7 +691,7 @@ def test_splits_refused(tmp_path, logs, kind):
                           (("split_column", "missing"),
                            {"split_column": "CASE WHEN price < 100 THEN 'test' END"}),
                           (("column in split_time", "whenn"), {"split_time": "whenn"})]:
-        assert refused(logs[kind], tmp_path / "out", kind, *said, fields=["ad"], **entries)
+        assert refused(logs[kind], tmp_path / "out", kind, *messages, fields=["ad"], **entries)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -704,13 +704,13 @@ def test_bins_of_training_rows(tmp_path, kind):
     card = {"fields": [{"price": {"column": "price", "bins": 6}}, "ad"], "split_column": "part"}
     edges = []
     for i, table in enumerate([rows, change("test", 100), change("valid", .001), change("train", 2)]):
-        found = encoded(write(tmp_path / f"t{i}.{kind}", table), tmp_path / f"out{i}", kind, **card)
-        edges.append(found.schema["fields"][0]["edges"])
+        result = encoded(write(tmp_path / f"t{i}.{kind}", table), tmp_path / f"out{i}", kind, **card)
+        edges.append(result.schema["fields"][0]["edges"])
         training = sorted(r["price"] for r in table if r["part"] == "train")
         inside = np.bincount(np.searchsorted(edges[-1], training, side="right"))
         most = Counter(training).most_common(1)[0][1]
         assert len(inside) == 6 and max(inside) - min(inside) <= 2 * most # as equal as equal values allow
-        here = Counter(r["price"] for r, p in zip(found.rows, found.part, strict=True) if p == 0)
+        here = Counter(r["price"] for r, p in zip(result.rows, result.part, strict=True) if p == 0)
         assert sorted(here.values()) == sorted(inside.tolist())
     assert edges[0] == edges[1] == edges[2] and edges[3] != edges[0]
 

@@ -41,4 +41,4 @@ def test_seeds_do_not_meet():
     together = toy_experiment(5, 6, seeds=range(9), iterations=200, every=100)
     for seed in (0, 7):
         alone = toy_experiment(5, 6, seeds=[seed], iterations=200, every=100)
-        assert (alone.ia.to_numpy() == pytest.approx(together[together.seed == seed].ia.to_numpy(), abs=1e-5))
+        assert alone.ia.to_numpy() == pytest.approx(together[together.seed == seed].ia.to_numpy(), abs=1e-5)

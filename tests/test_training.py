@@ -51,8 +51,8 @@ def test_three_replicas_are_three_trainings(model, variant):
         lone = make(model, variant, (seed,))
         fit(lone, data, recipe, device="cpu", show=False)
         for name, t in lone.replica_state(0).items():
-            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9, msg=lambda m,
-                                       n=name: f"{n}: {m}")
+            torch.testing.assert_close(trio.replica_state(r)[name], t, rtol=0, atol=1e-9,
+                                       msg=lambda m, n=name: f"{n}: {m}")
         assert (trio.replica_state(r)["embedding.weight"]
                 - start.replica_state(r)["embedding.weight"]).abs().max() > 0.05
 

@@ -248,8 +248,8 @@ class Card(Exact):
     def expressions(self) -> dict[str, str]:
         "Entries of SQL that are there, as sentences call them; the fields apart."
         ways = {way: getattr(self, way) for way in ("split_time", "split_group", "split_column")}
-        entries = {"where": self.where, "the label": self.label} | ways
-        return {entry: sql for entry, sql in entries.items() if sql and sql != "TRUE"}
+        entries = {"where": "" if self.where == "TRUE" else self.where, "the label": self.label} | ways
+        return {entry: sql for entry, sql in entries.items() if sql}
 
 # %% ../../nbs/data/cards.ipynb #00000020
 def card_folder(): # something with .iterdir() and /

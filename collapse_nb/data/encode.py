@@ -28,6 +28,7 @@ from collapse_nb.data.encoding.splits import (
     PARTS, Division, KeptRows, check_labels, divide, header_remarks, write_source_rows,
 )
 from .encoding.staged import ahead, pool
+from .encoding.suspects import find_telling
 from .encoding.wanted import SPLIT
 from .sources.formats import as_table
 from .sources.parts import Part, check_once, copies, parts, with_format
@@ -122,6 +123,7 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
         labels = check_labels(rows, card.name)
         division = divide(rows, labels, table.card)
         fields = encoded_fields(rows, division, table.card)
+        find_telling(rows, labels, fields)
         words = [f.words.select(pl.lit(f.name).alias("field"), "id", "value", "count") for f in fields]
         pq.write_table(pl.concat(words).to_arrow(compat_level=pl.CompatLevel.oldest()),
                        folder / "vocabulary.parquet")
@@ -176,6 +178,7 @@ def encode(
     parted = isinstance(source, Mapping) and "vocabulary" not in card.model_fields_set
     files, first = _files(card, source)
     identity = {"card": card.model_dump(mode="json"), "source": _identity(files, first)}
+    if "format" in card.model_fields_set: identity["format_given"] = True
     if _done(out, identity["card"], identity["source"]): return open_encoded(out)
     if parted: card = card.model_copy(update={"vocabulary": "train"}) # as for any split that is not random
     keep_freed_memory()

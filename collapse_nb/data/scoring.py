@@ -25,6 +25,7 @@ from .encoding.fields import UNIT, binned, pooled_ids, split_lists
 from .encoding.number import line_of, wrong_integers
 from .encoding.pieces import Piece, Table, pieces
 from .encoding.staged import pool
+from .encoding.types import column_type
 from .encoding.values import Numbers, Values, as_missing
 from .encoding.wanted import Value, Wanted
 from .sources.formats import READERS
@@ -46,6 +47,7 @@ class Encoding:
     types: dict[str, Column]         # of the columns that are computed with
     edges: dict[str, np.ndarray]     # field -> edges of its bins
     words: pl.DataFrame              # field, id, value
+    fixed: bool = False              # whether the card says which kind of text every file is
 
     @cached_property
     def known(self) -> list[Known]:
@@ -57,6 +59,13 @@ class Encoding:
             series_codes(texts := Texts(), words["value"])
             vocabularies.append(Known(words, texts))
         return vocabularies
+
+    @cached_property
+    def lists(self) -> dict[str, str]:
+        "What the values of lists are, by field: whole numbers or decimal ones, or anything else."
+        return {name: column_type(known.words["value"].drop_nulls()).kind
+                for name, width, known in zip(self.schema.names, self.schema.widths, self.known, strict=True)
+                if width > 1}
 
 def open_encoding(
     folder: str | Path,           # an encoded folder, or a run's
@@ -77,17 +86,20 @@ def open_encoding(
     edges = {name: np.array(f["edges"]) for name, f in fields.items() if "edges" in f}
     types = {c: Column(kind, number) for c, (kind, number) in about["types"].items()}
     schema_of_fields = FieldSchema(about["names"], about["cardinalities"], about.get("widths", ()))
-    return Encoding(card, schema_of_fields, types, edges, pl.read_parquet(folder / "vocabulary.parquet"))
+    # tabs by the name of a file are noted beside the card, so that a card that has them says so itself
+    fixed = about.get("format_given", about["card"]["format"] == "tsv")
+    words = pl.read_parquet(folder / "vocabulary.parquet")
+    return Encoding(card, schema_of_fields, types, edges, words, fixed)
 
 # %% ../../nbs/data/scoring.ipynb #00000007
-def _with_kind(card: Card, file: Part) -> Card:
-    "The card, for a file that may be of another kind than the one it was trained on."
+def _with_kind(card: Card, files: list[Part], fixed: bool) -> Card:
+    "The card, for files that may be of another kind than those it was trained on."
     if card.format in READERS:
         raise InputError(f"{card.name} is read from {card.format} files, whose rows are no table: "
                          "give the rows as a table with its columns, under a card of format csv or parquet.")
-    if is_parquet(file.path): return card.model_copy(update={"format": "parquet"})
-    if card.format != "parquet": return card
-    return card.model_copy(update={"format": "tsv" if is_tabbed(file.path) else "csv"})
+    tabbed = all(is_tabbed(f.path) for f in files)
+    kind = "parquet" if is_parquet(files[0].path) else "tsv" if tabbed else "csv"
+    return card if fixed and card.format != "parquet" != kind else card.model_copy(update={"format": kind})
 
 def _place(piece: Piece, sets: list[np.ndarray], index: int, code: int) -> str:
     row = int((sets[index] == code).argmax())
@@ -112,7 +124,11 @@ def _ids(encoding: Encoding, i: int, value: Value, values: Values) -> np.ndarray
     if mark := UNIT if value.several else value.separator:
         lists = pl.DataFrame({"code": np.arange(len(texts)), "value": texts,
                               "count": np.zeros(len(texts), np.int64)})
-        return pooled_ids(split_lists(lists, mark), vocabulary.words, len(texts), encoding.schema.widths[i])
+        each = split_lists(lists, mark)
+        # in later rows 10 may be 10.0, beside a gap
+        if value.several and encoding.lists.get(name) == "integer":
+            each = each.with_columns(pl.col("value").str.replace(r"^(-?[0-9]+)\.0$", "$1"))
+        return pooled_ids(each, vocabulary.words, len(texts), encoding.schema.widths[i])
     if encoding.schema.widths[i] > 1:
         raise value.expression.wrong("held lists in training, and holds none here: give a list, or the "
                                      "separator in the card")
@@ -170,8 +186,9 @@ def encoded_rows(
     "The ids of a table's rows, block by block and in their order; memory does not follow the rows."
     files = parts(encoding.card.model_copy(update={"files": ()}),
                   [source] if isinstance(source, str | Path) else source)
-    floats = frozenset(c for c, kind in encoding.types.items() if kind.kind == "float")
-    table = Table(_with_kind(encoding.card, files[0]), files, work, floats=floats)
+    floats = {c for c, kind in encoding.types.items() if kind.kind == "float"}
+    floats |= {f.column or f.sql for f in encoding.card.fields if encoding.lists.get(f.name) == "float"}
+    table = Table(_with_kind(encoding.card, files, encoding.fixed), files, work, floats=frozenset(floats))
     try: plain, done = table.wanted(label=False), 0
     except InputError as err: raise _lacking(encoding.card, table) or err from None
     wanted = table.derive(plain)

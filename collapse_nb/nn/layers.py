@@ -89,7 +89,7 @@ class Output(StackedLinear):
 # %% ../../nbs/nn/layers.ipynb #00000010
 class StackedBatchNorm(nn.Module):
     "Batch norm over B for each of G x H channels: `weight`, `bias` and the running statistics are (G, H)."
-    replica_dim = 0
+    replica_dim, momentum = 0, .1 # of the way to a batch's statistics that the running ones go
     def __init__(self,
         copies: int, # G
         dim: int,    # H
@@ -108,7 +108,7 @@ class StackedBatchNorm(nn.Module):
             return torch.addcmul(shift[:, None], x, scale[:, None])
         channels = x.transpose(0, 1).flatten(1) # (B, G·H)
         flat = [t.view(-1) for t in (self.running_mean, self.running_var, self.weight, self.bias)]
-        normed = F.batch_norm(channels, *flat, training=True)
+        normed = F.batch_norm(channels, *flat, training=True, momentum=self.momentum)
         return normed.view(x.shape[1], *self.weight.shape).transpose(0, 1)
 
     def affine(self) -> tuple[Tensor, Tensor]: # scale and shift, each (G, H)

@@ -50,6 +50,12 @@ def largest(
     rows = rows[rows["model"] == rows["model"].iloc[0]]
     return rows[rows["scale"] == rows["scale"].max()]
 
+def _model_and_size(
+    rows: pd.DataFrame, # of one model at one size
+) -> str:               # such as "DCNv2 at 10x"
+    "What a figure is about."
+    return f"{rows['model'].iloc[0]} at {int(rows['scale'].iloc[0])}x"
+
 # %% ../../nbs/show/abundance.ipynb #00000007
 def _how_to_read(
     rows: pd.DataFrame, # singular values, of one model at one size
@@ -57,6 +63,7 @@ def _how_to_read(
     "How to read the figure."
     lines = ["A line per field, ending at min(rows, K) = its possible directions. Means over seeds, so no "
              "intervals. Grey: random tables.",
+             "Faster: a field's median of σₖ / σ₁ over k is lower. The middle one: the median of those.",
              "Rows that no training row hits are left out, of learned and of random tables alike."]
     if (rows["ratio"] < FLOOR).any():
         lines.append(f"Singular values below {FLOOR:g} σ₁ are drawn at the bottom.")
@@ -84,12 +91,11 @@ def spectra_chart(
     behind = base.mark_line(strokeWidth=1, color="#BBBBBB", aria=False).encode(alt.Y("behind:Q", **y))
     lines = base.mark_line(strokeWidth=1.8, aria=False)
     lines = lines.encode(alt.Y("drawn:Q", **y), colour, tooltip=["field", "cardinality"])
-    small = rows.assign(learned=rows["ratio"] < .1, random=rows["random"] < .1)
-    small = small.groupby("field")[["learned", "random"]].mean().median()
-    name, size = rows["model"].iloc[0], int(rows["scale"].iloc[0])
-    title = (f"{name} at {size}x: in the median table {sentences.percent(small['learned'])} of the singular "
-             "values are below a tenth of the largest; in random tables of the same shapes, "
-             f"{sentences.percent(small['random'])}")
+    middle = rows.groupby("field")[["ratio", "random"]].median()
+    lower, typical = (middle["ratio"] < middle["random"]).sum(), middle.median()
+    title = (f"{_model_and_size(rows)}: singular values fall off faster in learned tables than in random "
+             f"ones in {lower} of {len(middle)} fields; the middle one is {typical['ratio']:.2g} of the "
+             f"largest, and {typical['random']:.2g} in random tables")
     return styled((behind + lines).properties(width=470, height=260), title, _how_to_read(rows))
 
 # %% ../../nbs/show/abundance.ipynb #0000000c
@@ -168,12 +174,6 @@ def _below(
         return f"in {(gap['mean'] < 0).sum()} of {len(gap)} fields, by one run each, which cannot tell"
     below, above = int((gap["high"] < 0).sum()), int((gap["low"] > 0).sum())
     return f"in {below} of {len(gap)} fields" + (f", above in {above}" if above else "")
-
-def _model_and_size(
-    rows: pd.DataFrame, # of one model at one size
-) -> str:               # such as "DCNv2 at 10x"
-    "What a figure is about."
-    return f"{rows['model'].iloc[0]} at {int(rows['scale'].iloc[0])}x"
 
 # %% ../../nbs/show/abundance.ipynb #00000011
 def abundance_chart(
@@ -314,6 +314,25 @@ def _hits_panel(
         layers.insert(0, start.encode(y("one:Q")))
     return alt.layer(*layers).properties(width=225, height=220)
 
+# %% ../../nbs/show/abundance.ipynb #fd72bdb5
+def _changes(low: float, high: float) -> str:
+    "What the interval of a length over that at the start says; a kept length has one without width."
+    if low == high == 1: return "keep their length"
+    if high < 1: return "shrink"
+    return "grow" if low > 1 else "may shrink or grow"
+
+def _lengths(
+    rows: pd.DataFrame, # of one bucket: table, mean, low, high of the length over that at the start
+) -> str:               # such as "shrink under Adam, to 0.1 (0.09 to 0.11) of their length at the start"
+    "What becomes of the rows of one bucket; tables of which the intervals say the same stand together."
+    changes = rows.assign(change=[*map(_changes, rows["low"], rows["high"])])
+    clauses = []
+    for change, tables in changes.groupby("change", sort=False):
+        ratios = [sentences.ratio(*row) for row in tables[["mean", "low", "high"]].to_numpy()]
+        to = "" if change == "keep their length" else f", to {', '.join(ratios)} of their length at the start"
+        clauses.append(f"{change} under {', '.join(tables['table'])}{to}")
+    return "; ".join(clauses)
+
 # %% ../../nbs/show/abundance.ipynb #fd72bdb6
 def hits_chart(
     hits: pd.DataFrame, # model, scale, table, bucket, measure, mean, low, high, n, values, share
@@ -321,10 +340,11 @@ def hits_chart(
     "Length and abundance of rows by their hits in training, under three optimisers (beside §3, Fig. 2)."
     rows = largest(hits)
     buckets = rows["bucket"].drop_duplicates().tolist()
-    rare = rows[(rows["measure"] == "rms") & (rows["bucket"] == buckets[0]) & (rows["table"] != "random")]
-    ratios = (f"{row.table} {sentences.ratio(row.mean, row.low, row.high)}"
-              for row in rare[["table", "mean", "low", "high"]].itertuples(index=False))
-    title = f"Rows with {buckets[0]} hits, against their length at the start: {', '.join(ratios)}"
+    lengths = rows[(rows["measure"] == "rms") & (rows["table"] != "random")]
+    rare = lengths["bucket"] == buckets[0]
+    title = f"Rows with {buckets[0]} hits {_lengths(lengths[rare])}"
+    if (lengths[~rare]["low"] > 1).all() and not rare.all():
+        title += "; rows with more hits grow under all of them"
     shares = rows.drop_duplicates("bucket")[["bucket", "values", "share"]]
     sizes = (f"{row.bucket}: {int(row.values):,}, {sentences.percent(row.share, 1)}"
              for row in shares.itertuples(index=False))

@@ -163,8 +163,8 @@ def confound(
         return values.get(CLAIMS["even"].text.format(form=NAMES[form], scale=scale), math.nan)
     # at the base the matched weight is the released one
     parts = []
-    for words, at_base, at_top in ("printed form", "paper",
-                                   "paper"), ("matched weight", "released", "matched"):
+    forms = ("printed form", "paper", "paper"), ("matched weight", "released", "matched")
+    for words, at_base, at_top in forms:
         small, large = evened(at_base, base), evened(at_top, top)
         if math.isnan(small) or math.isnan(large): continue
         parts.append(f"{words} {sentences.number(small)} at {base}x, {sentences.number(large)} at {top}x")

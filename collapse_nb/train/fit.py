@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ..abundance import abundance_or_nan
 from ..allocation import keep_freed_memory
 from ..nn.zoo import Model, one_replica
+from .batch_norm import recompute_batch_norm
 from .memory import peak_bytes, reset_peak
 from .metrics import auc, logloss_nats
 from .recipe import Recipe, check_precision, computing
@@ -174,6 +175,7 @@ def run_epochs(
         train_s = time.perf_counter() - start
         for r in running:
             if bad[r] >= 0: progress.fail(r, epoch, bad[r] + 1)
+        if recipe.batch_norm == "recomputed": recompute_batch_norm(model, train, recipe)
         _, area, loss = evaluate(model, valid,
                                  torch.tensor([f is None for f in progress.failed]), recipe.precision)
         for r in running:
@@ -216,8 +218,8 @@ def fit(
     """Train R replicas by the paper's recipe, and test each one's best epoch once.
 
     Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left
-    with the weights of its best epoch; only those are tested. A replica whose loss is no longer a number
-    fails, with a note, and takes none of the others along. A run repeats bit for bit on one machine with
+    with the weights and the batch-norm statistics of its best epoch; only those are tested. A replica whose
+    loss is no longer a number fails, with a note, and takes none of the others along. A run repeats bit for bit on one machine with
     one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 8 epochs. For more than
     one cell, and to keep what came of it, use `sweep`.
 

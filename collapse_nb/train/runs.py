@@ -32,7 +32,7 @@ from ..fields import FieldSchema
 from ..nn.zoo import Model, ModelSpec, build
 from ..records import InputError, Record
 from .fit import FitResult
-from .recipe import Recipe
+from .recipe import RUNNING, Recipe
 
 # %% ../../nbs/train/runs.ipynb #00000005
 class Group(Record):
@@ -131,9 +131,14 @@ def _rows_of(seeds: tuple[int, ...], path: Path) -> list[dict]:
                                                                               f"and not of {[*seeds]}")
     return rows
 
+def _group(path: Path) -> Group:
+    record = _json(path)
+    # a recipe that says nothing of batch norm is from before there was a choice
+    return Group(**record | {"recipe": {"batch_norm": RUNNING} | record["recipe"]})
+
 def _stored(folder: Path) -> tuple[Group, list[dict]]:
     "The group of a folder, and a row per seed."
-    group = _read(folder / "group.json", lambda path: Group(**_json(path)))
+    group = _read(folder / "group.json", _group)
     if group.id != folder.name:
         raise InputError(f"{folder} holds the group {group.id}, whose name it has not: take the folder out "
                          "of the store if it is a copy, or else delete it and run the sweep again.")

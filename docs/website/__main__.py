@@ -35,12 +35,12 @@ def settings() -> dict[str, str]:
 def archive(file: Path) -> None:
     """The project as one file, so that whoever has the site has the code: what git tracks, or all but what
     is built."""
-    said = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
-                          text=True).stdout if (ROOT / ".git").exists() else ""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
+                             text=True).stdout if (ROOT / ".git").exists() else ""
     built = {".venv", "runs", "_site", "_proc", "_docs", "build", "dist", "raw", "encoded", "__pycache__"}
-    names = [n for n in said.split("\0") if n] or [f.relative_to(ROOT).as_posix()
-                                                   for f in sorted(ROOT.rglob("*")) if f.is_file()
-                                                   and not built & set(f.relative_to(ROOT).parts)]
+    names = [n for n in listing.split("\0") if n] or [f.relative_to(ROOT).as_posix()
+                                                      for f in sorted(ROOT.rglob("*")) if f.is_file()
+                                                      and not built & set(f.relative_to(ROOT).parts)]
     with tarfile.open(file, "w:gz", compresslevel=6) as tar:
         for name in names:
             if (ROOT / name).is_file(): tar.add(ROOT / name, f"collapse_nb/{name}")
@@ -66,15 +66,15 @@ def front(gallery: Gallery) -> str:
                "").split(" What else")[0]
     own = next((f for f in listed() if f.name.startswith("07_")), None)
     numbered = [f for f in listed() if f.name[0].isdigit()]
-    given = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"),
-             "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
-             "BUT": Page(NBS / "index.ipynb", gallery, "").prose(but),
-             "MEASURE": f"{docname(own)}.html" if own else "guide.html#the-library-in-ten-lines",
-             "ARCHIVE": ARCHIVE,
-             "HOST": "{doc_host}{doc_baseurl}".format(**settings()),
-             "PAPER": "\n".join(docname(f) for f in numbered)}
+    replacements = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"),
+                    "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
+                    "BUT": Page(NBS / "index.ipynb", gallery, "").prose(but),
+                    "MEASURE": f"{docname(own)}.html" if own else "guide.html#the-library-in-ten-lines",
+                    "ARCHIVE": ARCHIVE,
+                    "HOST": "{doc_host}{doc_baseurl}".format(**settings()),
+                    "PAPER": "\n".join(docname(f) for f in numbered)}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
-    for name, value in given.items(): page = page.replace(f"@{name}@", value)
+    for name, value in replacements.items(): page = page.replace(f"@{name}@", value)
     return page
 
 

@@ -47,17 +47,17 @@ def described(node: ast.AST) -> str:
 def arguments(node: ast.FunctionDef) -> list[ast.arg]:
     "Every argument of a function but self and cls, in order."
     a = node.args
-    found = [*a.posonlyargs, *a.args, *([a.vararg] if a.vararg else []), *a.kwonlyargs,
-             *([a.kwarg] if a.kwarg else [])]
-    return [arg for arg in found if arg.arg not in ("self", "cls")]
+    all_arguments = [*a.posonlyargs, *a.args, *([a.vararg] if a.vararg else []), *a.kwonlyargs,
+                     *([a.kwarg] if a.kwarg else [])]
+    return [arg for arg in all_arguments if arg.arg not in ("self", "cls")]
 
 def comments(node: ast.FunctionDef, notes: dict[int, str]) -> dict[str, str]:
     """Parameter -> its comment, where it has one: it stands on the line where the parameter, with its
     default, ends."""
     a, ends = node.args, {}
-    given = [*zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1], strict=False),
-             *zip(a.kwonlyargs, a.kw_defaults, strict=True)]
-    for arg, default in given: ends[arg.arg] = default.end_lineno if default else None
+    with_defaults = [*zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1], strict=False),
+                     *zip(a.kwonlyargs, a.kw_defaults, strict=True)]
+    for arg, default in with_defaults: ends[arg.arg] = default.end_lineno if default else None
     lines = {arg.arg: ends.get(arg.arg) or arg.end_lineno for arg in arguments(node)}
     # of several on a line, the comment is the last one's
     last = {line: name for name, line in lines.items() if line < node.body[0].lineno}
@@ -65,19 +65,18 @@ def comments(node: ast.FunctionDef, notes: dict[int, str]) -> dict[str, str]:
 
 def parameters(node: ast.FunctionDef, notes: dict[int, str]) -> list[tuple[str, str]]:
     "Name and comment of every parameter; its type where there is no comment."
-    said = comments(node, notes)
+    by_parameter = comments(node, notes)
     kind = lambda arg: f"`{ast.unparse(arg.annotation)}`" if arg.annotation else ""
-    return [(arg.arg, said.get(arg.arg) or kind(arg)) for arg in arguments(node)]
+    return [(arg.arg, by_parameter.get(arg.arg) or kind(arg)) for arg in arguments(node)]
 
 def returned(node: ast.FunctionDef, notes: dict[int, str]) -> str:
     return notes.get(node.returns.end_lineno, "") if node.returns else ""
 
 class Unquoted(ast.NodeTransformer):
     "Annotations that name a class not yet made, without their quotes."
-    def opened(self, said: ast.expr | None) -> ast.expr | None:
-        return ast.parse(said.value,
-                         mode="eval").body if isinstance(said, ast.Constant) and isinstance(said.value,
-                                                                                            str) else said
+    def opened(self, annotation: ast.expr | None) -> ast.expr | None:
+        quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
+        return ast.parse(annotation.value, mode="eval").body if quoted else annotation
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = self.opened(node.annotation)
         return node
@@ -113,15 +112,15 @@ def entry(kind: str, head: str, body: list[str], depth: int = 0, options: tuple[
     fence = ":" * (5 - depth)
     return "\n".join([f"{fence}{{py:{kind}}} {head}", *(f":{o}:" for o in options), "", *body, fence])
 
-def params(found: list[tuple[str, str]]) -> list[str]:
-    return [f":param {name}: {escaped(note) or '–'}" for name, note in found]
+def params(commented: list[tuple[str, str]]) -> list[str]:
+    return [f":param {name}: {escaped(note) or '–'}" for name, note in commented]
 
 def function(node: ast.FunctionDef, notes: dict[int, str], source: str = "", method: bool = False) -> str:
     "A function's or method's entry."
     kinds = {ast.unparse(d) for d in node.decorator_list}
     kind = "property" if kinds & {"property", "cached_property"} else "method" if method else "function"
     body = [described(node), "", *params(parameters(node, notes))]
-    if said := returned(node, notes): body.append(f":returns: {escaped(said)}")
+    if note := returned(node, notes): body.append(f":returns: {escaped(note)}")
     options = tuple(o for o in ("classmethod", "staticmethod") if o in kinds)
     if kind == "property":
         options = (f"type: {ast.unparse(node.returns)}",) if node.returns else ()
@@ -132,19 +131,22 @@ def function(node: ast.FunctionDef, notes: dict[int, str], source: str = "", met
 
 def record(node: ast.ClassDef, notes: dict[int, str]) -> tuple[str, list[tuple[str, str]]]:
     "What a class is made from: its fields, or what its __init__ takes."
-    found = fields(node)
-    made = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    if found:
-        said = [f"{n.target.id}: {ast.unparse(n.annotation)}{default(n)}" for n in found]
-        return f"({', '.join(said)})", [(n.target.id, notes.get(n.end_lineno)
-                                         or f"`{ast.unparse(n.annotation)}`") for n in found]
-    return (signature(made, method=True), parameters(made, notes)) if made else ("", [])
+    own_fields = fields(node)
+    constructor = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"),
+                       None)
+    if own_fields:
+        parts = [f"{n.target.id}: {ast.unparse(n.annotation)}{default(n)}" for n in own_fields]
+        return f"({', '.join(parts)})", [(n.target.id, notes.get(n.end_lineno)
+                                          or f"`{ast.unparse(n.annotation)}`") for n in own_fields]
+    if constructor: return signature(constructor, method=True), parameters(constructor, notes)
+    return "", []
 
 def klass(node: ast.ClassDef, notes: dict[int, str], source: str) -> str:
     "A class with its public methods."
-    head, found = record(node, notes)
+    head, commented = record(node, notes)
     bases = ", ".join(f"`{ast.unparse(b)}`" for b in node.bases)
-    body = [described(node), "", *([f"Base: {bases}", ""] if bases else []), *params(found), "", source, ""]
+    body = [described(node), "", *([f"Base: {bases}", ""] if bases else []), *params(commented), "",
+            source, ""]
     methods = [n for n in node.body if isinstance(n, ast.FunctionDef)
                and (not n.name.startswith("_") or n.name in PUBLIC)]
     return entry("class", node.name + head, body + [f"{function(n, notes, method=True)}\n" for n in methods])
@@ -159,37 +161,37 @@ def assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:
                 if isinstance(t, ast.Name)]
     return [(t.id, node.value) for t in getattr(target, "elts", [target]) if isinstance(t, ast.Name)]
 
-def constant(name: str, given: ast.expr, node: ast.stmt, notes: dict[int, str]) -> str:
+def constant(name: str, expression: ast.expr, node: ast.stmt, notes: dict[int, str]) -> str:
     "A constant's entry; its comment stands at either end of the statement."
-    value = ast.unparse(given)
-    said = [escaped(notes.get(node.end_lineno) or notes.get(node.lineno, "")), "",
+    value = ast.unparse(expression)
+    body = [escaped(notes.get(node.end_lineno) or notes.get(node.lineno, "")), "",
             f"`{value}`" if len(value) <= 200 else ""]
-    return entry("data", name, said)
+    return entry("data", name, body)
 
 
 def public(tree: ast.Module) -> list[str]:
     "What `__all__` lists."
-    said = next((n for n in tree.body if isinstance(n, ast.Assign)
-                 and ast.unparse(n.targets[0]) == "__all__"), None)
-    return ast.literal_eval(said.value) if said else []
+    listing = next((n for n in tree.body if isinstance(n, ast.Assign)
+                    and ast.unparse(n.targets[0]) == "__all__"), None)
+    return ast.literal_eval(listing.value) if listing else []
 
 def page(notebook: Path, git: str) -> str:
     "The page of the module that a notebook exports."
     where = module(notebook)
     file = ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py"
     tree, notes = parse(file.read_text(encoding="utf-8"))
-    said = [f"# collapse_nb.{where}", escaped(ast.get_docstring(tree) or ""),
-            f":::{{container}} kin\nWritten in [{notebook.name}]"
-            f"(/{docname(notebook)}.md), [in the "
-            f"repository]({git}/blob/main/{file.relative_to(ROOT).as_posix()})\n:::",
-            f"```{{py:currentmodule}} collapse_nb.{where}\n```"]
+    parts = [f"# collapse_nb.{where}", escaped(ast.get_docstring(tree) or ""),
+             f":::{{container}} kin\nWritten in [{notebook.name}]"
+             f"(/{docname(notebook)}.md), [in the "
+             f"repository]({git}/blob/main/{file.relative_to(ROOT).as_posix()})\n:::",
+             f"```{{py:currentmodule}} collapse_nb.{where}\n```"]
     names = public(tree)
     for node in tree.body:
-        said += [constant(name, given, node, notes) for name, given in assigned(node) if name in names]
+        parts += [constant(name, value, node, notes) for name, value in assigned(node) if name in names]
         if getattr(node, "name", None) not in names: continue
         source = f"[source](#{label(where, node.name)})"
-        said.append((klass if isinstance(node, ast.ClassDef) else function)(node, notes, source))
-    return "\n\n".join(said) + "\n"
+        parts.append((klass if isinstance(node, ast.ClassDef) else function)(node, notes, source))
+    return "\n\n".join(parts) + "\n"
 
 
 def modules() -> list[Path]: return [f for f in listed() if module(f)]
@@ -202,8 +204,8 @@ def index() -> str:
         tree = ast.parse((ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py").read_text(encoding="utf-8"))
         rows.append(f"| [collapse_nb.{where}](/api/{where}.md) | {escaped(ast.get_docstring(tree) or '')} |")
     toc = "\n".join(module(f) for f in modules())
-    said = ("Every public name, with the unit or shape of each parameter. *source* leads to the cell it is "
-            "written in.")
-    return "\n".join(["# API", "", said, "",
+    intro = ("Every public name, with the unit or shape of each parameter. *source* leads to the cell it is "
+             "written in.")
+    return "\n".join(["# API", "", intro, "",
                       "| module | what it is for |", "|---|---|", *rows, "", "```{toctree}", ":hidden:", "",
                       toc, "```", ""])

@@ -28,9 +28,9 @@ def read(file: Path) -> dict: return json.loads(file.read_text(encoding="utf-8")
 
 def listed() -> list[Path]:
     "Every notebook but the index: the paper in its order, then the library."
-    found = [f for f in sorted(NBS.rglob("*.ipynb"))
+    files = [f for f in sorted(NBS.rglob("*.ipynb"))
              if not any(p[0] in "._" for p in f.relative_to(NBS).parts) and f.stem != "index"]
-    return sorted(found, key=lambda f: (not f.name[0].isdigit(), f.relative_to(NBS).parts))
+    return sorted(files, key=lambda f: (not f.name[0].isdigit(), f.relative_to(NBS).parts))
 
 def docname(file: Path) -> str:
     "Where a notebook stands on the site."
@@ -42,24 +42,24 @@ def title(file: Path) -> str:
 
 def module(file: Path) -> str | None:
     "The module that a notebook exports, such as nn.zoo."
-    said = re.search(r"^#\| default_exp (\S+)", "\n".join(text(c["source"]) for c in read(file)["cells"]),
-                     flags=re.M)
-    return said[1] if said else None
+    source = "\n".join(text(c["source"]) for c in read(file)["cells"])
+    directive = re.search(r"^#\| default_exp (\S+)", source, flags=re.M)
+    return directive[1] if directive else None
 
 
 def split(source: str) -> tuple[set[str], str]:
     "The directives at the head of a cell, and its code."
-    lines, found = source.splitlines(), set()
-    while lines and (said := DIRECTIVE.match(lines[0])): found.add(said[1]); lines.pop(0)
-    return found, "\n".join(lines).strip("\n")
+    lines, directives = source.splitlines(), set()
+    while lines and (match := DIRECTIVE.match(lines[0])): directives.add(match[1]); lines.pop(0)
+    return directives, "\n".join(lines).strip("\n")
 
 def names(code: str) -> list[str]:
     "What a cell defines at its top level."
-    found = []
+    defined = []
     for node in ast.parse(code).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef): found.append(node.name)
-        found += [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
-    return found
+        if isinstance(node, ast.FunctionDef | ast.ClassDef): defined.append(node.name)
+        defined += [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
+    return defined
 
 def furniture(code: str) -> bool:
     "Whether a cell does nothing but import."
@@ -107,10 +107,10 @@ class Page:
         self.file, self.gallery, self.git = file, gallery, git
         self.name, self.depth, self.drawn = docname(file), docname(file).count("/"), 0
 
-    def link(self, said: re.Match) -> str:
+    def link(self, match: re.Match) -> str:
         """A link as the site has it: notebooks are pages, figures are charts, other files are in the
         repository."""
-        image, words, target, anchor = said[1], said[2], said[3], said[4] or ""
+        image, words, target, anchor = match[1], match[2], match[3], match[4] or ""
         path = Path(os.path.normpath(self.file.parent / target))
         if path.suffix == ".ipynb" and path.is_file(): return f"[{words}](/{docname(path)}.md{anchor})"
         if path.parent.name == "figures" and (chart := self.gallery.stored(path.stem, self.depth)):
@@ -128,21 +128,21 @@ class Page:
         return "".join(p if not i % 2 else re.sub(r"^```(\w+)", r"```{code-block} \1", p)
                        for i, p in enumerate(parts))
 
-    def name_link(self, said: re.Match) -> str:
-        full = symbols().get(said[1])
-        return f"{{py:obj}}`{said[1]}{said[2] or ''} <{full}>`" if full else said[0]
+    def name_link(self, match: re.Match) -> str:
+        full = symbols().get(match[1])
+        return f"{{py:obj}}`{match[1]}{match[2] or ''} <{full}>`" if full else match[0]
 
     def code(self, source: str) -> str:
         "A code cell's input; an exported one can be linked to."
-        found, code = split(source)
-        if found & {"hide", "default_exp"} or not code.strip(): return ""
+        directives, code = split(source)
+        if directives & {"hide", "default_exp"} or not code.strip(): return ""
         block = fenced(code, "ipython3" if re.search(r"^[%!]", code, flags=re.M) else "python")
         if furniture(code):
             return "\n\n".join([raw('<details class="imports"><summary>imports</summary>'), block,
                                 raw("</details>")])
         where = module(self.file)
         marks = [f"({label(where, name)})=" for name in names(code)
-                 if name[0] != "_"] if found & {"export", "exports"} else []
+                 if name[0] != "_"] if directives & {"export", "exports"} else []
         return "\n".join([*marks, block])
 
     def output(self, out: dict) -> str:
@@ -181,6 +181,6 @@ class Page:
 
     def kin(self) -> str:
         "Where the notebook and what it exports are."
-        said = [f"Notebook: `{self.file.relative_to(ROOT).as_posix()}`"]
-        if where := module(self.file): said.append(f"exports [collapse_nb.{where}](/api/{where}.md)")
-        return f":::{{container}} kin\n{', '.join(said)}\n:::"
+        parts = [f"Notebook: `{self.file.relative_to(ROOT).as_posix()}`"]
+        if where := module(self.file): parts.append(f"exports [collapse_nb.{where}](/api/{where}.md)")
+        return f":::{{container}} kin\n{', '.join(parts)}\n:::"

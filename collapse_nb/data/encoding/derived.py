@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from .distinct import Distinct, Texts, series_codes
 from collapse_nb.data.encoding.expressions import (
-    KINDS, SQL_TYPES, Column, Compiler, Expression, Misfit, as_written, columns_of_tree, is_engines, queried,
-    syntax,
+    KINDS, SQL_TYPES, Column, Compiler, Expression, Misfit, as_written, columns_of_tree, grown, is_engines,
+    queried, syntax,
 )
 from .wanted import Value, Wanted
 
@@ -55,7 +55,7 @@ def _rewritten(node: object, kinds: Mapping[str, str], parts: dict[tuple, Derive
             typed = Compiler("", lambda name: Column(kind, "integer" if kind == "integer" else "float",
                                                      "c0"))(node)
         except Misfit: return node # its sentence comes when the whole is compiled
-        if typed.kind in KINDS:
+        if typed.kind in KINDS and not (inner and grown(node)): # else nobody would look at what is made of it
             sql = f"CAST({typed.sql} AS VARCHAR)" # minus zero stays so
             if inner and typed.kind == "text":
                 sql = f"CASE WHEN {sql} = '' THEN error('empty') ELSE {sql} END"

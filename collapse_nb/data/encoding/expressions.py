@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SIGNATURES', 'LISTED_IN', 'DEEPEST', 'KINDS', 'SQL_TYPES', 'MOST', 'LONGEST', 'engine', 'queried', 'is_engines',
            'computed', 'NoExpression', 'syntax', 'Column', 'Typed', 'own_value', 'as_text', 'as_written', 'Misfit',
-           'may_outgrow', 'Compiler', 'Expression', 'double_quotes', 'why_none', 'columns_of', 'columns_of_tree',
-           'of_kind', 'compile_expression', 'check_expression']
+           'grown', 'may_outgrow', 'Compiler', 'Expression', 'double_quotes', 'why_none', 'columns_of',
+           'columns_of_tree', 'of_kind', 'compile_expression', 'check_expression']
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000002
 import difflib
@@ -253,7 +253,7 @@ def _wanted(node: Typed, kind: str) -> str:
         kind = "date" if have == "date" else "interval" if have == "interval" else "timestamp"
     if have == kind: return node.sql
     if have == "null": return f"CAST(NULL AS {SQL_TYPES[kind]})"
-    if kind == "text": return node.column.slot if node.column else as_text(node)
+    if kind == "text": return node.column.slot if node.column and have != "boolean" else as_text(node)
     if have == "text":
         if kind == "boolean":
             raise Misfit(f"takes the text {node.literal or ''!r} for a truth value"
@@ -303,7 +303,10 @@ def _compared(left: Typed, right: Typed, order: bool) -> tuple[str, str]:
         if order or (text.literal is None and not number.column) or plain: kind = "number"
         else: kind = "text" # a cell's text against a text
     elif "text" in kinds and kinds & {"timestamp", "date"}: kind = "timestamp"
-    elif "text" in kinds and "boolean" in kinds: kind = "text"
+    elif kinds == {"text", "boolean"}:
+        word = (left if left.kind == "text" else right).literal
+        if word is None or word.lower() not in ("true", "false"): kind = "text"
+        else: return tuple(word.upper() if n.kind == "text" else n.sql for n in (left, right))
     elif kinds <= {"boolean", "integer", "float"} and len(kinds) > 1: kind = "number"
     else: kind = _together([left, right])
     if kind == "number": kind = "float" if {_number(left), _number(right)} != {"integer"} else "integer"
@@ -339,12 +342,14 @@ def _times(node: dict) -> int:
     own = max(_count(arguments[1]) or 1, 1) if counts else 1
     return inner * own if name == "repeat" else max(inner, own)
 
-def _grown(node: object) -> bool:
+def grown(
+    node: object, # a syntax tree, or a part of one
+) -> bool:
     "Whether a text was made in a way that could have made it long."
-    if isinstance(node, list): return any(map(_grown, node))
+    if isinstance(node, list): return any(map(grown, node))
     if not isinstance(node, dict): return False
     if node.get("class") == "FUNCTION" and node["function_name"].lower() in _GROWING: return True
-    return any(map(_grown, node.values()))
+    return any(map(grown, node.values()))
 
 def may_outgrow(
     name: str,             # of a function
@@ -354,7 +359,8 @@ def may_outgrow(
     if name == "repeat": return True
     if name in ("lpad", "rpad"): return len(arguments) > 1 and not (_count(arguments[1]) or MOST + 1) <= MOST
     if name not in _GROWING: return False
-    return _grown(arguments[0]) or any(a["class"] != "CONSTANT" for a in arguments[2:3])
+    short = lambda node: node["class"] == "CONSTANT" and len(node["literal"].get("text", "")) <= MOST
+    return grown(arguments[0]) or not all(map(short, arguments[2:3]))
 
 def _bounded(name: str, parts: list[str]) -> str:
     "A call of a growing function that stops where the text would be too long; no argument is computed twice."
@@ -384,6 +390,11 @@ _TYPES = {"text": "VARCHAR TEXT STRING CHAR BPCHAR NVARCHAR",
                      "UTINYINT USMALLINT UINTEGER UBIGINT",
           "float": "FLOAT REAL DOUBLE FLOAT4 FLOAT8 DECIMAL NUMERIC DEC"}
 _BY_TYPE = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+
+# what takes a truth value for the text `true` or `false`; other functions would depend on its letters
+_JOINING = {"concat", "concat_ws", "||", "upper", "lower", "ucase", "lcase"}
+_SPOKEN = dict.fromkeys(("~~", "!~~", "like_escape", "not_like_escape"), "LIKE") | dict.fromkeys(
+    ("~~*", "!~~*", "ilike_escape", "not_ilike_escape"), "ILIKE")
 
 class Compiler:
     "From a syntax tree to typed SQL for the engine."
@@ -521,6 +532,11 @@ class Compiler:
         if name in ("date_part", "datepart", "date_trunc", "datetrunc", "date_diff",
                     "datediff") and values[0].literal is None:
             raise Misfit(f"calls {name.upper()} without a constant text such as 'hour'")
+        if name not in _JOINING and any(v.kind == "boolean" and k == "t"
+                                        for v, k in zip(values, kinds, strict=False)):
+            said = _SPOKEN.get(name, name.upper())
+            raise Misfit(f"looks for letters in a truth value by {said}, and files write it in several ways: "
+                         "make it a text by CASE WHEN … THEN 'yes' ELSE 'no' END")
         parts = [_wanted(v, "moment" if k == "s" else _KINDS[k]) for v, k in zip(values, kinds, strict=False)]
         parts = [f"CAST({p} AS INTEGER)" if k == "j" else p for p, k in zip(parts, kinds, strict=False)]
         if result == "=": result = _number(values[0])
@@ -668,6 +684,15 @@ def compile_expression(
     except Misfit as err: raise expression.wrong(str(err)) from None
     return of_kind(typed, expression, kind)
 
+def _whole(node: dict) -> int | None:
+    "A whole number that is written out, perhaps after a minus."
+    inner = _arguments(node)
+    if node.get("function_name") == "-" and len(inner) == 1:
+        return None if (n := _count(inner[0])) is None else -n
+    return _count(node)
+
+def _is_letter(code: int) -> bool: return 0 < code < 0xD800 or 0xDFFF < code < 0x110000
+
 def check_expression(
     expression: Expression, # what a card says, while nothing is known of its table
 ) -> None:
@@ -687,6 +712,11 @@ def check_expression(
                 "+", "-", "*", "/", "//", "%", "mod", "add", "subtract", "multiply", "divide")
             if node["class"] == "WINDOW" or not is_function:
                 raise Misfit(_not_listed(_called(node, expression.sql)))
+            if called == "chr":
+                for code in map(_whole, _arguments(node)):
+                    if code is None or _is_letter(code): continue
+                    raise Misfit(f"asks CHR for the character {code:,}, and there is none: give its code "
+                                 "point, as in CHR(65)")
             if (times := _times(node)) > MOST:
                 name = _called(node, expression.sql).upper()
                 raise Misfit(f"asks {name} for {times:,} copies or characters, and {MOST} are the most: "

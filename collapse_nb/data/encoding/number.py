@@ -156,6 +156,7 @@ class Numbered:
     read: dict        # rows read and refused
     table: Table      # where they came from
     laid: list[Laid]  # block by block
+    refused: np.ndarray # which rows of the source were refused, the first is 0
 
     def place(self, row: int) -> str: return place_of(self.table, self.laid, row)
 
@@ -172,6 +173,7 @@ class Numberer:
         self.numbers = Numbers(self.values)
         self.checks = checks(self.table.card, self.values) if self.table.card.format != "parquet" else {}
         self.laid, self.under_way, self.rows, self.crlf = [], None, 0, 0
+        self.refused: list[int] = [] # rows of the source
         self.label = self.values.label.columns[0] if self.values.label.as_it_is else ""
 
     def take(self, piece: Piece) -> None:
@@ -181,7 +183,10 @@ class Numberer:
                if (rows := check.bad_rows(self.numbers.texts[c], codes[c]))}
         faults, good = _value_faults(piece, bad, self.label,
                                      not self.table.card.columns) if bad else ([], None)
-        for fault in sorted(piece.faults + faults):
+        starts = np.sort([f.start for f in piece.faults]) # rows that could not be cut; the others are `cells`
+        for i, fault in enumerate(sorted(piece.faults + faults)):
+            before = np.searchsorted(piece.cells.begin, fault.start) + np.searchsorted(starts, fault.start)
+            self.refused.append(self.rows + self.refusals.count - i + int(before))
             line, row = line_of(piece.block, fault.start), piece.block.text[fault.start:fault.end]
             self.refusals.refuse(piece.part.path, line, piece.block.names, fault, row)
         sets = self.numbers.set_codes({c: v[good] for c, v in codes.items()} if bad else codes)
@@ -215,4 +220,5 @@ def number(
     read = {"rows": work.rows + work.refusals.count, "refused": work.refusals.count}
     if table.card.format != "parquet":
         read |= {"reasons": dict(work.refusals.reasons), "crlf_lines": work.crlf}
-    return Numbered(work.staged, work.numbers, values, read, table, work.laid)
+    return Numbered(work.staged, work.numbers, values, read, table, work.laid,
+                    np.array(work.refused, np.int64))

@@ -23,7 +23,7 @@ from .staged import ahead, prefetched
 from .wanted import Wanted, check_columns, wanted
 from ..sources.cells import Cells, split_cells
 from ..sources.files import unpack
-from ..sources.parquet import ParquetRows, is_list, parquet_rows, parquet_types
+from ..sources.parquet import ParquetRows, is_list, parquet_rows, parquet_types, value_type
 from ..sources.parts import Part, looks_parquet
 from ..sources.refused import Fault
 from ..sources.text import Block, text_blocks, text_columns
@@ -75,6 +75,11 @@ def _take_away(odd: list[tuple[Part, object]], fitting: list[tuple[Part, object]
     return f"take {it} away, or name the files of the table" + (
         f" by a pattern, '{next(iter(folders)) / ('*' + next(iter(ends)))}'" if by_pattern else "")
 
+def _as_float(kind: pa.DataType | None) -> pa.DataType | None:
+    "The type of a column whose whole numbers are read as decimal ones."
+    if kind is None or not pa.types.is_integer(value_type(kind)): return kind
+    return pa.list_(pa.float64()) if is_list(kind) else pa.float64()
+
 @dataclass
 class Table:
     "The files of a table, opened far enough to know their columns."
@@ -99,8 +104,7 @@ class Table:
                                                       self.card.quotes is not False)
             columns = [(n, None) for n in names]
         self.own[part.path] = {n for n, _ in columns}
-        columns = [(n, pa.float64() if n in self.floats and t is not None and pa.types.is_integer(t) else t)
-                   for n, t in columns if n not in part.fixed]
+        columns = [(n, _as_float(t) if n in self.floats else t) for n, t in columns if n not in part.fixed]
         return columns + [(n, None) for n in part.fixed]
 
     def plain(self, part: Part) -> Path:
@@ -114,6 +118,7 @@ class Table:
         "What the card wants, checked against every file."
         try: values = wanted(self.card, tuple(n for n, _ in self.types(self.parts[0])), label)
         except InputError as err: raise self._misfit(label) or err from None
+        kinds = {column: [] for column in values.columns}
         for part in self.parts:
             try: types = self.types(part)
             except InputError as err: raise self._misfit(label) or err from None
@@ -122,25 +127,33 @@ class Table:
                                  "take the one or the other away.")
             check_columns(values, types, part.path)
             if not set(values.columns) <= set(dict(types)): raise self._misfit(label)
+            for column, kind in types:
+                if column in kinds: kinds[column].append(None if kind is None else value_type(kind))
             lists = {n for n, t in types if t is not None and is_list(t)} & set(values.columns)
             if part is self.parts[0]: self.lists = lists
             elif odd := sorted(lists ^ self.lists):
                 raise InputError(f"the column {odd[0]!r} holds lists in only one of {self.parts[0].path} and "
                                  f"{part.path}: name files of one table.")
-        self.floats |= self._floats(values.columns)
+        self._unified(kinds)
         fields = tuple(replace(f, several=True) if f.as_it_is and set(f.columns) & self.lists else f
                        for f in values.fields)
         return replace(values, fields=fields)
 
-    def _floats(self, columns: list[str]) -> frozenset[str]:
-        "Columns that are numbers in every file, whole ones in some and decimal ones in others."
-        if self.card.format != "parquet": return frozenset()
-        each = [dict(self.types(part)) for part in self.parts]
-        kinds = {c: {types[c] for types in each} for c in columns}
-        number = lambda t: t is not None and (pa.types.is_integer(t) or pa.types.is_floating(t)
-                                              or pa.types.is_null(t))
-        return frozenset(c for c, types in kinds.items() if all(map(number, types))
-                         and any(map(pa.types.is_floating, types)) and any(map(pa.types.is_integer, types)))
+    def _unified(self,
+        columns: dict[str, list[pa.DataType | None]], # what the values of each are in every file
+    ) -> None:
+        "Note columns of whole numbers in some files and decimal ones in others; refuse times of two scales."
+        number = lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_null(t)
+        for column, kinds in columns.items():
+            if None in kinds or len(set(kinds)) == 1: continue
+            if (all(map(number, kinds)) and any(map(pa.types.is_floating, kinds))
+                    and any(map(pa.types.is_integer, kinds))): self.floats |= {column}
+            zoned = {bool(t.tz): part.path for t, part in zip(kinds, self.parts, strict=True)
+                     if pa.types.is_timestamp(t)}
+            if len(zoned) < 2: continue
+            raise InputError(f"the column {column!r} holds times with a zone in {zoned[True]}, and times "
+                             f"without one in {zoned[False]}: write them all in UTC, and all with a zone or "
+                             "all without one.")
 
     def _misfit(self, label: bool) -> InputError | None:
         "The sentence for files that are no part of the table, where others are."

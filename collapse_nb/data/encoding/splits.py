@@ -8,6 +8,7 @@ __all__ = ['PARTS', 'Kept', 'KeptRows', 'check_labels', 'header_remarks', 'Divis
 
 # %% ../../../nbs/data/encoding/splits.ipynb #00000002
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -181,7 +182,7 @@ class Moments:
 
     def text(self, key: float) -> str:
         "A moment for people."
-        if self.kind not in ("timestamp", "date"): return f"{key:g}"
+        if self.kind not in ("timestamp", "date"): return str(int(key)) if key == int(key) else f"{key:g}"
         return computed("CAST(make_timestamp(k) AS VARCHAR)",
                         {"k": pl.Series([int(key)])})[0].removesuffix(" 00:00:00")
 
@@ -229,11 +230,15 @@ def _cut(cut: str | float, when: Moments, card: Card) -> float:
     else:
         try: return float(cut)
         except ValueError: pass
+    some = f"such as {when.text(when.keys[0])}"
     if when.kind in ("timestamp", "date"):
-        kind, mend = "a time", "give two times, such as \"2024-03-13\" and \"2024-03-14\""
+        kind, mend = f"a time, {some}", "give two times, such as \"2024-03-13\" and \"2024-03-14\""
     else:
-        kind, mend = ("a number", "give two numbers, or make it a time, as in split_time = "
-                                  f"\"TO_TIMESTAMP({card.split_time})\"")
+        days = re.fullmatch(r"(19|20)\d\d(0[1-9]|1[0-2])[0-3]\d", when.text(when.keys[0]))
+        time = (f"STRPTIME(CAST({card.split_time} AS VARCHAR), '%Y%m%d')" if days
+                else f"TO_TIMESTAMP({card.split_time})")
+        kind, mend = (f"a number, {some}", f"give two such numbers, or make it a time, as in split_time = "
+                                           f"\"{time}\"")
     raise InputError(f"split_cuts of card {card.name!r} has {cut!r}, and {card.split_time!r} is {kind}: "
                      f"{mend}.")
 
@@ -408,6 +413,9 @@ def write_source_rows(
         index, good = rows.kept.where
         mask = np.concatenate([good[codes[index]] for codes in rows.numbered.staged.blocks({index})])
         kept = None if mask.all() else np.flatnonzero(mask)
+    if len(refused := rows.numbered.refused): # they are rows of the source as well
+        read = np.delete(np.arange(rows.numbered.staged.rows + len(refused)), refused)
+        kept = read if kept is None else read[kept]
     if kept is None and division.by == "random": return
     n = len(division.place)
     order = np.empty(n, np.int64)
@@ -417,7 +425,8 @@ def write_source_rows(
 def source_rows(
     path: str | Path, # an encoded folder
 ) -> dict[str, np.ndarray]: # train, valid and test -> (n,) rows of the source, the first is 0
-    "Which row of the source each stored row is: row k of `data.test` is row `source_rows(path)['test'][k]`."
+    """Which row of the source each stored row is: row k of `data.test` is row `source_rows(path)['test'][k]`.
+    Rows that were refused count, as they do for whoever reads the file line by line."""
     record = read_schema(path)
     sizes, read = record["sizes"], record.get("read")
     if read is None:
@@ -425,7 +434,7 @@ def source_rows(
     if (file := Path(path, "rows.npy")).is_file(): order = np.load(file)
     else:
         n = sum(sizes)
-        if record.get("split", {}).get("by", "random") != "random" or read["rows"] - read["refused"] != n:
+        if record.get("split", {}).get("by", "random") != "random" or read["rows"] != n:
             raise InputError(f"{path} was encoded before the way back to its source was kept: encode it "
                              "again.")
         seed = torch.Generator().manual_seed(record["card"]["split_seed"])

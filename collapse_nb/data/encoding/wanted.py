@@ -69,8 +69,12 @@ def _missing(expression: Expression, column: str, names: tuple[str, ...]) -> Inp
     "The sentence for a column that is not there."
     if remedy := double_quotes(expression.sql, names):
         return expression.wrong(f"names no column of the table{remedy}")
-    return InputError(str(unknown(f"column in {expression.entry}, {expression.sql!r}:", column,
-                                  [n for n in names if n != SPLIT])))
+    said = str(unknown(f"column in {expression.entry}, {expression.sql!r}:", column,
+                       [n for n in names if n != SPLIT]))
+    if f'"{column}"' in expression.sql: # which SQL takes for a name, whatever was meant
+        text = "'" + column.replace("'", "''") + "'"
+        said = f"{said.removesuffix('.')}, or write a text in single quotes, {text}."
+    return InputError(said)
 
 def wanted(
     card: Card,               # what is wanted

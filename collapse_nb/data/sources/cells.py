@@ -14,7 +14,7 @@ import numpy as np
 from ..encoding.compiled import compiled
 from ..encoding.distinct import short_keys
 from .refused import Fault
-from .text import outside_quotes
+from .text import INSIDE, ORDINARY, first_quote, outside_quotes
 
 # %% ../../../nbs/data/sources/cells.ipynb #00000005
 @dataclass
@@ -69,8 +69,14 @@ def _table(a: np.ndarray, separator: int, quoted: bool,
         few = (f"has too {'few' if columns[i] < width else 'many'} columns, {columns[i]} where {width} are "
                "expected")
         if blank[i]: few = "is empty"
-        faults.append(Fault(int(begin[i]), int(edge[i]), 0 if blank[i] else min(int(columns[i]), width) + 1,
-                            few))
+        row, column, advice = a[begin[i]:edge[i]], 0 if blank[i] else min(int(columns[i]), width) + 1, ""
+        if quoted and (row == 34).any():
+            quote, inside = first_quote(row.tobytes(), bytes([separator]))
+            if inside: few, column, advice = INSIDE, quote, ORDINARY
+            elif (row == 10).any():
+                few = f"has a quote that opens a cell of several lines, and {few}"
+                column, advice = quote, ORDINARY
+        faults.append(Fault(int(begin[i]), int(edge[i]), column, few, advice))
     ends = np.ascontiguousarray(marks[np.repeat(good, columns)].reshape(-1, width).T)
     return begin[good], np.vstack([begin[good][None], ends[:-1] + 1]), ends, faults
 
@@ -103,25 +109,26 @@ def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes],
     return out, bad
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000d
-_ORDINARY = "write quotes = false in the card, where quotes are ordinary characters"
-
 def _swallowed(block: bytes, start: int, end: int, column: int, mark: bytes, width: int) -> bool:
     """Whether a cell in quotes goes on over lines that look like rows: as many separators in each, in the
-    last as many as before the cell."""
-    lines = block[start:end].split(b"\n")
-    inner, last = lines[1:-1], lines[-1]
-    if not lines[1:] or last.count(mark) != column or any(line.count(mark) != width - 1 for line in inner):
-        return False
-    return column + len(inner) * (width - 1) > 1
+    last as many as before the cell, and in the first as many as behind it."""
+    first, *inner, last = block[start:end].split(b"\n")
+    if last.count(mark) != column or any(line.count(mark) != width - 1 for line in inner): return False
+    ends = first + b"\n" + last
+    prose = ends.count(mark) == ends.count(mark + b" ") # as in "yes, please"
+    behind = width - 1 - column if first.count(mark) == width - 1 - column and not prose else 0
+    marks = column + len(inner) * (width - 1) + behind
+    return marks > 1 or (marks == 1 and not prose)
 
 def _run_on(block: bytes, mark: bytes, width: int,
             spans: Iterable[tuple[int, int, int]]) -> dict[int, tuple[int, str, str]]:
     """Row -> column, reason and advice, where a quote has swallowed rows; of cells with quotes, each by
     number, start and end."""
     reason = "has a quote that opens a cell of several lines, and they look like rows of the table"
-    return {i // width: (i % width + 1, reason, f"{_ORDINARY}, or quotes = true, where the cell is one")
+    return {i // width: (i % width + 1, reason, f"{ORDINARY}, or quotes = true, where the cell is one")
             for i, start, end in spans
-            if b"\n" in block[start:end] and _swallowed(block, start, end, i % width, mark, width)}
+            if block[start] == 34 and b"\n" in block[start:end]
+            and _swallowed(block, start, end, i % width, mark, width)}
 
 def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool,
               rows: int) -> dict[int, tuple[int, str, str]]:
@@ -146,9 +153,7 @@ def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool,
     start[hard], end[hard] = edges[:-1], edges[1:]
     cells.text = np.frombuffer(block + b"".join(texts), np.uint8)
     cells.starts, cells.ends = (np.ascontiguousarray(edge.reshape(-1, width).T) for edge in (start, end))
-    reason = ("has a quote inside a cell, where the whole cell would have to stand in quotes and the quote "
-              "be doubled")
-    return {int(hard[i]) // width: (int(hard[i]) % width + 1, reason, _ORDINARY)
+    return {int(hard[i]) // width: (int(hard[i]) % width + 1, INSIDE, ORDINARY)
             for i in reversed(bad)} | swallowed
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000e

@@ -1,0 +1,319 @@
+"Columns, cells and rows that one kind of file could have read otherwise than another: alike, or refused."
+import csv
+import datetime as dt
+import io
+import random
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from collapse_nb.data.cards import Card
+from collapse_nb.data.encode import encode
+from collapse_nb.data.encoding.splits import source_rows
+from collapse_nb.data.scoring import encoded_rows, open_encoding
+from collapse_nb.data.source import open_source
+from collapse_nb.records import InputError
+
+ROWS = 600
+dice = random.Random(3)
+TABLE = {
+    "y": [int(dice.random() < .4) for _ in range(ROWS)],
+    "site": [dice.choice("abc") for _ in range(ROWS)],
+    "member": [dice.choice([True, False, None]) for _ in range(ROWS)],
+    "day": [20240301 + dice.randrange(20) for _ in range(ROWS)],
+    "row": [f"r{i}" for i in range(ROWS)],
+}
+TABLE["date"] = [f"2024-03-{d % 100:02}" for d in TABLE["day"]]
+
+
+def text(table: dict, mark: str = ",", word=str) -> str:
+    "The table as a text, None an empty cell; `word` writes a truth value."
+    writer = csv.writer(out := io.StringIO(newline=""), delimiter=mark, lineterminator="\n")
+    writer.writerow(table)
+    cell = lambda v: "" if v is None else word(v) if isinstance(v, bool) else v
+    writer.writerows([cell(v) for v in row] for row in zip(*table.values(), strict=True))
+    return out.getvalue()
+
+
+def card(**entries) -> Card: return Card(**{"name": "t", "label": "y", "fields": ["site"]} | entries)
+
+
+def values(out: Path) -> dict[str, dict[int, str]]:
+    words = pl.read_parquet(out / "vocabulary.parquet")
+    return {name: dict(frame.select("id", "value").iter_rows())
+            for (name,), frame in words.partition_by("field", as_dict=True).items()}
+
+
+def alike(paths: list[Path], **entries) -> dict[str, dict[int, str]]:
+    "The vocabulary that every file gives, with the same rows."
+    outs = [path.with_name(path.name + "-out") for path in paths]
+    for path, out in zip(paths, outs, strict=True): encode(card(**entries), path, out)
+    for out in outs[1:]:
+        for name in "x.npy", "y.npy", "vocabulary.parquet":
+            assert (out / name).read_bytes() == (outs[0] / name).read_bytes(), (out, name)
+    return values(outs[0])
+
+
+def refused(path: Path | list[Path], said: str, **entries) -> None:
+    out = (path if isinstance(path, Path) else path[0]).with_suffix(".not")
+    with pytest.raises(InputError, match=said) as error: encode(card(**entries), path, out)
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
+@pytest.fixture
+def truths(tmp_path) -> list[Path]:
+    "The same truth values as Python, R and JSON write them, and as Parquet has them."
+    words = {"python": str, "r": lambda v: str(v).upper(), "json": lambda v: str(v).lower()}
+    for name, word in words.items():
+        (tmp_path / f"{name}.csv").write_text(text(TABLE, word=word))
+    pq.write_table(pa.table(TABLE), tmp_path / "t.parquet")
+    return [tmp_path / name for name in ("python.csv", "r.csv", "json.csv", "t.parquet")]
+
+
+def test_truth_values_have_one_text(truths):
+    fields = ["member", {"pair": "CONCAT(member, '_', site)"}, {"upper": "UPPER(member)"},
+              {"bar": "member || site"}, {"is": "CASE WHEN member THEN 'in' ELSE site END"},
+              {"or": "COALESCE(member, site)"}, {"cast": "LEFT(CAST(member AS VARCHAR), 1)"}]
+    found = alike(truths, fields=fields)
+    assert {"true", "false", None} == set(found["member"].values())
+    assert {f"{t}_{s}" for t in ("true", "false", "") for s in "abc"} == set(found["pair"].values())
+    assert {"t", "f", None} == set(found["cast"].values())
+
+
+@pytest.mark.parametrize("where", ["member = 'True'", "'TRUE' = member", "member IN ('true')",
+                                   "member <> 'false'", "member",
+                                   "CASE member WHEN 'True' THEN TRUE ELSE FALSE END"])
+def test_a_truth_value_is_compared_as_one(truths, where):
+    found = alike(truths, fields=["row"], where=where)
+    assert set(found["row"].values()) == {r for r, m in zip(TABLE["row"], TABLE["member"], strict=True) if m}
+
+
+@pytest.mark.parametrize("sql", ["member LIKE 'T%'", "SUBSTR(member, 1, 1)", "REPLACE(member, 'True', 'x')",
+                                 "member ILIKE '%u%'", "STARTS_WITH(member, 't')", "REVERSE(member)"])
+def test_letters_of_a_truth_value_are_refused(truths, sql):
+    for path in truths:
+        refused(path, "looks for letters in a truth value by .*CASE WHEN", fields=[{"f": sql}])
+
+
+@pytest.mark.parametrize(("digits", "scale"), [(2, 2), (5, 2), (38, 38), (9, 0)])
+def test_decimals_have_the_digits_of_a_text(tmp_path, digits, scale):
+    cells = [None if i % 9 == 4 else Decimal(dice.randrange(-99, 99)).scaleb(-scale) for i in range(ROWS)]
+    plain = TABLE | {"d": [None if d is None else f"{d:f}" for d in cells]}
+    (tmp_path / "t.csv").write_text(text(plain))
+    table = pa.table(TABLE).append_column("d", pa.array(cells, pa.decimal128(digits, scale)))
+    pq.write_table(table, tmp_path / "t.parquet")
+    fields = ["d", {"text": "CONCAT(d, site)"}, {"number": "d * 2"}]
+    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=fields)
+    assert set(found["d"].values()) == set(plain["d"])
+
+
+def parted(folder: Path, *tables: pa.Table) -> Path:
+    folder.mkdir()
+    for i, table in enumerate(tables): pq.write_table(table, folder / f"{i}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_times_with_and_without_a_zone_are_refused(tmp_path, swap):
+    half = {name: cells[:ROWS // 2] for name, cells in TABLE.items()}
+    moments = [dt.datetime(2024, 3, 1) + dt.timedelta(hours=i) for i in range(ROWS // 2)]
+    with_times = lambda zone: pa.table(half | {"t": pa.array(moments, pa.timestamp("us", zone))})
+    tables = [with_times(None), with_times("Europe/Paris")]
+    folder = parted(tmp_path / "parts", *(tables[::-1] if swap else tables))
+    refused(folder, rf"'t' holds times with a zone in .*{0 if swap else 1}\.parquet, and times without "
+                    rf"one in .*{1 if swap else 0}\.parquet: write",
+            fields=[{"hour": "EXTRACT(HOUR FROM t)"}])
+    encode(card(), folder, tmp_path / "unused") # nobody asks for the times
+    zones = parted(tmp_path / "zones", with_times("UTC"), with_times("Europe/Paris"))
+    encode(card(fields=["t"]), zones, tmp_path / "out") # moments, whatever the clocks show
+
+
+def test_the_mark_between_values_is_no_part_of_one(tmp_path):
+    tags = [["u", "v"] if i % 2 else ["w"] for i in range(ROWS)]
+    tags[400] = ["u\x1fv"]
+    pq.write_table(pa.table(TABLE | {"tags": tags}), tmp_path / "t.parquet")
+    refused(tmp_path / "t.parquet", r"'tags' of .*t\.parquet has the character U\+001F inside",
+            fields=["tags"])
+
+
+def numbers_in_lists(kind: pa.DataType, seed: int) -> pa.Table:
+    some = random.Random(seed)
+    lists = [[some.randrange(6) for _ in range(some.randrange(4))] for _ in range(ROWS)]
+    return pa.table(TABLE).append_column("tags", pa.array(lists, pa.list_(kind)))
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_lists_of_whole_and_of_decimal_numbers_hold_the_same_values(tmp_path, swap):
+    whole, decimal = (numbers_in_lists(kind, i) for i, kind in enumerate((pa.int64(), pa.float64())))
+    folder = parted(tmp_path / "parts", *((decimal, whole) if swap else (whole, decimal)))
+    encode(card(fields=["tags"]), folder, tmp_path / "out")
+    assert set(values(tmp_path / "out")["tags"].values()) == {None, *(f"{i}.0" for i in range(6))}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_later_lists_may_be_of_the_other_kind(tmp_path, first):
+    for i, kind in enumerate((pa.int64(), pa.float64())):
+        pq.write_table(numbers_in_lists(kind, 0), tmp_path / f"{i}.parquet")
+    encode(card(fields=["tags"]), tmp_path / f"{first}.parquet", tmp_path / "out")
+    encoding = open_encoding(tmp_path / "out")
+    ids = [[x for x, _ in encoded_rows(encoding, tmp_path / f"{i}.parquet", tmp_path)] for i in range(2)]
+    assert np.array_equal(*map(np.concatenate, ids))
+    for _, strange in encoded_rows(encoding, tmp_path / f"{1 - first}.parquet", tmp_path):
+        assert not strange.any()
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+@pytest.mark.parametrize("cell", ['5" wide', 'b"', '5" x 7" x 9"'])
+@pytest.mark.parametrize("later", [0, 1, 40])
+def test_a_quote_inside_a_cell_is_named_with_line_and_column(tmp_path, mark, cell, later):
+    cells = ["plain"] * ROWS
+    cells[100] = cell
+    if later: cells[100 + later] = '7" wide'
+    rows = [mark.join(["y", "note", "site", "row"])] + [
+        mark.join([str(y), note, site, row])
+        for y, note, site, row in zip(TABLE["y"], cells, TABLE["site"], TABLE["row"], strict=True)]
+    (path := tmp_path / ("t.csv" if mark == "," else "t.tsv")).write_text("\n".join(rows) + "\n")
+    refused(path, r"line 102 has a quote inside a cell.*\(column 2.*quotes = false", fields=["site", "note"])
+    encode(card(fields=["site", "note"], quotes=False), path, tmp_path / "out")
+    assert cell in values(tmp_path / "out")["note"].values()
+
+
+def test_a_quote_that_opens_a_cell_is_named_with_line_and_column(tmp_path):
+    lines = text({"y": TABLE["y"], "site": TABLE["site"], "note": TABLE["row"]}).splitlines()
+    for later, said in ((0, r"opened at line 51 \(column 3\) is never closed"),
+                        (9, "line 51 has a quote that opens")):
+        changed = list(lines)
+        changed[50] = '1,a,"open'
+        if later: changed[50 + later] = '1,b",c'
+        (path := tmp_path / f"{later}.csv").write_text("\n".join(changed) + "\n")
+        refused(path, f"{said}.*quotes = false", fields=["site"])
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("later", [1, 2, 30])
+def test_lone_quotes_lose_no_rows_of_two_columns(tmp_path, mark, column, later):
+    names = ["site", "y"] if column == 0 else ["y", "site"]
+    rows = [[str(v) for v in row] for row in zip(*(TABLE[n] for n in names), strict=True)]
+    rows[70][column], rows[70 + later][column] = '"hm', 'ok"'
+    body = "".join(mark.join(row) + "\n" for row in [names, *rows])
+    (path := tmp_path / ("t.csv" if mark == "," else "t.tsv")).write_text(body)
+    refused(path, "line 72 has a quote that opens a cell of several lines, and they look like rows")
+    data = encode(card(quotes=False), path, tmp_path / "out")
+    assert len(data.train) + len(data.valid) + len(data.test) == ROWS
+
+
+def test_letters_of_several_lines_are_read_in_two_columns(tmp_path):
+    notes = [dice.choice(["yes, please\nand soon", "plain", "one\ntwo", "a,b", "Main St, Springfield\nUSA"])
+             for _ in range(ROWS)]
+    for names in ["note", "y"], ["y", "note"]:
+        (path := tmp_path / f"{names[0]}.csv").write_text(text({n: notes if n == "note" else TABLE[n]
+                                                                for n in names}))
+        encode(card(fields=["note"]), path, tmp_path / names[0])
+        assert set(values(tmp_path / names[0])["note"].values()) == set(notes)
+
+
+def test_cuts_on_another_scale_are_answered_with_both(tmp_path):
+    (path := tmp_path / "t.csv").write_text(text(TABLE))
+    refused(path, r"has '2024-03-10', and 'day' is a number, such as 202403\d\d: give two such numbers, or "
+                  r"make it a time, as in split_time = \"STRPTIME\(CAST\(day AS VARCHAR\), '%Y%m%d'\)\"",
+            split_time="day", split_cuts=["2024-03-10", "2024-03-15"])
+    refused(path, r"has 20240310, and 'date' is a time, such as 2024-03-\d\d: give two times",
+            split_time="date", split_cuts=[20240310, 20240315])
+    cuts = {"numbers": {"split_time": "day", "split_cuts": [20240310, 20240315]},
+            "times": {"split_time": "date", "split_cuts": ["2024-03-10", "2024-03-15"]},
+            "remedy": {"split_time": "STRPTIME(CAST(day AS VARCHAR), '%Y%m%d')",
+                       "split_cuts": ["2024-03-10", "2024-03-15"]}}
+    for name, entries in cuts.items(): encode(card(**entries), path, tmp_path / name)
+    assert len({(tmp_path / name / "x.npy").read_bytes() for name in cuts}) == 1
+
+
+def test_a_label_called_true_is_a_column(tmp_path):
+    table = {"TRUE": TABLE["y"], "site": TABLE["site"]}
+    (path := tmp_path / "t.csv").write_text(text(table))
+    data = encode(card(label="TRUE"), path, tmp_path / "out")
+    assert int(data.train.y.sum() + data.valid.y.sum() + data.test.y.sum()) == sum(TABLE["y"])
+    (path := tmp_path / "u.csv").write_text(text(TABLE))
+    refused(path, "the label of t is 1 in all 600 rows", label="TRUE")
+
+
+def test_double_quotes_around_a_text_are_answered(tmp_path):
+    (path := tmp_path / "t.csv").write_text(text(TABLE))
+    for sql in 'date = "yes"', 'date<>"yes"', 'date IN ("yes", \'no\')', 'date LIKE "yes"':
+        refused(path, "unknown column in the label, .*, or write a text in single quotes, 'yes'", label=sql)
+    refused(path, "'dat': did you mean 'date'.* Choose one of y, .* in single quotes, 'dat'",
+            label='"dat" > 3')
+
+
+@pytest.mark.parametrize("sql", ["REPLACE(REPEAT(site, 200), 'a', '{}')", "REPLACE(note, 'a', '{}')",
+                                 "REPLACE(REPEAT(day, 200), site, '{}')",
+                                 "REPLACE(CONCAT(REPEAT(day, 250), site), '2', '{}')"])
+def test_what_is_put_in_makes_no_text_without_end(tmp_path, sql):
+    table = TABLE | {"note": ["a" * 2000] * ROWS}
+    (tmp_path / "t.csv").write_text(text(table))
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    for path in tmp_path / "t.csv", tmp_path / "t.parquet":
+        refused(path, "REPLACE makes a text of more than 100,000 bytes",
+                fields=["site", {"f": sql.format("x" * 999)}])
+
+
+@pytest.mark.parametrize("code", ["-1", "0", "55296", "1114112", "1e300"])
+def test_a_character_that_is_none_is_refused_with_the_card(code):
+    with pytest.raises(InputError, match=r"asks CHR for the character .*as in CHR"):
+        card(fields=[{"f": f"CHR({code})"}])
+
+
+@pytest.mark.parametrize("source", ["https:/x.y/t.csv", "https://x.y/t.csv", "s3://bucket/t.parquet"])
+def test_an_address_is_no_file(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    said = rf"{source.partition(':')[0]}://\w.* is an address, and only files are read: fetch it"
+    with pytest.raises(InputError, match=said): encode(card(), source, tmp_path / "out")
+    with pytest.raises(InputError, match=said): open_source("hflights", source)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize(("first", "later"), [(",", "\t"), ("\t", ",")])
+def test_a_later_file_is_read_as_its_name_says(tmp_path, first, later, given):
+    kinds = {",": "csv", "\t": "tsv"}
+    for mark, kind in kinds.items(): (tmp_path / f"t.{kind}").write_text(text(TABLE, mark))
+    entries = {"fields": ["site", "day"]} | ({"format": kinds[first]} if given else {})
+    encode(card(**entries), tmp_path / f"t.{kinds[first]}", tmp_path / "out")
+    encoding = open_encoding(tmp_path / "out")
+    rows = lambda kind: np.concatenate(
+        [x for x, _ in encoded_rows(encoding, tmp_path / f"t.{kind}", tmp_path)])
+    if not given: assert np.array_equal(rows("csv"), rows("tsv"))
+    else: # the card says what every text is
+        with pytest.raises(InputError, match="is one column: separate columns"): rows(kinds[later])
+        assert len(rows(kinds[first])) == ROWS
+    (tmp_path / f"t.{kinds[later]}").write_text(text({"site": TABLE["site"]}, later))
+    with pytest.raises(InputError, match=r"lacks the column 'day'"): rows(kinds[later])
+
+
+WAYS = {"at random": {}, "some of them": {"where": "site <> 'a'"}, "in time": {"split_time": "day"}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_refused_rows_count_on_the_way_back(tmp_path, way):
+    "Every stored row is the row of its file that it is said to be, where others could not be read."
+    lines = text({n: TABLE[n] for n in ("y", "site", "row", "day")}).splitlines()
+    odd = {1: "cut,off", 40: "", 41: "maybe,a,x,20240301", 300: "1,2,3,4,5",
+           301: '0,a,"b"c,20240301', 560: "0,\xff,x,1"}
+    for at, line in odd.items(): lines.insert(at, line)
+    whole, halves = tmp_path / "t.csv", [tmp_path / f"{i}.csv" for i in range(2)]
+    whole.write_bytes(("\n".join(lines) + "\n").encode("latin-1"))
+    for half, own in zip(halves, (lines[:302], lines[:1] + lines[302:]), strict=True):
+        half.write_bytes(("\n".join(own) + "\n").encode("latin-1"))
+    entries = {"fields": ["row"], "vocabulary": "all"} | WAYS[way]
+    for name, source in {"one": whole, "two": halves}.items():
+        data = encode(card(**entries), source, tmp_path / name, "skip", .5)
+        words = values(tmp_path / name)["row"]
+        found = source_rows(tmp_path / name)
+        for part, rows in found.items():
+            stored = [words[int(i)] for i in getattr(data, part).x[:, 0]]
+            assert stored == [lines[1 + row].split(",")[2] for row in rows.tolist()]
