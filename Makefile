@@ -3,6 +3,7 @@
 #   make test                             every notebook as a test, then the tests that cross notebooks
 #   make test BROWSER=1                   and the site and JupyterLab in a headless Chromium
 #   make results                          the full runs behind every figure and verdict, made or resumed: hours on two cores
+#   make verdicts                         judges the stored rows of data/results again, without training
 #   make figures                          redraws figures/ from data/results
 #   make site                             the documentation, into _site/html, with nothing from the network
 #   make lab                              JupyterLab on the list of notebooks; P="--no-browser --port 8889 ..." passes options on
@@ -55,6 +56,8 @@ DIABETES ?= data/raw/diabetic_data.csv.gz
 results: $(VENV)/ok
 	$(BIN)/python docs/results.py --file hflights=$(HFLIGHTS) --file diabetes130=$(DIABETES) $(P)
 	$(BIN)/python docs/figures.py
+verdicts: $(VENV)/ok
+	$(BIN)/python docs/verdicts.py $(P)
 figures: $(VENV)/ok
 	$(BIN)/python docs/figures.py
 site: $(VENV)/ok
@@ -72,4 +75,4 @@ bench: $(VENV)/ok
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 distclean:
 	rm -rf $(VENV) _proc _site build
-.PHONY: sweep test results site lab figures readme bench distclean
+.PHONY: sweep test results verdicts site lab figures readme bench distclean

@@ -61,8 +61,32 @@ def from_ends(row, df: float, seeds: float = np.nan) -> Measured:
 
 def spread_out(table: pd.DataFrame) -> pd.DataFrame:
     "A table of findings that was stored before it said what it could have seen."
-    return table.reindex(columns=COLUMNS).astype({"note": object}).fillna({"paper": "", "note": ""})
+    table = table.reindex(columns=COLUMNS).astype({"paper": object, "note": object})
+    return table.fillna({"paper": "", "note": ""})
 
+
+def beside_stored(stem: str, made: pd.DataFrame, places: int) -> pd.DataFrame:
+    "A stored table of intervals with new ends of its differences; the rounding of rows moves nothing else."
+    table = stored(stem)
+    keys = ["model", "scale", "dim", "field", "measure", "table"]
+    pd.testing.assert_frame_equal(made[keys], table[keys], check_dtype=False)
+    is_difference = table.table.str.contains(" − ")
+    ends = made[["low", "high"]].round(places)
+    return table.assign(low=table.low.mask(is_difference, ends.low),
+                        high=table.high.mask(is_difference, ends.high)).astype({"cardinality": "Int64"})
+
+def preliminaries(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 00, which counts, and has no intervals."
+    return {"findings-00": spread_out(stored(f"findings-00-{dataset}"))}
+
+def toy(_: str) -> dict[str, pd.DataFrame]:
+    "Notebook 02: p, and what could have been seen, from the stored intervals over seeds."
+    old, seeds = spread_out(stored("findings-02")), stored("toy-control").seed.nunique()
+    rows = [finding(row.claim, row.where, from_ends(row, seeds - 1, seeds),
+                    sign=int(np.sign(row.value)) * (1 if row.verdict == "holds" else -1))
+            for row in old.itertuples()]
+    table = findings(rows)
+    return {"findings-02": table.assign(**old[["value", "low", "high"]])}
 
 def abundance(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 01."
@@ -82,8 +106,9 @@ def abundance(dataset: str) -> dict[str, pd.DataFrame]:
     growth = [(*key, small, large, *ends) for key, (small, large, ends) in growth_exponents(tables).items()]
     columns = ["model", "table", "from_dim", "to_dim", "value", "low", "high"]
     means = with_field_means(tables, tables.dim.max())
-    return {"abundance-intervals": table_intervals(means, "random").round(5),
-            "optimisers-intervals": optimiser_intervals(optimisers, cells).round(6),
+    spans, under = table_intervals(means, "random"), optimiser_intervals(optimisers, cells)
+    return {"abundance-intervals": beside_stored(f"abundance-intervals-{dataset}", spans, 5),
+            "optimisers-intervals": beside_stored(f"optimisers-intervals-{dataset}", under, 6),
             "growth": pd.DataFrame(growth, columns=columns), "findings-01": findings(rows)}
 
 def law(dataset: str) -> dict[str, pd.DataFrame]:
@@ -99,6 +124,7 @@ def law(dataset: str) -> dict[str, pd.DataFrame]:
         if np.isnan(row.low): continue
         over_fields = finding("", "", from_ends(row, fields - 1), sought=SMALL_RHO)
         table.loc[place, SIGHT] = pd.Series(frozen.get(row.claim, over_fields))[SIGHT]
+        table.loc[place, "half_width"] = (row.high - row.low) / 2 # rows by seed have six decimals
     needed = table.seeds_needed.where(table.verdict == "cannot tell")
     return {"findings-03": table.assign(seeds_needed=needed)}
 
@@ -133,7 +159,7 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
     rows += arm_claims(cells, control_scale) + similarity_claims(tables["similarity"])
     rows += mlp_claims(cells, changes)
     made = {row["claim"]: row for row in rows}
-    listed = tables["findings-05"].fillna({"paper": ""})
+    listed = spread_out(tables["findings-05"])
     algebra = listed["where"].str.startswith("App., non-linearity")
     assert set(made) <= set(listed.claim), "data/results has other claims than the library: make results"
     in_order = [made.get(row.claim) or (finding(row.claim, row.where, (row.value,) * 3, row.paper)
@@ -149,20 +175,21 @@ def scaling(dataset: str) -> dict[str, pd.DataFrame]:
     return {"table1": stats.cells(runs), "differences": stats.contrasts(runs),
             "findings-06": findings(scaling_claims(runs, dataset))}
 
-STUDIES = {"01": abundance, "03": law, "04": overfitting, "05": multi_embedding, "06": scaling}
+STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": overfitting,
+           "05": multi_embedding, "06": scaling}
 
 
 def datasets(number: str) -> list[str]:
-    "Those of a notebook's full runs."
-    files = sorted(RESULTS.glob(f"findings-{number}-*.csv"))
-    return [file.stem.removeprefix(f"findings-{number}-") for file in files]
+    "Those of a notebook's full runs; the toy's has none, and an empty name."
+    files = sorted(RESULTS.glob(f"findings-{number}*.csv"))
+    return [file.stem.removeprefix(f"findings-{number}").removeprefix("-") for file in files]
 
 def main(wanted: list[str]) -> None:
     for number, judge in STUDIES.items():
         for dataset in datasets(number):
             if wanted and dataset not in wanted: continue
             for stem, table in judge(dataset).items():
-                print(save_table(table, f"{stem}-{dataset}", RESULTS).name)
+                print(save_table(table, f"{stem}-{dataset}".removesuffix("-"), RESULTS).name)
 
 
 if __name__ == "__main__": main(sys.argv[1:])

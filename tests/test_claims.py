@@ -1,149 +1,108 @@
-"The claims of the paper's notebooks, built once more from the tables that the full runs have stored."
-from pathlib import Path
-
+"What is stored of every study's claims and intervals follows from the rows that its full run has stored."
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t as student
+from scipy.stats import ttest_1samp, ttest_rel
+from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets
 
-from collapse_nb.claims import (
-    arm_cells,
-    arm_claims,
-    arm_rows,
-    auc_cells,
-    batch_claims,
-    bucket_rows,
-    dnn_claims,
-    frozen_claims,
-    growth_claims,
-    law_claims,
-    mlp_claims,
-    mlp_margins,
-    optimiser_claims,
-    random_table_claims,
-    rank_slopes,
-    regularised_claims,
-    restriction_claims,
-    set_abundance_claims,
-    similarity_claims,
-    small_field_claims,
-    sweep_claims,
-)
-from collapse_nb.findings import COLUMNS, Measured, findings
-from collapse_nb.overfitting import VIEWS
+from collapse_nb.claims import frozen_claims, law_claims, rank_slopes
+from collapse_nb.findings import COLUMNS, Measured
+from collapse_nb.stats import MARGIN, holm
 
-RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
+CASES = [(number, dataset) for number in STUDIES for dataset in datasets(number)]
+NUMBERS = ["value", "low", "high"]
 
 
 def stored(stem: str) -> pd.DataFrame:
     "A stored table."
     return pd.read_csv(RESULTS / f"{stem}.csv")
 
-def datasets_of(number: str) -> list[str]:
-    "The datasets of a notebook's full runs."
-    files = sorted(RESULTS.glob(f"findings-{number}-*.csv"))
-    names = [file.stem.removeprefix(f"findings-{number}-") for file in files]
-    assert names, "no full run is stored"
-    return names
+def test_every_study_is_stored():
+    assert {number for number, _ in CASES} == set(STUDIES)
+    assert {f"findings-{number}-{dataset}".removesuffix("-") for number, dataset in CASES} == {
+        file.stem for file in RESULTS.glob("findings-*.csv")}
 
-def assert_same_rows(ours: pd.DataFrame, theirs: pd.DataFrame, atol: float = 0., columns: tuple = ()) -> None:
-    "Sentences and verdicts are the same; numbers are, but for what the rounding of the stored rows moves."
-    texts = ["claim", "where", "paper", "verdict"]
-    ours, theirs = (table[list(columns or COLUMNS)].reset_index(drop=True) for table in (ours, theirs))
-    texts = [column for column in texts if column in theirs]
-    pd.testing.assert_frame_equal(ours[texts].astype(object), theirs[texts].astype(object).fillna(""))
-    numbers = [column for column in theirs if column not in texts and column != "p"]
-    how = {"check_exact": True} if atol == 0 else {"rtol": 0, "atol": atol}
-    pd.testing.assert_frame_equal(ours[numbers].astype(float), theirs[numbers].astype(float), **how)
-    if "p" in theirs: # a small p is more sensitive than the value that it is of
-        pd.testing.assert_series_equal(ours["p"].astype(float), theirs["p"].astype(float), rtol=1e-3)
+@pytest.mark.parametrize("number, dataset", CASES, ids=str)
+def test_stored_tables_follow_from_stored_rows(number, dataset):
+    "`make verdicts` would change nothing."
+    for stem, made in STUDIES[number](dataset).items():
+        kept = stored(f"{stem}-{dataset}".removesuffix("-"))
+        assert list(made) == list(kept)
+        texts = [column for column in kept if not pd.api.types.is_numeric_dtype(made[column])]
+        ours, theirs = (table[texts].astype(object).fillna("") for table in (made, kept))
+        pd.testing.assert_frame_equal(ours, theirs)
+        numbers = kept.columns.difference([*texts])
+        pd.testing.assert_frame_equal(made[numbers].astype(float), kept[numbers].astype(float), rtol=1e-7)
 
+@pytest.mark.parametrize("number, dataset", CASES, ids=str)
+def test_every_verdict_says_what_it_could_have_seen(number, dataset):
+    table = stored(f"findings-{number}-{dataset}".removesuffix("-"))
+    assert list(table) == COLUMNS
+    wide = table[table.low < table.high]
+    np.testing.assert_allclose(wide.half_width, (wide.high - wide.low) / 2)
+    # what is as large as the half-width is found about half the time
+    assert (wide.detectable > wide.half_width).all()
+    assert (table.p.dropna() > 0).all() and table.p.dropna().le(1).all()
+    unclear = table.verdict == "cannot tell"
+    assert table.seeds_needed[~unclear].isna().all()
+    of_seeds = unclear & table.sought.notna() & (table.seeds > 1)
+    assert table.seeds_needed[of_seeds].notna().all()
+    # what is sought would have been seen with fewer seeds exactly where it is detectable
+    sought = table[of_seeds]
+    assert ((sought.seeds_needed <= sought.seeds) == (sought.sought >= sought.detectable)).all()
 
-@pytest.mark.parametrize("dataset", datasets_of("01"))
-def test_findings_of_abundance_follow_from_the_stored_tables(dataset):
-    tables, optimisers, hits, plain = (stored(f"{stem}-{dataset}") for stem in
-                                       ("abundance", "optimisers", "hits", "scaling-dnn-dcnv2"))
-    models, scales = tuple(tables.model.unique()), tuple(sorted(tables.scale.unique()))
-    (model, size), = optimisers[["model", "scale"]].drop_duplicates().itertuples(index=False, name=None)
-    # test AUC: of the plain runs, which are notebook 04's too, and of those under the other optimisers
-    columns = ["model", "scale", "optimizer", "seed", "test_auc"]
-    under = optimisers.rename(columns={"table": "optimizer"})[columns].dropna().drop_duplicates()
-    runs = pd.concat([plain.assign(optimizer="Adam"), under[under.optimizer != "Adam"].assign(status="done")])
-    cells = auc_cells(runs[runs.model.isin(models) & runs.scale.isin(scales)], "model", "scale", "optimizer")
-    others = tuple(name for name in optimisers.table.unique() if name not in ("Adam", "random"))
-    rows = random_table_claims(tables, models[0], max(scales)) + growth_claims(tables, models, scales)
-    rows += small_field_claims(tables, models[0], max(scales))
-    rows += optimiser_claims(optimisers, bucket_rows(hits), cells, model, size, others)
-    # abundances were stored with five decimals
-    assert_same_rows(findings(rows), stored(f"findings-01-{dataset}"), atol=1e-4)
+@pytest.mark.parametrize("dataset", datasets("06"))
+def test_scaling_is_judged_by_paired_tests(dataset):
+    "Once more with SciPy's tests: the primary claim, and the gains, of which SE's are held against a margin."
+    runs, table = stored(f"runs-{dataset}"), stored(f"findings-06-{dataset}").set_index("claim")
+    auc = runs.pivot(index="seed", columns=["model", "design", "scale"], values="test_auc")
+    top, models = runs.scale.max(), runs.model.unique()
+    primary = sum(auc[m, "ME", top] - auc[m, "SE", top] for m in models) / len(models)
+    tests = {f"ME beats SE at {top}x, mean over models": ttest_1samp(primary, 0)}
+    for m in models:
+        tests[f"{m} ME gains from 1x to {top}x"] = ttest_rel(auc[m, "ME", top], auc[m, "SE", 1])
+        less = auc[m, "SE", top] - MARGIN
+        tests[f"{m} SE hardly gains from 1x to {top}x"] = ttest_rel(less, auc[m, "SE", 1])
+    rows = table.loc[list(tests)]
+    p = np.array([test.pvalue for test in tests.values()])
+    np.testing.assert_allclose(rows.p, np.concatenate([p[:1], holm(p[1:])]), rtol=1e-9)
+    ends = np.array([test.confidence_interval() for test in tests.values()])
+    shift = [MARGIN if "hardly" in claim else 0. for claim in tests]
+    np.testing.assert_allclose(rows[["low", "high"]], ends + np.array(shift)[:, None], atol=1e-12)
+    clear = rows.p < .05
+    assert (rows.verdict[~clear] == "cannot tell").all() and (rows.verdict[clear] != "cannot tell").all()
 
-
-def from_ends(value: float, low: float, high: float, fields: int) -> Measured:
-    "What has these ends, of a jackknife over fields."
-    return Measured(value, (high - low) / 2 / student.ppf(.975, fields - 1), fields - 1)
-
-@pytest.mark.parametrize("dataset", datasets_of("03"))
-def test_findings_of_the_law_follow_from_the_stored_rows(dataset):
+@pytest.mark.parametrize("dataset", datasets("03"))
+def test_what_is_stored_of_the_law_follows_from_its_rows(dataset):
     """Stored of the law in trained models are its own numbers, and by how much it exceeds shuffled labels.
 
     So p, which is adjusted for all claims, is held from below only; a verdict may have been taken away."""
-    law, pairs, all_rows = (stored(f"{stem}-{dataset}") for stem in ("law", "sub-embeddings", "findings-03"))
-    fields, rows = pairs.field.nunique(), []
+    law, pairs, table = (stored(f"{stem}-{dataset}") for stem in ("law", "sub-embeddings", "findings-03"))
+    table, fields, rows = table.set_index("claim"), pairs.field.nunique(), []
+    def from_ends(value, low, high):
+        return Measured(value, (high - low) / 2 / student.ppf(.975, fields - 1), fields - 1)
     for model in law.model.unique():
         trained = law[(law.model == model) & (law.state == "trained")]
         of_law, of_partial = (trained[trained.statistic == statistic].iloc[0]
                               for statistic in ("rank correlation", "at equal cardinality"))
-        numbers = {"law": (from_ends(*of_law[["mean", "low", "high"]], fields), of_law.p),
-                   "partial": (from_ends(*of_partial[["mean", "low", "high"]], fields), of_partial.p),
-                   "shuffled": (from_ends(*of_law[["gap", "gap_low", "gap_high"]], fields), None)}
+        numbers = {"law": (from_ends(*of_law[["mean", "low", "high"]]), of_law.p),
+                   "partial": (from_ends(*of_partial[["mean", "low", "high"]]), of_partial.p),
+                   "shuffled": (from_ends(*of_law[["gap", "gap_low", "gap_high"]]), None)}
         rows += [row for row in law_claims(model, numbers) if row["verdict"] != "not run here"]
     assert len(rows) == 3 * law.model.nunique()
-    causal, slopes = RESULTS / f"causal-{dataset}.csv", {}
-    if causal.is_file():
+    if (RESULTS / f"causal-{dataset}.csv").is_file():
         by_rank = stored(f"causal-{dataset}").pivot(index=["outcome", "seed"], columns="rank", values="ia")
-        slopes = rank_slopes(by_rank)
-    ours = pd.DataFrame(rows + frozen_claims(slopes)).set_index("claim", drop=False)
-    theirs = all_rows.set_index("claim", drop=False).loc[ours.index]
-    # both tables were stored with six decimals
-    assert_same_rows(ours, theirs, atol=1e-5, columns=("claim", "where", "value", "low", "high", "paper"))
+        rows += frozen_claims(rank_slopes(by_rank))[:3]
+    ours = pd.DataFrame(rows).set_index("claim")
+    theirs = table.loc[ours.index]
+    np.testing.assert_allclose(ours[NUMBERS], theirs[NUMBERS], atol=1e-5) # six decimals were stored
     assert ((ours.verdict == theirs.verdict) | (theirs.verdict == "cannot tell")).all()
     assert (theirs.p.isna() == ours.p.isna()).all() and not (theirs.p < ours.p * (1 - 1e-3)).any()
 
-
-@pytest.mark.parametrize("dataset", datasets_of("04"))
-def test_findings_of_overfitting_follow_from_the_stored_runs(dataset):
-    regularised, plain, spectra = (stored(f"{stem}-{dataset}") for stem in
-                                   ("regularised", "scaling-dnn-dcnv2", "batch-spectra"))
-    runs = pd.concat([regularised, plain[plain.model == "DNN"]], ignore_index=True)
-    scales = tuple(sorted(plain.scale.unique()))
-    regularised_scales = tuple(sorted(regularised.scale[regularised.form == "paper"].unique()))
-    rows = regularised_claims(runs, regularised_scales) + sweep_claims(runs)
-    rows += dnn_claims(runs, scales) + batch_claims(spectra, VIEWS[1:], scales)
-    # the runs were stored with seven decimals
-    assert_same_rows(findings(rows), stored(f"findings-04-{dataset}"), atol=1e-6)
-
-
-@pytest.mark.parametrize("dataset", datasets_of("05"))
-def test_findings_of_multi_embedding_follow_from_the_stored_rows(dataset):
-    """All but those on the variety of sets, of which no row per seed is stored; so p, which counts all, is
-    not."""
-    stems = ("sets-abundance", "controls", "control-arms", "similarity", "restriction", "hidden",
-             "hidden-margins")
-    tables = {stem: stored(f"{stem}-{dataset}") for stem in stems}
-    all_rows, abundance = stored(f"findings-05-{dataset}"), tables["sets-abundance"]
-    sizes, control_scale = sorted(abundance.scale.unique(), reverse=True), tables["restriction"].scale.iloc[0]
-    changes = list(tables["hidden"][["what", "value"]].drop_duplicates().itertuples(index=False, name=None))
-    cells = arm_cells(tables["controls"], tables["hidden"])
-    rows = set_abundance_claims(abundance, sizes, control_scale)
-    rows += restriction_claims(cells, tables["restriction"], control_scale)
-    rows += arm_claims(cells, control_scale) + similarity_claims(tables["similarity"])
-    rows += mlp_claims(cells, changes)
-    ours = pd.DataFrame(rows)
-    without = all_rows["where"].str.contains("^App., |, Fig. 8[bc]$")
-    assert_same_rows(ours, all_rows[~without], columns=("claim", "where", "value", "low", "high", "paper"))
-    pd.testing.assert_frame_equal(arm_rows(tables["controls"], cells, control_scale), tables["control-arms"],
-                                  check_exact=True)
-    margins = mlp_margins(cells, changes, all_rows)
-    pd.testing.assert_frame_equal(margins, tables["hidden-margins"], check_exact=True)
-    # Holm's rule takes a verdict away, and never gives one
-    theirs = ours.claim.map(all_rows.set_index("claim").verdict)
-    assert ((ours.verdict == theirs) | (theirs == "cannot tell")).all()
+def test_what_could_not_be_paired_says_so():
+    noted = pd.concat([stored(f"findings-05-{dataset}") for dataset in datasets("05")])
+    apart = noted["where"].str.contains("Fig. 8[bc]$") & noted.claim.str.contains("apart")
+    assert (noted.note.notna() == apart).all() and (noted.note[apart] == UNPAIRED).all()
+    assert noted.loc[apart, SIGHT[:1]].isna().all(axis=None) and apart.any()
+    for dataset in datasets("06"): assert (stored(f"resampled-{dataset}").note == UNPAIRED).all()
