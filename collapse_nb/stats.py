@@ -81,7 +81,7 @@ def power(
     """Probability that a two-sided t test at 5 % finds an effect: noncentral t.
 
     >>> round(float(power(effect=0.002, se=0.001, df=4)), 3)
-    0.33
+    0.336
     """
     critical = student.ppf(.975, df)
     shift = np.abs(effect) / se
@@ -103,7 +103,7 @@ def detectable(
     """The smallest effect that a two-sided t test at 5 % would have found with probability .8.
 
     >>> round(float(detectable(se=0.001, df=4)), 5)
-    0.00375
+    0.00376
     """
     se, df = np.broadcast_arrays(np.asarray(se, float), np.asarray(df, float))
     known = np.isfinite(se) & (df > 0)

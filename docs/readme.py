@@ -15,6 +15,8 @@ import pandas as pd
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
+from collapse_nb.show.sentences import sight, size
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 # where in the notebook the list of `paper_list` belongs
@@ -40,24 +42,28 @@ ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01"
          "Table 1": ("06", None), "Table 2": ("00", None), "Table 3": ("06", None), "Table 4": ("06", None)}
 
 
-def by_dataset(rows: dict[str, tuple[str, str]]) -> str:
-    "The verdicts on a claim by dataset; one, where all have the same number: then it is not of the dataset."
-    if len(rows) > 1 and len(set(rows.values())) == 1: return next(iter(rows.values()))[1]
-    return ", ".join(f"{verdict} ({dataset})" if dataset else verdict
-                     for dataset, (_, verdict) in rows.items())
+def by_dataset(rows: dict[str, pd.Series]) -> str:
+    """The verdicts on a claim by dataset; one, where all have the same number: then it is not of the dataset.
+    Where it cannot tell, what it could have seen."""
+    if len(rows) > 1 and len({(str(row.value), row.verdict) for row in rows.values()}) == 1:
+        return next(iter(rows.values())).verdict
+    def of(dataset: str, row: pd.Series) -> str:
+        seen = sight(row) if row.verdict == "cannot tell" else ""
+        if seen: seen = f"±{size(row.half_width)}; {seen}"
+        about = ": ".join(part for part in (dataset, seen) if part)
+        return f"{row.verdict} ({about})" if about else row.verdict
+    return ", ".join(of(dataset, row) for dataset, row in rows.items())
 
 
 def verdicts(item: str, results: Path) -> str:
     "The paper's claims whose place names the item, with verdicts by dataset; controls of ours are counted."
-    claims: dict[str, dict[str, tuple[str, str]]] = {} # claim -> dataset -> value, verdict
+    claims: dict[str, dict[str, pd.Series]] = {} # claim -> dataset -> row of the findings
     controls: Counter[str] = Counter()
     for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
-        for row in pd.read_csv(file).itertuples():
-            if not re.search(rf"{re.escape(item)}(?![0-9])", row.where): continue
-            if row.where.startswith("control"): controls[row.verdict] += 1
-            else:
-                dataset = "-".join(file.stem.split("-")[2:])
-                claims.setdefault(row.claim, {})[dataset] = (str(row.value), row.verdict)
+        for _, row in pd.read_csv(file).iterrows():
+            if not re.search(rf"{re.escape(item)}(?![0-9])", row["where"]): continue
+            if row["where"].startswith("control"): controls[row.verdict] += 1
+            else: claims.setdefault(row.claim, {})["-".join(file.stem.split("-")[2:])] = row
     lines = [f"{claim}: {by_dataset(rows)}" for claim, rows in claims.items()]
     counts = ", ".join(f"{n} {verdict}" for verdict, n in controls.most_common())
     if controls: lines.append(f"*controls of ours:* {counts}")

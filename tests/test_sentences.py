@@ -92,7 +92,7 @@ def sources() -> dict[str, str]:
 
 @pytest.mark.parametrize("pattern, home", [
     (r'\.replace\("-", "−"\)',
-     {"claims.ipynb", "06_scaling.ipynb"}), # there it writes the paper's numbers into stored rows
+     {"claims.ipynb"}), # there it writes the paper's numbers into stored rows
     (r"datum\.value \+ 'x'", {"show/charts.ipynb"}),
     (r"def say\(", {"show/notices.ipynb"}),
     (r"Every parameter is at its default", {"show/notices.ipynb"}),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DASH', 'MOST_DIGITS', 'SIDE_DIGITS', 'LEVEL', 'number', 'digits', 'clipped', 'interval', 'estimate', 'ratio',
-           'p_value', 'p_equals', 'percent', 'at_face_value', 'sight', 'verdict', 'tests_in', 'verdict_of',
+           'p_value', 'p_equals', 'percent', 'at_face_value', 'size', 'sight', 'verdict', 'tests_in', 'verdict_of',
            'corrected_away']
 
 # %% ../../nbs/show/sentences.ipynb #15a0e0fd
@@ -175,11 +175,15 @@ def at_face_value(
     if high < limit: return "no" if sign > 0 else "yes"
     return ""
 
-def _size(
-    value: float, # above 0; infinite for more than anybody will run
-) -> str:         # two significant digits, more where there are some before the point
-    "A size without its sign."
-    return number(value, max(0, 1 - math.floor(math.log10(value))), plus=False).removesuffix(".0")
+def size(
+    value: float, # above 0
+) -> str:         # two significant digits, more where there are more before the point
+    """A size without its sign.
+
+    >>> size(0.00512), size(12.4)
+    ('0.0051', '12')
+    """
+    return number(value, max(0, 1 - math.floor(math.log10(value))), plus=False)
 
 def sight(
     row: Mapping, # of contrasts or findings: detectable, seeds, sought, seeds_needed; what is known of them
@@ -192,7 +196,7 @@ def sight(
     """
     parts, (seen, seeds, sought, needed) = [], (row.get(name, math.nan) for name in
                                                 ("detectable", "seeds", "sought", "seeds_needed"))
-    if seen > 0: parts.append(f"{f'{seeds:.0f} seeds' if seeds > 0 else 'it'} would have seen {_size(seen)}")
+    if seen > 0: parts.append(f"{f'{seeds:.0f} seeds' if seeds > 0 else 'it'} would have seen {size(seen)}")
     if needed > 0:
         parts.append(f"{sought:g} needs {'more than 1,000' if math.isinf(needed) else f'{needed:.0f}'}")
     return "; ".join(parts)

@@ -184,8 +184,8 @@ def _noted(
 ) -> list[tuple[str, np.ndarray]]: # each note, and the places of its rows from 0
     "Notes on findings, and what they stand on."
     if "note" not in findings: return []
-    notes = findings["note"].fillna("")
-    return [(note, np.flatnonzero(notes == note)) for note in dict.fromkeys(notes) if note]
+    notes = np.array(["" if pd.isna(note) else note for note in findings["note"]])
+    return [(note, np.flatnonzero(notes == note)) for note in dict.fromkeys(notes.tolist()) if note]
 
 def findings_table(
     findings: pd.DataFrame, # from findings.findings, or read back with `results.read_table`

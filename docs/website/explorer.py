@@ -29,7 +29,7 @@ def records(frame: pd.DataFrame) -> list[dict]:
 
 
 def cells(runs: pd.DataFrame) -> pd.DataFrame:
-    "A row per metric and cell, with 95 % intervals from the spread pooled over the dataset's cells."
+    "A row per metric and cell, with the 95 % interval of its own seeds; gains are taken within each seed."
     columns, tables = [*CELL, "mean", "low", "high", "n", "failed"], []
     for metric in RUNS:
         means = stats.cells(runs.assign(test_auc=runs[metric]))
