@@ -279,15 +279,15 @@ def difference_chart(
     layers = [zero, bars(rows, 5, .45)]
     thick = ("Thick: 95 % interval over seeds." if rows["low"].notna().any() else
              "One run per cell, so no interval over seeds.")
-    note, notes = f"Top: the primary contrast. {thick}", []
+    note = f"Top: the primary contrast. {thick}"
     if bootstrap is not None:
         both = rows[["model", "scale", "row", "better"]].merge(bootstrap, on=["model", "scale"])
         layers.append(bars(both, 1.2, 1))
-        note += " Thin: over seeds and test rows."
-        notes += [f"{about}." for about in {*bootstrap.get("note", [])}]
+        note += f" Thin: over seeds and test rows{sentences.in_brackets(bootstrap)}."
     points = alt.Chart(rows).mark_point(filled=True, size=60, opacity=1)
     layers.append(points.encode(x("difference:Q"), y, colour, tooltip=tips))
-    return styled(alt.layer(*layers).properties(width=430, height=alt.Step(21)), title, [note, *notes])
+    chart = alt.layer(*layers).properties(width=430, height=alt.Step(21))
+    return styled(chart, title, textwrap.wrap(note, 100))
 
 # %% ../../nbs/show/charts.ipynb #00000024
 def save(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DASH', 'MOST_DIGITS', 'SIDE_DIGITS', 'LEVEL', 'number', 'digits', 'clipped', 'interval', 'estimate', 'ratio',
-           'p_value', 'p_equals', 'percent', 'at_face_value', 'size', 'sight', 'verdict', 'tests_in', 'verdict_of',
-           'corrected_away']
+           'p_value', 'p_equals', 'percent', 'at_face_value', 'size', 'in_brackets', 'sight', 'verdict', 'tests_in',
+           'verdict_of', 'corrected_away']
 
 # %% ../../nbs/show/sentences.ipynb #15a0e0fd
 import math
@@ -184,6 +184,17 @@ def size(
     ('0.0051', '12')
     """
     return number(value, max(0, 1 - math.floor(math.log10(value))), plus=False)
+
+def in_brackets(
+    rows: pd.DataFrame, # with or without a column `note`, the same in all rows
+) -> str:               # empty without a note
+    """What must be known of numbers, to be put behind their name.
+
+    >>> in_brackets(pd.DataFrame({"note": ["unpaired"] * 2})), in_brackets(pd.DataFrame({"low": [0.1]}))
+    (' (unpaired)', '')
+    """
+    notes = rows["note"].dropna().unique() if "note" in rows else []
+    return f" ({'; '.join(notes)})" if len(notes) else ""
 
 def sight(
     row: Mapping, # of contrasts or findings: detectable, seeds, sought, seeds_needed; what is known of them

@@ -137,7 +137,8 @@ def contrast_table(
     frame.index = pd.MultiIndex.from_arrays([contrasts["model"], sizes], names=["model", "size"])
     caption = ["The first row was fixed before looking; p of the others is Holm-adjusted, and their verdicts "
                "follow it."]
-    caption += [f"{note}." for note in ({*bootstrap.get("note", [])} if bootstrap is not None else ())]
+    if bootstrap is not None and (about := sentences.in_brackets(bootstrap)):
+        caption.append(f"Seeds and rows{about}.")
     if contrasts.get("seeds_left_out", pd.Series(0)).any():
         caption.append("Seeds that one of the cells of a row lacks are left out of it.")
     caption += [f"Left out of the mean, because no run finished: {names}." for names in contrasts["left_out"]
