@@ -115,5 +115,6 @@ def test_the_opening_says_what_the_results_say():
         numbers += signed(ensemble.less_SE, ensemble.less_SE_low, ensemble.less_SE_high)
     alone = rows("differences-hflights").query("model == 'DCNv2' and scale == scale.max()").iloc[0]
     numbers += signed(alone.difference, alone.low, alone.high)
-    numbers += [f"would have seen {alone.detectable:.4f}, and {alone.sought:g} needs {alone.seeds_needed:.0f}"]
+    seen = f"would have seen {alone.detectable:.4f}, and {alone.sought:g} needs {alone.seeds_needed:.0f}"
+    numbers.append(seen)
     assert [n for n in numbers if n not in opening] == []
