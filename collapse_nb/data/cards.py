@@ -33,8 +33,8 @@ def criteo_integer(
     >>> pl.select(criteo_integer(pl.Series([-1, 0, 2, 100, None]))).to_series().to_list()
     [-3, -2, 0, 21, None]
 
-    References: [libffm's winning entry at
-    Kaggle](https://github.com/ycjuan/kaggle-2014-criteo), whose rule this is.
+    References: the logarithmic part is that of [the winning entry at
+    Kaggle](https://github.com/ycjuan/kaggle-2014-criteo).
     """
     return pl.when(v <= 2).then(v - 2).otherwise((v.log() ** 2).floor()).cast(pl.Int64)
 

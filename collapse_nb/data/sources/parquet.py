@@ -35,7 +35,18 @@ def open_parquet(
     path: Path,                     # a plain Parquet file
     texts: tuple[str, ...] = (),    # columns to leave as the file's own distinct values
 ):                                  # pyarrow's ParquetFile
-    "Open a Parquet file."
+    """Open a Parquet file.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"y": [1, 0]}), path := Path(folder, "shop.parquet"))
+    ...     with open_parquet(path) as file: file.metadata.num_rows
+    2
+
+    References: [Apache Parquet](https://parquet.apache.org/docs/file-format/).
+    """
     try:
         with pq.ParquetFile(path, pre_buffer=False, read_dictionary=list(texts)) as file: yield file
     except (pa.ArrowException, OSError) as err:
@@ -47,7 +58,16 @@ def open_parquet(
 def parquet_types(
     path: Path, # a plain Parquet file
 ) -> list[tuple[str, pa.DataType]]: # name and type of each column; names may occur twice
-    "The columns of a Parquet file."
+    """The columns of a Parquet file.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"y": [1, 0], "shelf": ["A", "B"]}), path := Path(folder, "shop.parquet"))
+    ...     [(name, str(kind)) for name, kind in parquet_types(path)]
+    [('y', 'int64'), ('shelf', 'string')]
+    """
     with open_parquet(path) as file:
         return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type)
                 for f in file.schema_arrow]
@@ -55,7 +75,13 @@ def parquet_types(
 def is_list(
     kind: pa.DataType, # of a column
 ) -> bool:
-    "Whether a column holds several values a row."
+    """Whether a column holds several values a row.
+
+    Example:
+
+    >>> is_list(pa.list_(pa.string())), is_list(pa.string())
+    (True, False)
+    """
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -64,7 +90,13 @@ def _is_text(kind: pa.DataType) -> bool:
 def readable(
     kind: pa.DataType, # of a column
 ) -> bool:
-    "Whether its values have texts."
+    """Whether its values have texts.
+
+    Example:
+
+    >>> readable(pa.list_(pa.string())), readable(pa.struct({"a": pa.int64()}))
+    (True, False)
+    """
     if is_list(kind): return readable(kind.value_type) and not is_list(kind.value_type)
     simple = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal,
               pa.types.is_decimal, pa.types.is_null,
@@ -108,7 +140,15 @@ def _joined(array: pa.Array, path: Path, column: str) -> pa.Array:
     return whole.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 class ParquetRows(NamedTuple):
-    "A block of rows."
+    """A block of rows.
+
+    Example:
+
+    >>> block = ParquetRows(2, {"shelf": (np.array([1, 0]), pl.Series(["A", "B"]))}, {})
+    >>> codes, texts = block.columns["shelf"]
+    >>> texts.gather(codes).to_list()
+    ['B', 'A']
+    """
     rows: int                                        # b
     columns: dict[str, tuple[np.ndarray, pl.Series]] # name -> (b,) numbers and the texts that they stand for
     # name -> (b,) numbers of texts, and these, which later blocks add to

@@ -23,7 +23,13 @@ from ...records import InputError
 def outside_quotes(
     a: np.ndarray, # (bytes,) uint8, of a block that begins a record
 ) -> np.ndarray:   # (bytes,) truth values
-    "Which bytes stand outside quotes."
+    """Which bytes stand outside quotes.
+
+    Example:
+
+    >>> outside_quotes(np.frombuffer(b'a"b"c', np.uint8)).astype(int).tolist() # a closing quote is outside
+    [1, 0, 0, 1, 1]
+    """
     return np.add.accumulate(a == ord('"'), dtype=np.uint8) % 2 == 0
 
 # %% ../../../nbs/data/sources/text.ipynb #00000007
@@ -44,7 +50,16 @@ def record_blocks(
     path: Path | str = "the file",  # its name, for the sentences
     quotes: bool = True,            # whether a cell may stand in quotes
 ) -> Iterator[tuple[bytes, int]]: # whole records, and the line number of the first
-    "The file in blocks that hold whole records."
+    r"""The file in blocks that hold whole records.
+
+    Example:
+
+    >>> import io
+    >>> list(record_blocks(io.BytesIO(b'1,"A\nB"\n0,C\n'), block_bytes=9))
+    [(b'1,"A\nB"\n', 1), (b'0,C\n', 3)]
+
+    References: [RFC 4180](https://www.rfc-editor.org/rfc/rfc4180), for quotes in CSV.
+    """
     rest, line = b"", 1
     while piece := _read(file, block_bytes, path, line):
         block = rest + piece
@@ -96,7 +111,16 @@ def text_columns(
     separator: str,   # one character
     quotes: bool = True, # whether a cell may stand in quotes
 ) -> tuple[str, ...]: # the names in the header
-    "Column names of a delimited text."
+    r"""Column names of a delimited text.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n")
+    ...     text_columns(path, ",")
+    ('y', 'shelf')
+    """
     check_text(path)
     with open_bytes(path) as file: block, _ = next(record_blocks(file, 1 << 16, path, quotes), (b"", 1))
     return _names(block, path, separator, quotes)
@@ -106,7 +130,17 @@ def check_text(
     path: Path,          # csv or tsv, plain or gzip
     quotes: bool = True, # whether a cell may stand in quotes
 ) -> None:
-    "Refuse what is no UTF-8 text with line feeds, by its beginning."
+    r"""Refuse what is no UTF-8 text with line feeds, by its beginning.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n", encoding="utf-16")
+    ...     try: check_text(path)
+    ...     except InputError as err: print(str(err).split("shop.csv ")[1])
+    is no UTF-8 text, it is UTF-16 or has zero bytes: save it as UTF-8, or name the right file.
+    """
     with open_bytes(path) as file: head = file.read(1 << 16)
     if head.startswith(b"PAR1"):
         raise InputError(f"{path} is a Parquet file and the card says text: "
@@ -123,7 +157,13 @@ def check_text(
 
 # %% ../../../nbs/data/sources/text.ipynb #00000016
 class Block(NamedTuple):
-    "Whole records of a file."
+    r"""Whole records of a file.
+
+    Example:
+
+    >>> Block(Path("shop.csv"), ("y", "shelf"), b"1,A\n", line=2, left=0.).names
+    ('y', 'shelf')
+    """
     path: Path    # the file
     names: tuple[str, ...] # of its columns
     text: bytes   # the records
@@ -160,7 +200,17 @@ def text_blocks(
     quotes: bool = True,            # whether a cell may stand in quotes
     block_bytes: int = 0,           # read at a time; 0 for what suits the file
 ) -> Iterator[Block]:
-    "The rows of a delimited text, in blocks."
+    r"""The rows of a delimited text, in blocks.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n0,B\n")
+    ...     block, = text_blocks(path, ",")
+    >>> block.names, block.text, block.line
+    (('y', 'shelf'), b'1,A\n0,B\n', 2)
+    """
     check_text(path, quotes)
     # a small file in several, for several are worked on at once
     block_bytes = block_bytes or min(max(path.stat().st_size // 4, 1 << 20), BLOCK_BYTES)
