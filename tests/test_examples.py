@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
 import collapse_nb
 from collapse_nb.abundance import information_abundance
@@ -38,8 +39,13 @@ def symbols(module) -> list[str]:
     return [name for name in getattr(module, "__all__", []) if not name.startswith("_") and own(name)]
 
 def without_example(module) -> list[str]:
-    "Public symbols whose docstring shows no use of them."
+    """Public symbols whose docstring shows no use of them.
+
+    A command's docstring is what its --help prints, for people at a shell: its example is the line below."""
     shown = {test.name for test in examples(module)}
+    shown |= {f"{module.__name__}.{command.callback.__name__}" for app in vars(module).values()
+              if isinstance(app, typer.Typer) for command in app.registered_commands
+              if (command.epilog or "").startswith("Example: collapse ")}
     return [name for name in symbols(module) if f"{module.__name__}.{name}" not in shown]
 
 def complaints(tests: list[doctest.DocTest]) -> str:

@@ -36,7 +36,8 @@ def _database(): # a DuckDB connection
 _OF_THREAD = threading.local()
 
 def engine(): # a DuckDB connection, of this thread
-    """The engine that computes expressions: in memory, without extensions that it would have to fetch, in UTC.
+    """The engine that computes expressions: in memory, without extensions that it would have to fetch, in
+    UTC.
 
     Example:
 
