@@ -187,8 +187,8 @@ class Model(nn.Module):
 
     >>> model = build(ModelSpec("DNN", "ME", 2, hidden=8), FieldSchema(["hour", "site"], [24, 100]),
     ...               replicas=3)
-    >>> model(torch.tensor([[3, 99], [23, 0]])).shape, model.tables()[2, 1,
-    ...                                                               0].shape # replica 2, set 1, field 0
+    >>> table = model.tables()[2, 1, 0] # of replica 2, set 1, field 0
+    >>> model(torch.tensor([[3, 99], [23, 0]])).shape, table.shape
     (torch.Size([3, 2]), torch.Size([24, 10]))
 
     References: §2 and §5 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).

@@ -223,8 +223,8 @@ def normalised_chart(
 
     >>> one = pd.DataFrame({"model": "DNN", "scale": 1, "dim": 10, "field": "city", "cardinality": 90, "n": 1,
     ...                     "table": ["learned", "random", "learned − random"], "mean": [0.4, 0.8, -0.4]})
-    >>> rows = pd.concat([one.assign(measure=name, low=None, high=None) for name in ("ia_normalised",
-    ...                                                                              "ia_weighted")])
+    >>> one = one.assign(low=None, high=None)
+    >>> rows = pd.concat([one.assign(measure=name) for name in ("ia_normalised", "ia_weighted")])
     >>> normalised_chart(rows).to_dict()["hconcat"][0]["layer"][1]["encoding"]["x"]["axis"]["title"]
     'abundance / min(D, K)'
     """
