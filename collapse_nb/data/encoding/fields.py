@@ -50,7 +50,7 @@ def count_rows(
 
     >>> from types import SimpleNamespace as Has
     >>> numbers = Has(index=lambda value: 0, size=lambda index: 3)
-    >>> kept = Has(blocks=lambda sets: iter([{0: np.array([0, 2, 2])}]))
+    >>> kept = Has(blocks=lambda sets: (codes for codes in [{0: np.array([0, 2, 2])}]))
     >>> rows = Has(numbered=Has(numbers=numbers), wanted=Has(fields=("site",)), kept=kept)
     >>> count_rows(rows, division=None, train=False)[0].every.tolist()
     [1, 0, 2]

@@ -221,7 +221,14 @@ class Division:
 
 @dataclass
 class Moments:
-    "Where rows are in time, or in any order."
+    """Where rows are in time, or in any order.
+
+    Example:
+
+    >>> days = Moments(codes=np.array([1, 0, 1]), values=np.array([0, 86_400_000_000]), kind="timestamp")
+    >>> [days.text(key) for key in days.keys]
+    ['1970-01-02', '1970-01-01', '1970-01-02']
+    """
     codes: np.ndarray  # (n,) the number of each row's moment
     values: np.ndarray # (D,) the moment of each number: microseconds since 1970, or numbers
     kind: str          # timestamp, date, integer or float
@@ -392,7 +399,7 @@ def over_time(
 
     Example:
 
-    >>> hours = Moments(np.array([0, 1, 2]) * 3_600_000_000, "timestamp")
+    >>> hours = Moments(np.array([0, 1, 2]), np.array([0, 1, 2]) * 3_600_000_000, "timestamp")
     >>> steps = over_time(hours, labels=np.array([0, 1, 1]), part=np.array([0, 1, 2], np.uint8))
     >>> steps["rows"], steps["ones"], steps["starts"][1]
     ([1, 1, 1], [0, 1, 1], '1970-01-01 01:00:00')

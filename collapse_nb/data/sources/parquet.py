@@ -191,7 +191,17 @@ def parquet_rows(
     derive: Derive = MappingProxyType({}), # further columns, made of the values of one; most first
     floats: frozenset[str] = frozenset(),  # columns whose whole numbers are decimal numbers elsewhere
 ) -> Iterator[ParquetRows]:
-    "The rows of a Parquet file, in blocks."
+    """The rows of a Parquet file, in blocks.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"price": [2.5, None, 2.5]}), path := Path(folder, "shop.parquet"))
+    ...     codes, texts = next(parquet_rows(path, ["price"])).columns["price"]
+    ...     texts.gather(codes).to_list()
+    ['2.5', None, '2.5']
+    """
     # what takes longest comes first, so that no thread is left with it alone at the end of a block
     kinds, read = dict(parquet_types(path)), list(dict.fromkeys([*derive, *columns]))
     rows = min(max(CELLS // max(len(read), 1), BLOCK_ROWS), 4 * BLOCK_ROWS)
