@@ -74,11 +74,10 @@ def train_epoch(
 
     Example:
 
-    >>> from types import SimpleNamespace as Has
+    >>> from torch.utils.data import TensorDataset
     >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
     >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]))
-    >>> split = Has(x=torch.tensor([[0, 2], [3, 1], [1, 1]]), y=torch.tensor([0, 1, 1]))
-    >>> rows = Rows(Has(train=split), "train", model.schema, torch.device("cpu"))
+    >>> rows = TensorDataset(torch.tensor([[0, 2], [3, 1], [1, 1]]), torch.tensor([0, 1, 1]))
     >>> with tqdm(disable=True) as bar: losses, bad = train_epoch(Step(model, Recipe()), rows, bar)
     >>> losses.shape, bad # no loss was other than finite
     (torch.Size([1]), [-1])

@@ -158,13 +158,10 @@ def place_of(
 
     Example:
 
-    >>> import tempfile
-    >>> from collapse_nb.data.sources.parts import Part
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = (file := Path(folder, "shop.csv")).write_text("bought,shelf\n1,A\n0,B\n")
-    ...     table = Table(Card(name="shop", label="bought", fields=["shelf"]), [Part(file)], Path(folder))
-    ...     place_of(table, [Laid(0, (0, 2), [])], row=1).split(" of ")[0]
-    ' in line 3'
+    >>> from types import SimpleNamespace as Has
+    >>> table = Has(parts=[Has(path="shop.parquet")], card=Has(format="parquet"))
+    >>> place_of(table, [Laid(first=0, piece=(0, 100), dropped=[])], row=1)
+    ' in row 102 of shop.parquet'
     """
     block = max((b for b in laid if b.first <= row), key=lambda b: b.first)
     (number, begin), inside = block.piece, row - block.first
@@ -211,13 +208,12 @@ class Numbered:
 
     Example:
 
-    >>> import tempfile
-    >>> from collapse_nb.data.sources.parts import Part
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = (file := Path(folder, "shop.csv")).write_text("bought,shelf\n1,A\n0,B\n")
-    ...     table = Table(Card(name="shop", label="bought", fields=["shelf"]), [Part(file)], Path(folder))
-    ...     number(table, Path(folder), Policy()).place(1).split(" of ")[0]
-    ' in line 3'
+    >>> from types import SimpleNamespace as Has
+    >>> table = Has(parts=[Has(path="shop.parquet")], card=Has(format="parquet"))
+    >>> rows = Numbered(staged=None, numbers=None, wanted=None, read={"rows": 2, "refused": 0}, table=table,
+    ...                 laid=[Laid(first=0, piece=(0, 0), dropped=[])])
+    >>> rows.place(1), rows.read["refused"]
+    (' in row 2 of shop.parquet', 0)
     """
     staged: Staged    # on disk: a column for each of `numbers.sets`
     numbers: Numbers  # distinct texts, and distinct rows of several columns
