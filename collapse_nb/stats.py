@@ -97,7 +97,17 @@ def cells(
 def pooled_sd(
     frame: pd.DataFrame,  # one row per run of one dataset and variant
 ) -> tuple[float, int]:   # sd of test AUC over seeds, NaN with one seed per cell; its degrees of freedom
-    "Standard deviation pooled over the dataset's cells: sqrt(sum((n - 1) s^2) / sum(n - 1))."
+    """Standard deviation pooled over the dataset's cells: sqrt(sum((n - 1) s^2) / sum(n - 1)).
+
+    Example:
+
+    >>> runs = pd.DataFrame([("DNN", 1, 0, 0.80), ("DNN", 1, 1, 0.82), ("DNN", 4, 0, 0.83),
+    ...                      ("DNN", 4, 1, 0.83)],
+    ...                     columns=["model", "scale", "seed", "test_auc"])
+    >>> sd, df = pooled_sd(runs.assign(dataset="a", variant="paper", status="done", design="SE"))
+    >>> round(sd, 4), df
+    (0.01, 2)
+    """
     return _pool(cells(frame))
 
 # %% ../nbs/stats.ipynb #00000015
@@ -296,6 +306,19 @@ def against_published(
     """Our cell minus the published one in test AUC, with its 95 % interval (App. Tables 3, 4).
 
     The verdict compares it with `MARGIN`: equivalent within, differs outside, or we cannot tell.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"model": "DNN", "design": "SE", "scale": 1, "seed": [0, 1],
+    ...                      "test_auc": [.8130, .8132]})
+    >>> theirs = pd.DataFrame([dict(dataset="a", model="DNN", design="SE", scale=1, mean=.8151, sd=.0001,
+    ...                             n=3)])
+    >>> table = against_published(runs.assign(dataset="a", variant="paper", status="done"), theirs)
+    >>> table[["difference", "verdict"]].round(4).values.tolist()
+    [[-0.002, 'differs']]
+
+    References: Appendix, Tables 3 and 4 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400); [Welch
+    1947](https://doi.org/10.1093/biomet/34.1-2.28).
     """
     if len(names := set(frame["dataset"]) | set(published["dataset"])) > 1:
         raise InputError(f"cells of several datasets {sorted(names)} were given: compare one dataset at a "
