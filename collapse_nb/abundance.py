@@ -40,7 +40,15 @@ BLOCK_VALUES = 2**18 # numbers folded at once: 2 MiB in float64, which stays in 
 def fold(
     table: Tensor, # (…, D, K), checked
 ) -> Tensor:       # (…, min(D, K), K), float64, with the same singular values
-    "The triangle R of E = QR, block by block; a table with no more rows than columns stays as it is."
+    """The triangle R of E = QR, block by block; a table with no more rows than columns stays as it is.
+
+    Example:
+
+    >>> fold(torch.ones(1000, 2)).shape, round(singular_values(torch.ones(1000, 2))[0].item(), 3)
+    (torch.Size([2, 2]), 44.721)
+
+    References: [Golub & Van Loan 2013, §5.2](https://epubs.siam.org/doi/book/10.1137/1.9781421407944), QR.
+    """
     *stack, num_rows, embedding_dim = table.shape
     step = max(4 * embedding_dim, BLOCK_VALUES // (torch.Size(stack).numel() * embedding_dim))
     folded = table[..., :0, :].double()
@@ -53,7 +61,15 @@ def fold(
 def singular_values(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim; any float type, CPU or CUDA
 ) -> Tensor:       # (…, min(D, K)), float64, largest first
-    "Singular values of E, or of each E in a stack (§3): those of the triangle R in E = QR."
+    """Singular values of E, or of each E in a stack (§3): those of the triangle R in E = QR.
+
+    Example:
+
+    >>> singular_values(torch.diag(torch.tensor([1., 3., 2.]))).tolist()
+    [3.0, 2.0, 1.0]
+
+    References: §3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     return torch.linalg.svdvals(fold(_matrix(table)))
 
 # %% ../nbs/01_information_abundance.ipynb #00000013
@@ -145,7 +161,13 @@ def row_weights(
     weight: Tensor, # (…, D) what each row counts
     rows: Tensor,   # (…, D, K) the rows that are weighted
 ) -> Tensor:        # (…, D, 1), float64, on the device of the rows
-    "Weights of the rows of a table, which must be finite and not negative."
+    """Weights of the rows of a table, which must be finite and not negative.
+
+    Example:
+
+    >>> row_weights(torch.tensor([3, 1]), torch.eye(2)).tolist()
+    [[3.0], [1.0]]
+    """
     weight = torch.as_tensor(weight, device=rows.device).detach().double()
     if weight.shape[-1:] != rows.shape[-2:-1]:
         raise InputError(f"weights of shape {tuple(weight.shape)} were given for rows {tuple(rows.shape)}: "
@@ -173,7 +195,14 @@ def measures(
     table: Tensor,                # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor | None = None, # p (D,): training frequency or count of each row
 ) -> dict[str, Tensor]: # (…) each: ia, ia_normalised, effective_rank, stable_rank, small; with p ia_weighted
-    "All measures of a table at once; `small` is the share of singular values below a tenth of the largest."
+    """All measures of a table at once; `small` is the share of singular values below a tenth of the largest.
+
+    Example:
+
+    >>> values = measures(torch.diag(torch.tensor([4., 2., 1.])))
+    >>> {name: round(value.item(), 3) for name, value in values.items()}
+    {'ia': 1.75, 'ia_normalised': 0.583, 'effective_rank': 2.6, 'stable_rank': 1.312, 'small': 0.0}
+    """
     table = _matrix(table)
     relative = _relative(singular_values(table))
     share, most = relative / relative.sum(-1, keepdim=True), min(table.shape[-2:])
@@ -214,14 +243,26 @@ BUCKETS = {"0": (0, 1), "1–9": (1, 10), "10–99": (10, 100), "100+": (100, fl
 def by_hits(
     counts: Tensor,      # (D,) training rows that hold each value
 ) -> dict[str, Tensor]:  # name of the bucket -> (D,) the values it holds; empty ones are left out
-    "Values of a field by how many training rows hold them."
+    """Values of a field by how many training rows hold them.
+
+    Example:
+
+    >>> {name: values.tolist() for name, values in by_hits(torch.tensor([0, 5, 500])).items()}
+    {'0': [True, False, False], '1–9': [False, True, False], '100+': [False, False, True]}
+    """
     masks = {name: (counts >= low) & (counts < high) for name, (low, high) in BUCKETS.items()}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 def row_rms(
     table: Tensor, # (…, n, K) rows of a table
 ) -> Tensor:       # (…), float64, in the unit of the table
-    "Root mean square of the rows' numbers: |E|_F / sqrt(n K)."
+    """Root mean square of the rows' numbers: |E|_F / sqrt(n K).
+
+    Example:
+
+    >>> row_rms(torch.tensor([[3., 4.], [0., 0.]])).item()
+    2.5
+    """
     return _matrix(table).double().square().mean((-2, -1)).sqrt()
 
 # %% ../nbs/01_information_abundance.ipynb #00000040

@@ -11,7 +11,15 @@ from contextlib import suppress
 
 # %% ../nbs/allocation.ipynb #00000005
 def keep_freed_memory() -> None:
-    "Have the C library, if it is glibc, reuse large pieces of memory and not return them to the system."
+    """Have the C library, if it is glibc, reuse large pieces of memory and not return them to the system.
+
+    Example:
+
+    >>> keep_freed_memory() # once in a process is enough, and a second time changes nothing
+    >>> keep_freed_memory()
+
+    References: [mallopt of glibc](https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html).
+    """
     with suppress(AttributeError, OSError, TypeError):
         set_option = ctypes.CDLL(None).mallopt
         set_option(-4, 0)          # M_MMAP_MAX: no piece is mapped on its own

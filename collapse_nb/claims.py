@@ -92,7 +92,15 @@ def auc_cells(
     runs: pd.DataFrame, # a row per run: seed, status, test_auc, and the columns below
     *columns: str,      # that tell cells apart, such as model and scale
 ) -> dict[tuple, pd.Series]: # their values -> test AUC of the runs that finished, by seed
-    "Test AUC by cell."
+    """Test AUC by cell.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"model": "DNN", "scale": [1, 4, 4], "status": ["done", "done", "failed"],
+    ...                      "seed": [0, 0, 1], "test_auc": [0.8, 0.9, None]})
+    >>> {key: values.to_dict() for key, values in auc_cells(runs, "model", "scale").items()}
+    {('DNN', 1): {0: 0.8}, ('DNN', 4): {0: 0.9}}
+    """
     done = runs[runs.status == "done"].set_index("seed")
     return {key: of_cell for key, of_cell in done.groupby([*columns])["test_auc"]}
 
@@ -156,7 +164,20 @@ def regularised_claims(
     runs: pd.DataFrame, # regularised
     scales: tuple,      # that were regularised
 ) -> list[dict]:        # the primary claim first
-    "What notebook 04 claims about DCNv2 under the penalty, over sizes (§4.2, Fig. 5)."
+    """What notebook 04 claims about DCNv2 under the penalty, over sizes (§4.2, Fig. 5).
+
+    Example:
+
+    >>> runs = pd.DataFrame({"form": ["plain", "plain", "paper", "paper"], "scale": [1, 4, 1, 4],
+    ...                      "ia": [3, 3, 4, 5]})
+    >>> runs = runs.assign(model="DCNv2", weight=0., seed=0, status="done", test_auc=.8, evenness=.3,
+    ...                    valid_after=-.01, train_after=-.02)
+    >>> rows = regularised_claims(runs, (1, 4))
+    >>> [row["value"] for row in rows if "printed form raises mean IA" in row["claim"]]
+    [1.0, 2.0]
+
+    References: §4.2 and Figure 5 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     names, base, top = overfitting.NAMES, min(scales), max(scales)
     cells = auc_cells(_with_kind(runs), "model", "kind", "scale")
     rows = []
@@ -202,7 +223,18 @@ def sweep_weights(
 def sweep_claims(
     runs: pd.DataFrame, # regularised
 ) -> list[dict]:        # without a number where there is one weight only
-    "What notebook 04 claims about the weight of the penalty, from the smallest to the largest."
+    """What notebook 04 claims about the weight of the penalty, from the smallest to the largest.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"weight": [1e-5, 1e-3], "evenness": [.3, .5], "ia_norm": [.2, .2],
+    ...                      "test_auc": [.8, .79]})
+    >>> rows = sweep_claims(runs.assign(model="DCNv2", form="swept", scale=1, seed=0, status="done"))
+    >>> rows[0]["claim"], round(rows[0]["value"], 2)
+    ('From weight 1e-05 to 0.001 the blocks become more even (IA(W) / K)', 0.2)
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     weakest, strongest = _sweep_ends(runs)
     changed = dict.fromkeys(("blocks", "tables", "auc"))
     if weakest.weight.min() < strongest.weight.min():
@@ -226,7 +258,19 @@ def dnn_claims(
     runs: pd.DataFrame, # regularised, and scaling-dnn-dcnv2's DNN
     scales: tuple,      # of the plain models, 1 among them
 ) -> list[dict]:
-    "What notebook 04 claims about DNN and DCNv2 over sizes (§4.2, Fig. 6)."
+    """What notebook 04 claims about DNN and DCNv2 over sizes (§4.2, Fig. 6).
+
+    Example:
+
+    >>> runs = pd.DataFrame({"model": ["DNN", "DNN", "DCNv2", "DCNv2"], "scale": [1, 4, 1, 4],
+    ...                      "ia": [3, 6, 3, 4]})
+    >>> runs = runs.assign(form="plain", weight=0., seed=0, status="done", test_auc=.8)
+    >>> rows = dnn_claims(runs, (1, 4))
+    >>> rows[1]["claim"], rows[1]["value"]
+    ("At 4x DNN's mean IA is higher than DCNv2's", 2.0)
+
+    References: §4.2 and Figure 6 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     cells, top, rows = auc_cells(_with_kind(runs), "model", "kind", "scale"), max(scales), []
     for scale in scales:
         dnn, cross = (_cell(runs, model, "plain", scale) for model in ("DNN", "DCNv2"))
@@ -245,7 +289,19 @@ def batch_claims(
     views: tuple,          # of a batch, those that are no tables
     scales: tuple,         # of the plain models
 ) -> list[dict]:           # at the smallest and at the largest size
-    "What notebook 04 claims about the spectra of a batch (§4.2, Fig. 6; arXiv 2604.26489)."
+    """What notebook 04 claims about the spectra of a batch (§4.2, Fig. 6; arXiv 2604.26489).
+
+    Example:
+
+    >>> spectra = pd.DataFrame({"model": ["DNN", "DCNv2"], "scale": 1, "seed": 0, "view": "batch",
+    ...                         "ia": [5., 4.]})
+    >>> row, = batch_claims(spectra, views=("batch",), scales=(1,))
+    >>> row["claim"], row["value"]
+    ("At 1x DNN's IA is higher than DCNv2's: batch", 1.0)
+
+    References: Figure 6 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), and [arXiv
+    2604.26489](https://arxiv.org/abs/2604.26489).
+    """
     rows = []
     for view in views:
         for scale in sorted({1, max(scales)}):
@@ -261,7 +317,18 @@ def set_abundance_claims(
     scales: list,            # the largest first
     control_scale: int,      # of the controls
 ) -> list[dict]:             # the primary claim first
-    "What notebook 05 claims about the abundance of ME's tables, its sets side by side (§5.3, Fig. 8a)."
+    """What notebook 05 claims about the abundance of ME's tables, its sets side by side (§5.3, Fig. 8a).
+
+    Example:
+
+    >>> tables = pd.DataFrame({"design": ["ME", "SE"], "scale": 4, "seed": 0, "set": "all", "ia": [6., 4.]})
+    >>> tables = tables.assign(normalised=.5, balanced=.5, weighted=.5)
+    >>> row = set_abundance_claims(tables, scales=[4], control_scale=4)[0]
+    >>> row["claim"], row["value"]
+    ('ME has a higher IA than SE at 4x', 2.0)
+
+    References: §5.3 and Figure 8 (a) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     wholes, apart = abundance[abundance["set"] == "all"], "base models side by side"
     def per_model(design: str, scale: int, reading: str = "ia") -> pd.Series: # by seed, or by team
         part = wholes[(wholes.design == design) & (wholes.scale == scale)]
@@ -286,7 +353,18 @@ def set_variety_claims(
     spreads: Mapping[str, pd.Series],  # ME, start, apart -> by seed: relative deviation of IA over sets
     diverged: Mapping[str, pd.Series], # the same of the divergence of interaction patterns, 1 − correlation
 ) -> list[dict]:
-    "What notebook 05 claims about how various the sets of one ME are (§5.3, Fig. 8b and 8c)."
+    """What notebook 05 claims about how various the sets of one ME are (§5.3, Fig. 8b and 8c).
+
+    Example:
+
+    >>> some, more = pd.Series([0.1, 0.1]), pd.Series([0.2, 0.3])
+    >>> sides = {"ME": more, "start": some, "apart": some}
+    >>> row = set_variety_claims(spreads=sides, diverged=sides)[1]
+    >>> round(row["value"], 2), row["where"]
+    (0.15, '§5.3, Fig. 8c')
+
+    References: §5.3 and Figure 8 (b) and (c) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     various, alone = sets.VARIOUS, "than models trained apart"
     return [
         finding(f"sets of one ME vary in IA, by a standard deviation above {various} of their mean",
@@ -307,7 +385,15 @@ def arm_cells(
     controls: pd.DataFrame, # arm, scale, seed, test_auc: a row per run
     outcomes: pd.DataFrame, # hidden: what, value, seed, test_auc; models with another MLP
 ) -> dict[tuple, pd.Series]: # (arm, size) or (what, value) -> test AUC by seed
-    "Test AUC of the arms, and of models with another MLP."
+    """Test AUC of the arms, and of models with another MLP.
+
+    Example:
+
+    >>> controls = pd.DataFrame({"arm": "ME", "scale": 4, "seed": [0, 1], "test_auc": [.8, .9]})
+    >>> outcomes = pd.DataFrame({"what": "hidden", "value": [200], "seed": 0, "test_auc": [.7]})
+    >>> {key: values.tolist() for key, values in arm_cells(controls, outcomes).items()}
+    {('ME', 4): [0.8, 0.9], ('hidden', 200): [0.7]}
+    """
     groups = controls.groupby(["arm", "scale"], sort=False), outcomes.groupby(["what", "value"], sort=False)
     return {key: part.set_index("seed").test_auc for of_frame in groups for key, part in of_frame}
 
@@ -333,7 +419,16 @@ def arm_rows(
     cells: Mapping,         # from `arm_cells`
     control_scale: int,     # of the controls, with which the base is compared too
 ) -> pd.DataFrame:          # a row per arm and size: test AUC, and less SE's and ME's, with intervals
-    "The table of the arms (§5.3, Fig. 8d and its controls)."
+    """The table of the arms (§5.3, Fig. 8d and its controls).
+
+    Example:
+
+    >>> controls = pd.DataFrame({"arm": ["SE", "SE", "ME", "ME"], "scale": 4, "test_auc": [.7, .8, .8, .9]})
+    >>> controls = controls.assign(seed=[0, 1, 0, 1], table_parameters=100, dense_parameters=10)
+    >>> cells = arm_cells(controls, pd.DataFrame(columns=["what", "value", "seed", "test_auc"]))
+    >>> arm_rows(controls, cells, control_scale=4)[["arm", "n", "mean", "less_SE"]].round(2).values.tolist()
+    [['SE', 2, 0.75, nan], ['ME', 2, 0.85, 0.1]]
+    """
     rows = []
     for (arm, scale), part in controls.groupby(["arm", "scale"], sort=False):
         row = dict(zip(("mean", "low", "high"), arm_auc(cells, (arm, scale)), strict=True))
@@ -357,7 +452,18 @@ def restriction_claims(
     restriction: pd.DataFrame, # arm, seed, relative: variance of squared norms over sets, relative
     control_scale: int,        # of the controls
 ) -> list[dict]:
-    "What notebook 05 claims about ME with restricted norms (§5.3, Fig. 8d)."
+    """What notebook 05 claims about ME with restricted norms (§5.3, Fig. 8d).
+
+    Example:
+
+    >>> auc = {("ME", 4): [.8, .9], ("base", 1): [.7, .8], (sets.RESTRICTED, 4): [.7, .9]}
+    >>> cells = {cell: pd.Series(by_seed) for cell, by_seed in auc.items()}
+    >>> relative = pd.DataFrame({"arm": [sets.RESTRICTED, "ME"], "seed": 0, "relative": [.01, .1]})
+    >>> [round(row["value"], 2) for row in restriction_claims(cells, relative, control_scale=4)]
+    [-0.05, 0.1, -1.0]
+
+    References: §5.3 and Figure 8 (d) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     (loss, gain), me = _loss_and_gain(control_scale), ("ME", control_scale)
     def log_relative(arm: str) -> pd.Series:
         return np.log10(restriction[restriction.arm == arm].set_index("seed").relative)
@@ -373,7 +479,16 @@ def without_gain_no_loss(
     findings: pd.DataFrame, # of notebook 05, from `findings`
     control_scale: int,     # of the controls
 ) -> pd.DataFrame:          # the claim about the restricted arm "cannot tell", unless ME itself gains
-    "Takes back the verdict on a loss of what was never gained."
+    """Takes back the verdict on a loss of what was never gained.
+
+    Example:
+
+    >>> claims = ["ME with restricted norms at 4x gains less test AUC over the base than ME does",
+    ...           "ME at 4x gains test AUC over the base"]
+    >>> table = pd.DataFrame({"claim": claims, "verdict": ["holds", "cannot tell"]})
+    >>> without_gain_no_loss(table, control_scale=4).verdict.tolist()
+    ['cannot tell', 'cannot tell']
+    """
     loss, gain = _loss_and_gain(control_scale)
     gains, loses = findings.claim == gain, (findings.claim == loss) & (findings.verdict != "not run here")
     no_gain = (findings.verdict[gains] != "holds").all()
@@ -384,7 +499,15 @@ def arm_claims(
     cells: Mapping,     # from `arm_cells`
     control_scale: int, # of the controls
 ) -> list[dict]:
-    "What notebook 05 claims about the controls of ME."
+    """What notebook 05 claims about the controls of ME.
+
+    Example:
+
+    >>> cells = {("ME", 4): pd.Series([.8, .9]), ("ME, shared interaction", 4): pd.Series([.7, .8])}
+    >>> row = arm_claims(cells, control_scale=4)[0]
+    >>> row["claim"], round(row["value"], 2)
+    ('ME beats ME with one shared interaction at 4x', 0.1)
+    """
     shared, diagonal, C = arm_name("shared interaction"), arm_name("block-diagonal W"), control_scale
     beats = [("ME beats ME with one shared interaction", "ME", shared),
              (f"ME beats an ensemble of {C} base models", "ME", ENSEMBLE),
@@ -399,7 +522,18 @@ def arm_claims(
 def similarity_claims(
     similarity: pd.DataFrame, # design, weighted, seed, field, cka
 ) -> list[dict]:
-    "What notebook 05 claims about how alike the tables of one ME's sets are."
+    """What notebook 05 claims about how alike the tables of one ME's sets are.
+
+    Example:
+
+    >>> alike = pd.DataFrame({"design": ["ME", "start"], "weighted": False, "seed": 0, "field": "a",
+    ...                       "cka": [.25, .5]})
+    >>> row = similarity_claims(alike)[0]
+    >>> row["value"], row["where"]
+    (-0.25, 'control, Fig. 8 (CKA)')
+
+    References: linear CKA is that of [Kornblith et al. 2019](https://arxiv.org/abs/1905.00414).
+    """
     rows = []
     for weighted, seen in (False, ""), (True, ", as clicks see them,"):
         per_field = similarity[similarity.weighted == weighted]
@@ -423,7 +557,17 @@ def mlp_claims(
     cells: Mapping, # from `arm_cells`
     changes: list,  # (what, value): ("hidden", width of the layers) or ("layers", their number)
 ) -> list[dict]:
-    "What notebook 05 claims about hidden size and depth (App. Hyperparameters)."
+    """What notebook 05 claims about hidden size and depth (App. Hyperparameters).
+
+    Example:
+
+    >>> cells = {("hidden", 200): pd.Series([.8002, .8003]), ("base", 1): pd.Series([.8001, .8002])}
+    >>> row, = mlp_claims(cells, [("hidden", 200)])
+    >>> row["claim"], round(row["value"], 5)
+    ('hidden layers of width 200 leave the test AUC as it is, within 0.001', 0.0001)
+
+    References: App. Hyperparameters of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = []
     for change in changes:
         less = arm_auc(cells, change, ("base", 1))
@@ -439,7 +583,16 @@ def mlp_margins(
     changes: list,          # as for `mlp_claims`; those without runs are left out
     findings: pd.DataFrame, # that have the claims, with their verdicts
 ) -> pd.DataFrame:          # hidden-margins: what, value, n, difference, low, high, margin, verdict
-    "Differences from the MLP of the paper, as a figure draws them."
+    """Differences from the MLP of the paper, as a figure draws them.
+
+    Example:
+
+    >>> cells = {("hidden", 200): pd.Series([.8002, .8003]), ("base", 1): pd.Series([.8001, .8002])}
+    >>> changes = [("hidden", 200)]
+    >>> rows = mlp_margins(cells, changes, pd.DataFrame(mlp_claims(cells, changes)))
+    >>> rows[["what", "value", "n", "margin"]].values.tolist()
+    [['hidden', 200, 2, 0.001]]
+    """
     verdicts, rows = findings.set_index("claim").verdict, []
     for what, value in changes:
         less = arm_auc(cells, (what, value), ("base", 1))
@@ -455,7 +608,16 @@ ROUNDING = 1e-12 # of float64
 def algebra_claims(
     differences: Mapping[str, float], # what is equal -> the largest difference of its two sides, in float64
 ) -> list[dict]:
-    "What notebook 05 claims about the proofs of the appendix (App. Non-Linearity)."
+    """What notebook 05 claims about the proofs of the appendix (App. Non-Linearity).
+
+    Example:
+
+    >>> row, = algebra_claims({"I_all = I[set_order]": 1e-15})
+    >>> row["claim"], row["verdict"]
+    ('I_all = I[set_order]: largest difference in float64 below 1e-12', 'holds')
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     return [finding(f"{what}: largest difference in float64 below {ROUNDING:g}", "App., non-linearity",
                     (difference,) * 3, sign=-1, limit=ROUNDING) for what, difference in differences.items()]
 
@@ -470,7 +632,16 @@ def with_field_means(
     tables: pd.DataFrame, # `TABLE_KEYS`, seed, field, cardinality, `TABLE_MEASURES`: a row per table
     dim: int,             # K that parts the fields
 ) -> pd.DataFrame:        # with a row more per seed for "all fields" and for `LARGE_FIELDS`
-    "Adds, for each seed, means over all fields and over those with D ≥ K."
+    """Adds, for each seed, means over all fields and over those with D ≥ K.
+
+    Example:
+
+    >>> tables = pd.DataFrame({"field": ["a", "b"], "cardinality": [5, 50], "ia": [2., 4.]})
+    >>> tables = tables.assign(**dict(model="DNN", scale=1, dim=10, table="learned", seed=0),
+    ...                        **dict.fromkeys(TABLE_MEASURES[1:], 1.))
+    >>> with_field_means(tables, dim=10)[["field", "ia"]].values.tolist()
+    [['a', 2.0], ['b', 4.0], ['all fields', 3.0], ['fields with D ≥ K', 4.0]]
+    """
     parts = {"all fields": tables, LARGE_FIELDS: tables[tables.cardinality >= dim]}
     by = [*TABLE_KEYS, "seed"]
     means = [part.groupby(by, sort=False)[TABLE_MEASURES].mean() for part in parts.values()]
@@ -489,7 +660,16 @@ def table_intervals(
     base: str,            # the `table` that others are held against
     measures: list[str] = TABLE_MEASURES, # columns
 ) -> pd.DataFrame:        # model, scale, dim, field, cardinality, measure, table, mean, low, high, n (seeds)
-    "Means over seeds of every table's measures, and differences from the base table, with intervals."
+    """Means over seeds of every table's measures, and differences from the base table, with intervals.
+
+    Example:
+
+    >>> tables = pd.DataFrame({"table": ["learned", "random"] * 2, "seed": [0, 0, 1, 1],
+    ...                        "ia": [4., 8., 5., 7.]})
+    >>> tables = tables.assign(model="DNN", scale=1, dim=10, field="a", cardinality=50)
+    >>> table_intervals(tables, "random", ["ia"])[["table", "mean", "n"]].values.tolist()
+    [['learned', 4.5, 2], ['random', 7.5, 2], ['learned − random', -3.0, 2]]
+    """
     rows, long = [], tables.melt([*TABLE_KEYS, "seed", "field", "cardinality"], measures, "measure")
     keys = ["model", "scale", "dim", "field", "measure"]
     for key, part in long.dropna(subset="value").groupby(keys, sort=False):
@@ -510,7 +690,19 @@ def random_table_claims(
     model: str,           # the first of the study
     scale: int,           # its largest
 ) -> list[dict]:          # the primary claim first
-    "What notebook 01 claims about learned tables beside random ones (§3, Fig. 2; §1, Fig. 1b)."
+    """What notebook 01 claims about learned tables beside random ones (§3, Fig. 2; §1, Fig. 1b).
+
+    Example:
+
+    >>> tables = pd.DataFrame({"table": ["learned", "random"], "ia": [4., 8.], "field": "a",
+    ...                        "cardinality": 50})
+    >>> tables = tables.assign(**dict(model="DNN", scale=1, dim=10, seed=0),
+    ...                        **dict.fromkeys(TABLE_MEASURES[1:], 1.))
+    >>> [row["value"] for row in random_table_claims(tables, "DNN", 1) if "far lower than" in row["claim"]]
+    [0.5]
+
+    References: §3 and Figure 2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     means, size = with_field_means(tables, tables.dim.max()), f"{model} {scale}x"
     def sample(measure: str, table: str = "learned") -> pd.Series:
         return _sample(means, measure, model, scale, table)
@@ -541,7 +733,17 @@ NO_GROWTH = .05 # the exponent of K below which a table ten times as wide has at
 def growth_exponents(
     tables: pd.DataFrame, # abundance
 ) -> dict[tuple[str, str], tuple[int, int, Measured]]: # (model, table) -> smallest K, largest K, exponent
-    "The exponent of K in mean IA between the smallest and the largest size, over seeds; none for one size."
+    """The exponent of K in mean IA between the smallest and the largest size, over seeds; none for one size.
+
+    Example:
+
+    >>> tables = pd.DataFrame({"scale": [1, 4], "dim": [10, 40], "ia": [3., 6.], "field": "a",
+    ...                        "cardinality": 50})
+    >>> tables = tables.assign(**dict(model="DNN", table="learned", seed=0),
+    ...                        **dict.fromkeys(TABLE_MEASURES[1:], 1.))
+    >>> {key: round(exponent[0], 3) for key, (*_, exponent) in growth_exponents(tables).items()} # 4^0.5 = 2
+    {('DNN', 'learned'): 0.5}
+    """
     means, exponents = with_field_means(tables, tables.dim.max()), {}
     for key, part in means[means.field == LARGE_FIELDS].groupby(["model", "table"], sort=False):
         sizes = {dim: np.log(of_one.set_index("seed").ia) for dim, of_one in part.groupby("dim")}
@@ -556,7 +758,20 @@ def growth_claims(
     models: tuple,        # of the study
     scales: tuple,        # its sizes
 ) -> list[dict]:          # none for one size
-    "What notebook 01 claims about abundance and size (§1)."
+    """What notebook 01 claims about abundance and size (§1).
+
+    Example:
+
+    >>> tables = pd.DataFrame({"scale": [1, 4], "dim": [10, 40], "ia_normalised": [.3, .2], "field": "a",
+    ...                        "cardinality": 50})
+    >>> others = [measure for measure in TABLE_MEASURES if measure != "ia_normalised"]
+    >>> tables = tables.assign(**dict(model="DNN", table="learned", seed=0), **dict.fromkeys(others, 1.))
+    >>> row = growth_claims(tables, ("DNN",), (1, 4))[0]
+    >>> row["claim"].split(" (")[0], round(row["value"], 2)
+    ('DNN loses share: IA / min(D, K) falls from 1x to 4x', -0.1)
+
+    References: §1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     means, exponents, rows = with_field_means(tables, tables.dim.max()), growth_exponents(tables), []
     base, top = min(scales), max(scales)
     def claim(text: str, where: str, measured: tuple | None, limit: float = 0.) -> None:
@@ -580,7 +795,18 @@ def small_field_claims(
     model: str,           # the first of the study
     scale: int,           # its largest
 ) -> list[dict]:
-    "What notebook 01 claims about fields with fewer values than the largest K."
+    """What notebook 01 claims about fields with fewer values than the largest K.
+
+    Example:
+
+    >>> tables = pd.DataFrame({"field": ["a", "b"], "cardinality": [5, 50], "ia": [2., 4.],
+    ...                        "table": "learned"})
+    >>> tables = tables.assign(**dict(model="DNN", scale=1, dim=10, seed=0),
+    ...                        **dict.fromkeys(TABLE_MEASURES[1:], 1.))
+    >>> row = small_field_claims(tables, "DNN", 1)[0]
+    >>> row["claim"], row["value"]
+    ('In DNN 1x, fields with D < K have lower IA than the others', -2.0)
+    """
     means, size, dim = with_field_means(tables, tables.dim.max()), f"{model} {scale}x", tables.dim.max()
     few = tables[(tables.model == model) & (tables.scale == scale) & (tables.cardinality < dim)]
     few = few.groupby(["table", "seed"])[["ia", "ia_normalised", "ia_hit"]].mean()
@@ -601,7 +827,16 @@ def small_field_claims(
 def bucket_rows(
     hits: pd.DataFrame, # table, seed, field, bucket, values, clicks, square, square_at_start, ia_normalised
 ) -> pd.DataFrame:      # by table, bucket, seed: values, clicks, share, rms, ia_normalised
-    "Rows of tables by how often training hits them, fields together; the abundance is a mean over fields."
+    """Rows of tables by how often training hits them, fields together; the abundance is a mean over fields.
+
+    Example:
+
+    >>> hits = pd.DataFrame({"table": "Adam", "bucket": ["0", "1–9"], "seed": 0, "values": [3, 1],
+    ...                      "clicks": [0, 4], "square": [1., 9.], "square_at_start": [4., 4.],
+    ...                      "ia_normalised": .5})
+    >>> bucket_rows(hits)[["rms", "share"]].values.tolist()
+    [[0.5, 0.0], [1.5, 1.0]]
+    """
     sums = hits.assign(now=hits["values"] * hits.square, then=hits["values"] * hits.square_at_start)
     grouped = sums.groupby(["table", "bucket", "seed"], sort=False)
     per_seed = grouped[["now", "then", "values", "clicks"]].sum()
@@ -616,7 +851,14 @@ def optimiser_auc(
     ours: str,                  # an optimiser
     theirs: str | None = None,  # the one it is held against; None for test AUC itself
 ) -> Measured | None:           # None where a cell has no runs
-    "Test AUC under an optimiser, or by how much it exceeds that under another."
+    """Test AUC under an optimiser, or by how much it exceeds that under another.
+
+    Example:
+
+    >>> cells = {("DNN", 1, "Adam"): pd.Series([.8, .8]), ("DNN", 1, "AdamW"): pd.Series([.7, .8])}
+    >>> round(optimiser_auc(cells, "DNN", 1, "AdamW", "Adam")[0], 3)
+    -0.05
+    """
     keys = [(model, scale, optimiser) for optimiser in (ours, theirs) if optimiser]
     return contrast_or_none(cells, dict(zip(keys, (1, -1), strict=False)))
 
@@ -628,7 +870,21 @@ def optimiser_claims(
     scale: int,            # at which optimisers are compared
     others: tuple,         # optimisers held against Adam
 ) -> list[dict]:
-    "What notebook 01 claims about AdamW and SparseAdam beside Adam."
+    """What notebook 01 claims about AdamW and SparseAdam beside Adam.
+
+    Example:
+
+    >>> tables = pd.DataFrame({"table": ["Adam", "AdamW"], "ia": [3., 5.], "field": "a", "cardinality": 50})
+    >>> tables = tables.assign(**dict(model="DNN", scale=1, dim=10, seed=0),
+    ...                        **dict.fromkeys(TABLE_MEASURES[1:], 1.))
+    >>> hits = pd.DataFrame({"table": ["Adam"], "bucket": "0", "seed": 0, "values": 3, "clicks": 0,
+    ...                      "square": 1., "square_at_start": 4., "ia_normalised": .5})
+    >>> row = optimiser_claims(tables, bucket_rows(hits), {}, "DNN", 1, ("AdamW",))[0]
+    >>> row["claim"], row["value"]
+    ('IA is higher under AdamW than under Adam (DNN 1x, mean over all fields)', 2.0)
+
+    References: [Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101), AdamW.
+    """
     means = with_field_means(tables, tables.dim.max())
     means = means[means.field == "all fields"].set_index(["table", "seed"])
     lengths = {bucket: np.log10(part.droplevel("bucket").rms) for bucket, part in buckets.groupby("bucket")}
@@ -654,7 +910,18 @@ def optimiser_intervals(
     tables: pd.DataFrame, # optimisers, and random tables: as abundance, `table` being the optimiser
     cells: Mapping,       # (model, size, optimiser) -> test AUC by seed, from `auc_cells`
 ) -> pd.DataFrame:        # as `table_intervals` gives it, with rows for the measure test_auc
-    "Every measure and the test AUC under each optimiser, and what each is less under Adam, seed by seed."
+    """Every measure and the test AUC under each optimiser, and what each is less under Adam, seed by seed.
+
+    Example:
+
+    >>> tables = pd.DataFrame({"table": ["Adam", "AdamW"], "ia": [3., 5.], "field": "a", "cardinality": 50})
+    >>> tables = tables.assign(**dict(model="DNN", scale=1, dim=10, seed=0),
+    ...                        **dict.fromkeys(TABLE_MEASURES[1:], 1.))
+    >>> cells = {("DNN", 1, "Adam"): pd.Series([.8]), ("DNN", 1, "AdamW"): pd.Series([.75])}
+    >>> rows = optimiser_intervals(tables, cells).query("measure == 'test_auc'")
+    >>> rows[["table", "mean"]].round(3).values.tolist()
+    [['Adam', 0.8], ['AdamW', 0.75], ['AdamW − Adam', -0.05]]
+    """
     (model, scale, dim), = tables[["model", "scale", "dim"]].drop_duplicates().to_numpy()
     rows = []
     for name in (table for table in tables.table.unique() if table != "random"):
@@ -672,7 +939,16 @@ def law_claims(
     model: str, # FFM or DCNv2
     measured: Mapping | None = None, # law, partial, … -> (`Measured`, p or None); None: not run
 ) -> list[dict]: # the law first: FFM's is the primary claim
-    "What notebook 03 claims about the law in one model (§4.1, Fig. 3)."
+    """What notebook 03 claims about the law in one model (§4.1, Fig. 3).
+
+    Example:
+
+    >>> row = law_claims("FFM", {"law": (Measured(0.5, 0.05, 9), 0.01)})[0]
+    >>> row["where"], row["verdict"]
+    ('§4.1, Fig. 3a, 3c', 'holds')
+
+    References: §4.1 and Figure 3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     law_at, sums_at = {"FFM": ("Fig. 3a, 3c", "Fig. 3b"), "DCNv2": ("Fig. 3d, 3f", "Fig. 3e")}[model]
     measured, ours = measured or {}, "control, Fig. 3"
     texts = {"law": ("in a row, IA(E_i→j) rises with IA(E_j)", f"§4.1, {law_at}"),
@@ -704,7 +980,17 @@ def rank_slopes(
 def frozen_claims(
     slopes: Mapping[str, np.ndarray], # from `rank_slopes`; empty without the experiment
 ) -> list[dict]:                      # and one claim of the paper's that was not run
-    "What notebook 03 claims about the law as a cause (§4.1, Finding 1)."
+    """What notebook 03 claims about the law as a cause (§4.1, Finding 1).
+
+    Example:
+
+    >>> slopes = {TOWARDS: np.array([.2, .3]), "towards other fields": np.array([.1, .1]),
+    ...           "tables": np.array([.1, .2])}
+    >>> [round(row["value"], 2) for row in frozen_claims(slopes)]
+    [0.25, 0.15, 0.15, nan]
+
+    References: §4.1, Finding 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     cause, matters = "§4.1, Finding 1, as a cause", {"effect": evidence.SMALL_SLOPE}
     slope = {outcome: mean_interval(values) for outcome, values in slopes.items()}
     gap = mean_interval(slopes[TOWARDS] - slopes["towards other fields"]) if slopes else None
@@ -722,7 +1008,18 @@ def scaling_claims(
     runs: pd.DataFrame, # one row per run of one dataset and variant
     dataset: str,       # its name; where the paper has no numbers of it, those of Criteo stand beside ours
 ) -> list[dict]:        # the primary claim first, if any size was run in both designs
-    "What notebook 06 claims about designs and sizes (§5.2, Table 1)."
+    """What notebook 06 claims about designs and sizes (§5.2, Table 1).
+
+    Example:
+
+    >>> runs = pd.DataFrame({"design": ["SE", "SE", "ME"], "scale": [1, 4, 4], "test_auc": [.8, .81, .82]})
+    >>> runs = runs.assign(dataset="a", variant="paper", model="DNN", seed=0, status="done")
+    >>> row = scaling_claims(runs, "a")[0]
+    >>> row["claim"], round(row["value"], 2), row["verdict"]
+    ('ME beats SE at 4x, DNN', 0.01, 'cannot tell')
+
+    References: §5.2 and Table 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     table, differences, auc = stats.cells(runs), stats.contrasts(runs), auc_cells(runs, *CELL)
     paper_on = dataset if len(published(dataset)) else "criteo"
     theirs, top = published(paper_on).set_index(CELL)["mean"], runs["scale"].max()

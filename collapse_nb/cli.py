@@ -37,7 +37,16 @@ def _say(text: str, status: int) -> int:
 @contextmanager
 def one_interrupt() -> Iterator[None]:
     """Ctrl-C interrupts and SIGTERM ends, and for two seconds no other one does, while what was begun is
-    tidied away."""
+    tidied away.
+
+    Example:
+
+    >>> before = signal.getsignal(signal.SIGTERM)
+    >>> with one_interrupt(): signal.getsignal(signal.SIGTERM) is before
+    False
+    >>> signal.getsignal(signal.SIGTERM) is before
+    True
+    """
     import polars # noqa: F401 (its own handler, set when it is imported, would interrupt a second time)
     asked, hook = {}, sys.unraisablehook # signal -> when it came
     def ask(number, _):
@@ -94,7 +103,15 @@ def usage(
     args: list[str],           # the words of the command
     commands: Collection[str], # that there are
 ) -> str:
-    "The sentence for a command that was typed wrong."
+    """The sentence for a command that was typed wrong.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> err = SimpleNamespace(format_message=lambda: "No such command 'ft'.") # as typer raises it
+    >>> usage(err, ["ft"], ["encode", "fit"])
+    "there is no command 'ft': did you mean fit? Choose encode, fit, or see collapse --help."
+    """
     command, said = next((word for word in args if word in commands), ""), err.format_message()
     if said.startswith("No such command"):
         name, = _quoted(said)[:1]
@@ -112,7 +129,16 @@ def usage(
 
 # %% ../nbs/cli.ipynb #00000007
 class Door(TyperGroup):
-    "The commands, and how they end."
+    """The commands, and how they end.
+
+    Example:
+
+    >>> try: app(["fit", "synthetic", "--modell", "FM"], standalone_mode=False)
+    ... except InputError as err: print(err)
+    collapse fit has no option --modell: did you mean --model? Else see collapse fit --help.
+
+    References: [typer](https://typer.tiangolo.com/), whose groups these are.
+    """
     def main(self, args=None, prog_name=None, standalone_mode=True, **more):
         "Run the command that the words say; words that make none are wrong input."
         words = list(sys.argv[1:] if args is None else args)
@@ -143,7 +169,16 @@ app = typer.Typer(cls=Door, no_args_is_help=True, pretty_exceptions_enable=False
                        "look at the runs.")
 
 def main() -> None:
-    "Run the command line; wrong input is one sentence and exit status 2."
+    """Run the command line; wrong input is one sentence and exit status 2.
+
+    Example:
+
+    >>> from unittest.mock import patch
+    >>> with patch("sys.argv", ["collapse", "runs", "nowhere"]):
+    ...     try: main() # the sentence is on the error stream
+    ...     except SystemExit as end: print(end.code)
+    2
+    """
     try: app()
     except InputError as err: sys.exit(_say(str(err), 2))
     except KeyboardInterrupt: sys.exit(_say("stopped; finished work is kept.", 130))
@@ -343,7 +378,13 @@ def export(
 
 # %% ../nbs/cli.ipynb #00000018
 class Format(StrEnum):
-    "How to print runs."
+    """How to print runs.
+
+    Example:
+
+    >>> Format("csv").value, [format.value for format in Format]
+    ('csv', ['table', 'csv', 'json'])
+    """
     table = "table"
     csv = "csv"
     json = "json"

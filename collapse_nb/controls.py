@@ -32,14 +32,38 @@ def _squares(model: Model) -> Tensor: # (R, L, M, N, N)
 def divergence(
     model: Model, # a DCNv2 of R replicas and M sets
 ) -> Tensor:      # (R,)
-    "Variance over sets of ||W^(m)_{i->j}||_F^2, mean over pairs of fields and cross layers (§5.3, Fig. 8d)."
+    """Variance over sets of ||W^(m)_{i->j}||_F^2, mean over pairs of fields and cross layers (§5.3, Fig. 8d).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", "ME", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> for layer in cross_layers(model): _ = nn.init.ones_(layer.weight) # all sets alike
+    >>> divergence(model).tolist()
+    [0.0]
+
+    References: §5.3 and Figure 8 (d) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     return _squares(model).var(2, correction=0).mean((1, 2, 3))
 
 def restrict_divergence(
     model: Model,        # a DCNv2 of M sets, left as it is
     weight: float = 1.,  # of the penalty, in nats per unit of variance
 ) -> Callable:           # the regulariser: model -> (R,)
-    "A treatment: the norms of the sets' interactions are held together (§5.3, Fig. 8d)."
+    """A treatment: the norms of the sets' interactions are held together (§5.3, Fig. 8d).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", "ME", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> penalty = restrict_divergence(model, weight=2.)
+    >>> torch.allclose(penalty(model), 2 * divergence(model))
+    True
+
+    References: §5.3 and Figure 8 (d) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if model.spec.model != "DCNv2" or model.spec.num_sets < 2:
         raise InputError(f"{model.spec.model} with {model.spec.num_sets} set was given: norms are compared "
                          "between sets, so give a DCNv2 of ME, scale 2 or more.")
@@ -51,7 +75,17 @@ def restrict_divergence(
 def norm_readings(
     model: Model, # a DCNv2 of R replicas and M sets
 ) -> dict[str, Tensor]: # divergence; relative, without unit; norm; each (R,)
-    "`divergence`; means over pairs and layers of Var_m / mean_m^2 and ||W^(m)_{i->j}||_F (§5.3, Fig. 8d)."
+    """`divergence`; means over pairs and layers of Var_m / mean_m^2 and ||W^(m)_{i->j}||_F (§5.3, Fig. 8d).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", "ME", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> for layer in cross_layers(model): _ = nn.init.ones_(layer.weight) # K = 10: blocks of a hundred ones
+    >>> {name: value.item() for name, value in norm_readings(model).items()}
+    {'divergence': 0.0, 'relative': 0.0, 'norm': 10.0}
+    """
     with torch.no_grad(): squares = _squares(model)
     variance = squares.var(2, correction=0)
     relative = variance / squares.mean(2).square()
@@ -60,7 +94,13 @@ def norm_readings(
 
 # %% ../nbs/controls.ipynb #0000000f
 class Repeated(nn.Module):
-    "One weight per replica, (R, …), read as that of every set, (R·M, …)."
+    """One weight per replica, (R, …), read as that of every set, (R·M, …).
+
+    Example:
+
+    >>> Repeated(num_sets=2)(torch.tensor([[1.], [5.]])).tolist()
+    [[1.0], [1.0], [5.0], [5.0]]
+    """
     def __init__(self,
         num_sets: int, # M
     ):
@@ -72,7 +112,19 @@ class Repeated(nn.Module):
 def share_interaction(
     model: Model, # of M sets, changed in place; training starts from its first set's weights
 ) -> None:
-    "A treatment: one interaction and projection for all sets (§5.1, with I^(m) = I)."
+    """A treatment: one interaction and projection for all sets (§5.1, with I^(m) = I).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", "ME", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> share_interaction(model)
+    >>> norm_readings(model)["divergence"].tolist()
+    [0.0]
+
+    References: §5.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), whose sets have one each.
+    """
     if model.spec.num_sets < 2:
         raise InputError(f"a model of {model.spec.num_sets} set was given: sharing needs sets, so give a "
                          "model of ME, scale 2 or more.")
@@ -83,7 +135,16 @@ def share_interaction(
 
 # %% ../nbs/controls.ipynb #00000014
 class BlockCross(nn.Module):
-    "Cross layers of one wide set, W block-diagonal over M slices of each embedding (App. Non-Linearity)."
+    """Cross layers of one wide set, W block-diagonal over M slices of each embedding (App. Non-Linearity).
+
+    Example:
+
+    >>> blocks = BlockCross(CrossNetwork(1, 3, 4, 1), num_fields=3, num_sets=2) # width 4 in 2 slices of 2
+    >>> blocks(torch.ones(1, 5, 3, 4)).shape, blocks.blocks.layers[0].weight.shape
+    (torch.Size([1, 5, 12]), torch.Size([2, 6, 6]))
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     def __init__(self,
         wide: CrossNetwork, # of R copies, width M·K; the blocks start from its own
         num_fields: int,    # N
@@ -113,7 +174,20 @@ class BlockCross(nn.Module):
 def block_diagonal_cross(
     model: Model, # a DCNv2 of SE, scale M, changed in place
 ) -> None:
-    "A treatment: SE whose cross layers do not mix M slices of the embeddings (App. Non-Linearity, DCNv2)."
+    """A treatment: SE whose cross layers do not mix M slices of the embeddings (App. Non-Linearity, DCNv2).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", "SE", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> before = model.num_parameters()["dense"]
+    >>> block_diagonal_cross(model)
+    >>> before - model.num_parameters()["dense"] # off the diagonal of two W
+    3200
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if (model.spec.model, model.spec.design) != ("DCNv2", "SE") or model.spec.scale < 2:
         raise InputError(f"{model.spec.model} {model.spec.design} {model.spec.scale}x was given: give a "
                          "DCNv2 of SE, scale 2 or more.")
@@ -122,7 +196,11 @@ def block_diagonal_cross(
 
 # %% ../nbs/controls.ipynb #00000022
 class Treatment(NamedTuple):
-    "What a study does to a model beyond its specification."
+    """What a study does to a model beyond its specification.
+
+    >>> TREATMENTS["shared interaction"].does
+    'all sets share one interaction and one projection'
+    """
     apply: Callable    # (model, **settings) -> regulariser or None; changes the model in place
     does: str          # in words
     where: str         # the notebook that uses it, and the place in the paper
@@ -226,7 +304,18 @@ def stored_models(
     group,                         # the Group whose seeds are wanted
     treat: Callable | None = None, # what was done to the model, as `run_group` was given it
 ) -> dict[int, tuple[Model, int]]: # seed -> the trained model, and which of its replicas
-    "The trained models of a cell, out of whatever groups the store has of it."
+    """The trained models of a cell, out of whatever groups the store has of it.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> group = Has(id="0f", cell="DNN", seeds=(0, 1), spec=None)
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"group": "0f", "seed": [0, 1], "status": ["done", "failed"]})
+    >>> store = Has(frame=lambda: frame, groups=lambda: [group], model=lambda group, treat: "the model")
+    >>> stored_models(store, group) # seed 1 failed
+    {0: ('the model', 0)}
+    """
     rows, spec, models, tried = store.frame(), group.spec, {}, set()
     for stored in store.groups():
         missing = set(group.seeds) - set(models)

@@ -47,7 +47,19 @@ def sub_embedding_abundance(
     model: Model, # an FFM or a DCNv2: R replicas of M sets
 ) -> Tensor:      # (R, M, N, N), float64: row i, column j; NaN on FFM's diagonal, and where one diverged
     """IA(E_i^{->j}): FFM's blocks, or DCNv2's E_i W_{i->j}^T of the first cross layer (§4.1, Evidence I and
-    II)."""
+    II).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("FFM", base_dim=2), FieldSchema(["a", "b", "c"], [5, 4, 3]))
+    >>> matrix = sub_embedding_abundance(model)
+    >>> matrix.shape, matrix[0, 0].diagonal().tolist()
+    (torch.Size([1, 1, 3, 3]), [nan, nan, nan])
+
+    References: §4.1, Evidence I and II of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     name = getattr(getattr(model, "spec", model), "model", type(model).__name__)
     if name not in ("FFM", "DCNv2"):
         raise InputError(f"{name} keeps no sub-embeddings apart for pairs of fields: give an FFM or a DCNv2, "
@@ -64,14 +76,34 @@ def sub_embedding_abundance(
 def field_abundance(
     model: Model, # R replicas of M sets
 ) -> Tensor:      # (R, M, N), float64
-    "IA(E_i) of every table (§3, Def. 1)."
+    """IA(E_i) of every table (§3, Def. 1).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [5, 1]))
+    >>> field_abundance(model)[0, 0, 1].item() # a table of one row has one direction
+    1.0
+
+    References: §3, Definition 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     tables = [fold(t.detach().flatten(0, 1)) for t in model.field_tables()]
     return torch.stack([abundance_or_nan(t) for t in tables], -1).unflatten(0, (model.replicas, -1))
 
 def partner_abundance(
     model: Model, # R replicas of M sets
 ) -> Tensor:      # (R, M, N): IA(E_j); FFM: (R, M, N, N), of E_j without its block j -> i, NaN at i = j
-    "What the partner j brings into row i, without what row i itself has put there."
+    """What the partner j brings into row i, without what row i itself has put there.
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> schema = FieldSchema(["a", "b", "c"], [5, 4, 3])
+    >>> [partner_abundance(build(ModelSpec(name, hidden=4), schema)).shape for name in ("FFM", "DCNv2")]
+    [torch.Size([1, 1, 3, 3]), torch.Size([1, 1, 3])]
+    """
     if model.spec.model != "FFM": return field_abundance(model)
     N, R = model.schema.num_fields, model.replicas
     if N < 3:
@@ -89,7 +121,16 @@ def partner_abundance(
 # %% ../nbs/03_interaction_collapse.ipynb #00000016
 class Law(Record):
     """What `collapse_law` found: rank correlations within rows, their values per seed, and permutation
-    p-values."""
+    p-values.
+
+    Example:
+
+    >>> law = Law(rho=0.5, p=0.01, per_seed=(0.4, 0.6), rows=9.0, num_fields=10, permutations=2000)
+    >>> law.rho, law.partial
+    (0.5, None)
+
+    References: §4.1, Finding 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rho: float                                     # mean over rows and seeds, in [−1, 1]
     p: float                                       # two-sided, field labels permuted
     # the same at equal log cardinality; None when none was given
@@ -233,7 +274,14 @@ def law_without_each(
     field_abundance,      # of the partners, as for `collapse_law`
     log_cardinality=None, # (N,) log D_j
 ) -> np.ndarray:          # (1, N) rho without field k, or (2, N) with the partial correlation below it
-    "The law's statistics without one field, its row and its column, for each of N >= FEWEST fields."
+    """The law's statistics without one field, its row and its column, for each of N >= FEWEST fields.
+
+    Example:
+
+    >>> abundance = np.arange(1., 6.)
+    >>> law_without_each(np.tile(abundance, (5, 1)), abundance).round(6).tolist()
+    [[1.0, 1.0, 1.0, 1.0, 1.0]]
+    """
     own, partner = _matrices(_array(matrix), _array(field_abundance))
     if own.shape[-1] < FEWEST:
         raise InputError(f"a matrix of {own.shape[-1]} fields was given: without one, {FEWEST - 1} must be "
@@ -249,7 +297,15 @@ def law_without_each(
 def jackknife_error(
     without: np.ndarray, # (…, N) a statistic without each of N fields
 ) -> np.ndarray:         # (…), its standard error over fields
-    "se^2 = (N - 1) / N sum_k (theta_{-k} - mean)^2."
+    """se^2 = (N - 1) / N sum_k (theta_{-k} - mean)^2.
+
+    Example:
+
+    >>> round(float(jackknife_error(np.array([.4, .5, .6]))), 4)
+    0.1155
+
+    References: [Efron & Stein 1981](https://doi.org/10.1214/aos/1176345462).
+    """
     N = without.shape[-1]
     return ((N - 1) * without.var(-1))**.5
 
@@ -269,7 +325,17 @@ def shuffled(
     data: Encoded, # the rows
     seed: int = 0, # of the shuffle
 ) -> Encoded:      # the same ids, labels of train and valid permuted; a name and fingerprint of its own
-    "A dataset from which nothing can be learned about its labels."
+    """A dataset from which nothing can be learned about its labels.
+
+    Example:
+
+    >>> from collapse_nb.data.dataset import in_memory
+    >>> from collapse_nb.fields import FieldSchema
+    >>> x, y = np.arange(10, dtype=np.int32)[:, None], np.array([0, 1] * 5, np.uint8)
+    >>> data = shuffled(in_memory("toy", FieldSchema(["site"], [10]), (6, 2, 2), x, y))
+    >>> data.name, int(data.train.y.sum()), data.test.y.tolist()
+    ('toy-shuffled', 3, [0, 1])
+    """
     noise = np.random.default_rng(seed)
     parts = {name: Split(part.x, noise.permutation(part.y))
              for name, part in (("train", data.train), ("valid", data.valid))}
@@ -282,7 +348,17 @@ def law_of_sums(
     field_abundance: np.ndarray, # (R, N) IA(E_i)
     permutations: int = 2000,    # of field labels
 ) -> tuple[Measured, float]:     # mean over seeds with its jackknife interval over fields, and p
-    "Spearman's correlation of the sums over j of IA(E_i^{->j}) with IA(E_i) (§4.1, Fig. 3b and 3e)."
+    """Spearman's correlation of the sums over j of IA(E_i^{->j}) with IA(E_i) (§4.1, Fig. 3b and 3e).
+
+    Example:
+
+    >>> abundance = np.arange(1., 7.)
+    >>> measured, p = law_of_sums(np.tile(abundance[:, None], (1, 1, 6)), abundance[None], permutations=99)
+    >>> round(measured[0], 6)
+    1.0
+
+    References: §4.1 and Figure 3 (b) and (e) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     N = matrix.shape[-1]
     def unit(v: np.ndarray) -> np.ndarray: # (R, n) centred ranks, each row of length 1
         return _unit(rankdata(v.round(DECIMALS), axis=1) - (v.shape[1] + 1) / 2)

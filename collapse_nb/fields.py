@@ -47,7 +47,16 @@ class _Columns:
 @dataclass(frozen=True)
 class FieldSchema(_Columns):
     """Names and cardinalities D_i of the N fields (§2); rows of the fused table are ids + the offset of
-    their field."""
+    their field.
+
+    Example:
+
+    >>> schema = FieldSchema(["site", "device"], [4, 3])
+    >>> schema.num_fields, schema.num_rows, schema.offsets
+    (2, 7, (0, 4))
+
+    References: §2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     names: tuple[str, ...]         # one name per field
     cardinalities: tuple[int, ...] # D_i, the number of ids of each field
     widths: tuple[int, ...] = ()   # columns of x that each field occupies; one each when empty

@@ -64,7 +64,16 @@ def _apart(
 
 # %% ../nbs/frozen.ipynb #0000000c
 class FrozenField(EmbeddingSets):
-    "Tables of which one is fixed: `weight` has the other fields' rows, `fixed` is (D_j, G * blocks * K)."
+    """Tables of which one is fixed: `weight` has the other fields' rows, `fixed` is (D_j, G * blocks * K).
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["site", "device"], [4, 3]))
+    >>> tables = FrozenField(model.embedding, field=1, fixed=torch.ones(1, 3, 2))
+    >>> tables.tables()[1].tolist(), tables.weight.shape # 4 rows are left to learn
+    ([[[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]], torch.Size([4, 2]))
+    """
     def __init__(self,
         learned: EmbeddingSets, # whose other fields go on from where they are
         field: int,             # j, the field whose table is fixed
@@ -99,7 +108,17 @@ def freeze(
     rank: int,    # its rank and abundance
     norm: float,  # its Frobenius norm
 ) -> None:
-    "A treatment: one field's tables are fixed at a rank, a random one for each replica and set."
+    """A treatment: one field's tables are fixed at a rank, a random one for each replica and set.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["site", "device"], [4, 3]))
+    >>> freeze(model, field="device", rank=1, norm=2.)
+    >>> table = model.field_tables()[1][0, 0]
+    >>> int(torch.linalg.matrix_rank(table)), round(table.norm().item(), 4)
+    (1, 2.0)
+    """
     learned, names = model.embedding, model.schema.names
     if field not in names: raise unknown("field", field, names)
     if len(names) < 2 or isinstance(learned, FrozenField):
@@ -119,7 +138,16 @@ def frozen_choice(
     dim: int,            # K
     name: str = "",      # a field's name; empty for the rule
 ) -> int:                # j
-    "The field to freeze: the named one, or the one with the most ids, of at least 4 K."
+    """The field to freeze: the named one, or the one with the most ids, of at least 4 K.
+
+    Example:
+
+    >>> frozen_choice(FieldSchema(["site", "device"], [40, 3]), dim=10)
+    0
+    >>> try: frozen_choice(FieldSchema(["site", "device"], [39, 3]), dim=10)
+    ... except InputError as err: print(str(err).split(",")[0])
+    field site has 39 ids
+    """
     if name and name not in schema.names: raise unknown("field", name, schema.names)
     if dim < 1: raise InputError(f"an embedding dimension of {dim} was given: give at least 1.")
     sizes = schema.cardinalities

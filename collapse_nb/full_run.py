@@ -20,7 +20,16 @@ def shown(
     dataset: str,       # this run's dataset
     instead: str | tuple = ("hflights", "synthetic"), # datasets; after a smoke run the first stored is shown
 ) -> tuple[pd.DataFrame, str]: # rows to draw, and a sentence that says which run they are of
-    "A study's own rows, or those of a stored full run."
+    """A study's own rows, or those of a stored full run.
+
+    Example:
+
+    >>> rows = pd.DataFrame({"test_auc": [0.8]})
+    >>> shown(rows, smoke=False, stem="runs", dataset="hflights")[1]
+    'This run, on hflights.'
+    >>> shown(rows, smoke=True, stem="no-such-table", dataset="synthetic")[1].split(":")[0]
+    '**Smoke size**, on synthetic'
+    """
     if not smoke: return rows, f"This run, on {dataset}."
     for name in (instead,) if isinstance(instead, str) else instead:
         try: stored = read_table(f"{stem}-{name}" if name else stem, home() / "data" / "results")

@@ -25,7 +25,17 @@ def multi_embedding(
     interactions: Sequence[Callable],   # M interactions I^(m): (B, N, K) -> (B, H)
     x: Tensor,                          # (B, N) field-local ids
 ) -> Tensor:                            # h (B, H)
-    "h = 1/M sum_m I^(m)(e_1^(m), ..., e_N^(m)), with e_i^(m) row x_i of E_i^(m) (§5.1)."
+    """h = 1/M sum_m I^(m)(e_1^(m), ..., e_N^(m)), with e_i^(m) row x_i of E_i^(m) (§5.1).
+
+    Example:
+
+    >>> tables = [[torch.eye(2), 2 * torch.eye(2)], [torch.ones(2, 2), torch.ones(2, 2)]] # 2 sets, 2 fields
+    >>> interact = lambda e: e.prod(1) # (B, N, K) -> (B, K)
+    >>> multi_embedding(tables, [interact, interact], torch.tensor([[0, 0]])).tolist()
+    [[1.5, 0.5]]
+
+    References: §5.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if len(tables) != len(interactions):
         raise InputError(f"{len(tables)} sets and {len(interactions)} interactions were given: give every "
                          "set an interaction of its own.")
@@ -40,7 +50,15 @@ def multi_embedding(
 def side_by_side(
     tables: Tensor, # (…, M, D, K) one field's table in every set
 ) -> Tensor:        # (…, D, M·K)
-    "[E^(1), ..., E^(M)]: one table as wide as all sets (App. Non-Linearity)."
+    """[E^(1), ..., E^(M)]: one table as wide as all sets (App. Non-Linearity).
+
+    Example:
+
+    >>> side_by_side(torch.tensor([[[1], [2]], [[3], [4]]])).tolist() # 2 sets of a table (2, 1)
+    [[1, 3], [2, 4]]
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if tables.ndim < 3:
         raise InputError(f"a table of shape {tuple(tables.shape)} was given: give the tables of all sets, "
                          "(…, M, D, K).")
@@ -52,7 +70,15 @@ def set_order(
     num_sets: int,   # M
     dim: int,        # K
 ) -> Tensor:         # (M·N·K,) places, in SE's order, of ME's concatenated features
-    "The permutation with I_all = I[set_order] (App. Non-Linearity, DNN)."
+    """The permutation with I_all = I[set_order] (App. Non-Linearity, DNN).
+
+    Example:
+
+    >>> set_order(num_fields=2, num_sets=2, dim=1).tolist()
+    [0, 2, 1, 3]
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if min(num_fields, num_sets, dim) < 1:
         raise InputError(f"{num_fields} fields, {num_sets} sets and width {dim} were given: give at least 1 "
                          "of each.")
@@ -70,7 +96,15 @@ def joined_columns(
     weight: Tensor,  # (M, H, N·K) one linear map per set
     num_fields: int, # N
 ) -> Tensor:         # (H, N·M·K) one map for the wide table
-    "The map with W [e] = sum_m W^(m) [e^(m)] (App. Non-Linearity, Projected DNN)."
+    """The map with W [e] = sum_m W^(m) [e^(m)] (App. Non-Linearity, Projected DNN).
+
+    Example:
+
+    >>> joined_columns(torch.tensor([[[1, 2]], [[3, 4]]]), num_fields=2).tolist() # of W^(1) and W^(2)
+    [[1, 3, 2, 4]]
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     num_sets, _, width = weight.shape
     joined = weight.transpose(0, 1).flatten(1)
     return joined[:, set_order(num_fields, num_sets, _dim(width, num_fields)).argsort()]
@@ -80,7 +114,15 @@ def split_columns(
     num_fields: int, # N
     num_sets: int,   # M
 ) -> Tensor:         # (M, H, N·K)
-    "The inverse of `joined_columns`."
+    """The inverse of `joined_columns`.
+
+    Example:
+
+    >>> split_columns(torch.tensor([[1, 3, 2, 4]]), num_fields=2, num_sets=2).tolist()
+    [[[1, 2]], [[3, 4]]]
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     order = set_order(num_fields, num_sets, _dim(weight.shape[1], num_fields, num_sets))
     return weight[:, order].unflatten(1, (num_sets, -1)).transpose(0, 1)
 
@@ -89,7 +131,15 @@ def block_diagonal(
     weight: Tensor,  # (…, M, N·K, N·K) a cross layer's matrix in every set
     num_fields: int, # N
 ) -> Tensor:         # (…, N·M·K, N·M·K), in SE's order of features
-    "W^(m,m) = W^(m) and W^(m,m') = 0 (App. Non-Linearity, DCNv2)."
+    """W^(m,m) = W^(m) and W^(m,m') = 0 (App. Non-Linearity, DCNv2).
+
+    Example:
+
+    >>> block_diagonal(torch.tensor([[[1.]], [[2.]]]), num_fields=1).tolist()
+    [[1.0, 0.0], [0.0, 2.0]]
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     num_sets, width = weight.shape[-3:-1]
     back = set_order(num_fields, num_sets, _dim(width, num_fields)).argsort()
     blocks = torch.zeros(*weight.shape[:-3], num_sets, width, num_sets, width, dtype=weight.dtype,
@@ -102,7 +152,15 @@ def diagonal_blocks(
     num_fields: int, # N
     num_sets: int,   # M
 ) -> Tensor:         # (…, M, N·K, N·K)
-    "The W^(m,m) of a wide cross layer."
+    """The W^(m,m) of a wide cross layer.
+
+    Example:
+
+    >>> diagonal_blocks(torch.tensor([[1., 7.], [7., 2.]]), num_fields=1, num_sets=2).tolist()
+    [[[1.0]], [[2.0]]]
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     order = set_order(num_fields, num_sets, _dim(weight.shape[-1], num_fields, num_sets))
     # (…, M, N·K, M, N·K)
     blocks = weight[..., order, :][..., order].unflatten(-1, (num_sets, -1)).unflatten(-3, (num_sets, -1))
@@ -115,7 +173,16 @@ def as_single(
     num_sets: int,         # M
 ) -> CrossNetwork:         # of R groups, width M·K, in evaluation mode
     """Cross layers of M sets as cross layers of one wide set, with block-diagonal W (App. Non-Linearity,
-    DCNv2)."""
+    DCNv2).
+
+    Example:
+
+    >>> wide = as_single(CrossNetwork(2, 3, 4, 1), num_fields=3, num_sets=2) # K = 4 in each of 2 sets
+    >>> wide.layers[0].weight.shape
+    torch.Size([1, 24, 24])
+
+    References: App. Non-Linearity of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     groups, width = network.layers[0].bias.shape
     if num_sets < 1 or groups % num_sets:
         raise InputError(f"{groups} groups cannot be {num_sets} sets each: give the number of sets of the "
@@ -146,7 +213,15 @@ def _sets(
 def spread(
     abundance: Tensor, # (…, M) IA of each set's table
 ) -> Tensor:           # (…), dimensionless
-    "Standard deviation over sets relative to their mean (§5.3, Fig. 8b)."
+    """Standard deviation over sets relative to their mean (§5.3, Fig. 8b).
+
+    Example:
+
+    >>> round(spread(torch.tensor([4., 6.])).item(), 3)
+    0.283
+
+    References: §5.3 and Figure 8 (b) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     values = _sets(abundance, -1, "abundances")
     return values.std(-1) / values.mean(-1)
 
@@ -155,7 +230,18 @@ def interaction_norms(
     model: Model,   # a DCNv2 of R replicas and M sets
     layer: int = 0, # which cross layer, from 0
 ) -> Tensor:        # (R, M, N, N): row i, column j
-    "||W^(m)_{i->j}||_F of one cross layer (§5.3, Fig. 8c)."
+    """||W^(m)_{i->j}||_F of one cross layer (§5.3, Fig. 8c).
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", "ME", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> norms = interaction_norms(model)
+    >>> norms.shape, bool((norms.mT.square() - pair_squares(model, 0)).abs().max() < 1e-5)
+    (torch.Size([1, 2, 2, 2]), True)
+
+    References: §5.3 and Figure 8 (c) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if not 0 <= layer < (count := len(cross_layers(model))):
         raise InputError(f"cross layer {layer} was asked for: choose one of 0 … {count - 1}.")
     return pair_squares(model, layer).sqrt().transpose(-1, -2).detach()
@@ -164,7 +250,16 @@ def pair_squares(
     model: Model, # a DCNv2
     layer: int,   # 0, 1, … of its cross layers
 ) -> Tensor:      # (R, M, N, N): row j (output), column i (input), with its gradient
-    "||W^(m)_{i->j}||_F^2 of every block of one cross layer."
+    """||W^(m)_{i->j}||_F^2 of every block of one cross layer.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", "ME", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> squares, weight = pair_squares(model, 0), cross_layers(model)[0].weight
+    >>> squares.shape, torch.isclose(squares.sum(), weight.square().sum()).item()
+    (torch.Size([1, 2, 2, 2]), True)
+    """
     N, K = model.schema.num_fields, model.spec.dim
     blocks = cross_layers(model)[layer].weight.view(model.replicas, model.spec.num_sets, N, K, N, K)
     return blocks.square().sum((3, 5))
@@ -175,7 +270,16 @@ ALIKE = 1e-10 # of the size: what differs by less differs by rounding
 def pattern_divergence(
     norms: Tensor, # (…, M, N, N) one pattern per set
 ) -> Tensor:       # (…), from 0 to 2
-    "1 − correlation of two sets' patterns, mean over pairs of sets (§5.3, Fig. 8c)."
+    """1 − correlation of two sets' patterns, mean over pairs of sets (§5.3, Fig. 8c).
+
+    Example:
+
+    >>> same, turned = torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([[4., 3.], [2., 1.]])
+    >>> round(pattern_divergence(torch.stack([same, turned])).item(), 6) # correlation −1
+    2.0
+
+    References: §5.3 and Figure 8 (c) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     flat = _sets(norms, -3, "interaction patterns").flatten(-2)
     centred = flat - flat.mean(-1, keepdim=True)
     if not (centred.norm(dim=-1) > ALIKE * flat.norm(dim=-1)).all():
@@ -212,7 +316,16 @@ def linear_cka(
     b: Tensor, # (…, D, K') another table of the same rows
     weight: Tensor | None = None, # (D,) what each row counts, such as its training frequency; without it, 1
 ) -> Tensor:                      # (…), in [0, 1]
-    "||A'B||_F^2 / (||A'A||_F ||B'B||_F) with centred columns."
+    """||A'B||_F^2 / (||A'A||_F ||B'B||_F) with centred columns.
+
+    Example:
+
+    >>> table = torch.tensor([[1., 0.], [0., 2.], [3., 1.]])
+    >>> round(linear_cka(table, 5 * table.flip(1)).item(), 6) # up to rotation and scale they are the same
+    1.0
+
+    References: [Kornblith et al. 2019](https://arxiv.org/abs/1905.00414).
+    """
     a, b = map(torch.as_tensor, (a, b))
     if min(a.ndim, b.ndim) < 2 or a.shape[-2] != b.shape[-2]:
         raise InputError(f"tables {tuple(a.shape)} and {tuple(b.shape)} were given: give two of one field, "
@@ -226,7 +339,16 @@ def set_similarity(
     tables: Tensor, # (…, M, D, K) one field's table in every set
     weight: Tensor | None = None, # (D,) as above
 ) -> Tensor:        # (…), in [0, 1]
-    "Linear CKA of two sets' tables, mean over pairs of sets."
+    """Linear CKA of two sets' tables, mean over pairs of sets.
+
+    Example:
+
+    >>> table = torch.tensor([[1., 0.], [0., 2.], [3., 1.]])
+    >>> round(set_similarity(torch.stack([table, table, 2 * table])).item(), 6)
+    1.0
+
+    References: linear CKA is that of [Kornblith et al. 2019](https://arxiv.org/abs/1905.00414).
+    """
     tables = _sets(tables, -3, "tables")
     return torch.stack([linear_cka(tables[..., a, :, :], tables[..., b, :, :], weight)
                         for a, b in combinations(range(tables.shape[-3]), 2)]).mean(0)

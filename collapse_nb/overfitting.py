@@ -24,7 +24,17 @@ from .records import InputError, unknown
 def cross_blocks(
     model: Model, # a DCNv2 of R replicas and M sets, G = R·M
 ) -> Tensor:      # (L, G, N, N, K, K): layer, group, field i, field j, rows and columns of W_{i->j}
-    "Every projection W_{i->j} of every cross layer (§4.1, Evidence II; §4.2, Evidence III)."
+    """Every projection W_{i->j} of every cross layer (§4.1, Evidence II; §4.2, Evidence III).
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec
+    >>> model = build(ModelSpec("DCNv2", base_dim=2, hidden=4), FieldSchema(["a", "b", "c"], [5, 4, 3]))
+    >>> cross_blocks(model).shape # four layers, one group, 3 x 3 blocks of 2 x 2
+    torch.Size([4, 1, 3, 3, 2, 2])
+
+    References: §4.1 and §4.2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     layers, N, K = cross_layers(model), model.schema.num_fields, model.spec.dim
     # (G, j, rows, i, columns)
     split = (layer.weight.unflatten(2, (N, K)).unflatten(1, (N, K)) for layer in layers)
@@ -35,7 +45,15 @@ def block_penalty(
     blocks: Tensor,              # (…, K, K) square matrices A
     target: Tensor | float = 1., # λ, (…) or one for all
 ) -> Tensor:                     # (…)
-    "||A^T A - λ I||_F^2, with A^T A = A A^T in norm (§4.2, Evidence III)."
+    """||A^T A - λ I||_F^2, with A^T A = A A^T in norm (§4.2, Evidence III).
+
+    Example:
+
+    >>> block_penalty(torch.stack([torch.eye(2), 2 * torch.eye(2)])).tolist() # 0, and twice (4 − 1)^2
+    [0.0, 18.0]
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     gram, square = blocks.mT @ blocks, lambda t: t.square().sum((-2, -1))
     return square(gram) - 2 * target * square(blocks) + target**2 * blocks.shape[-1]
 
@@ -45,14 +63,30 @@ def per_replica(
     model: Model,   # of R replicas and M sets, G = R·M
 ) -> Tensor:        # (R,)
     """Sum over everything but replicas: a replica is charged for all of its sets, layers and blocks, and for
-    nobody else's."""
+    nobody else's.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> per_replica(torch.ones(4, 6), SimpleNamespace(replicas=2)).tolist() # 4 layers, 3 sets each
+    [12.0, 12.0]
+    """
     return values.transpose(0, 1).unflatten(0, (model.replicas, -1)).flatten(1).sum(1)
 
 # %% ../nbs/04_overfitting.ipynb #00000011
 def best_target(
     blocks: Tensor, # (…, K, K) square matrices A
 ) -> Tensor:        # (…)
-    "λ* = ||A||_F^2 / K, the mean squared singular value: the λ of the smallest penalty (§4.2, Evidence III)."
+    """λ* = ||A||_F^2 / K, the mean squared singular value: the λ of the smallest penalty (§4.2, Evidence
+    III).
+
+    Example:
+
+    >>> best_target(torch.tensor([[3., 0.], [0., 1.]])).item()
+    5.0
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     return blocks.square().sum((-2, -1)) / blocks.shape[-1]
 
 # %% ../nbs/04_overfitting.ipynb #00000015
@@ -60,14 +94,32 @@ def gated(
     weight: Tensor, # (G, N·K, N·K) of a cross layer
     gate: Tensor,   # (G, N, N) one scalar per pair (i, j)
 ) -> Tensor:        # (G, N·K, N·K): g_ij W_{i->j} in every block
-    "Multiply every block by its gate."
+    """Multiply every block by its gate.
+
+    Example:
+
+    >>> gated(torch.ones(1, 2, 2), torch.tensor([[[1., 2.], [3., 4.]]])).tolist() # K = 1: row j, column i
+    [[[1.0, 3.0], [2.0, 4.0]]]
+    """
     N, K = gate.shape[1], weight.shape[1] // gate.shape[1]
     return (weight.view(-1, N, K, N, K) * gate.mT[:, :, None, :, None]).view_as(weight)
 
 # %% ../nbs/04_overfitting.ipynb #00000016
 class GatedCrossLayer(CrossLayer):
     """x0 * (x (g W)^T + b) + x: a cross layer with a `gate` (G, N, N) on its blocks, one at the start (§4.2,
-    Evidence III, released)."""
+    Evidence III, released).
+
+    Example:
+
+    >>> layer = CrossLayer(copies=1, in_dim=4, out_dim=4)
+    >>> layer.reset([torch.Generator().manual_seed(0)])
+    >>> x = torch.ones(1, 3, 4)
+    >>> gates = GatedCrossLayer(layer, num_fields=2) # each is one at the start
+    >>> torch.allclose(gates(x, x), layer(x, x))
+    True
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     def __init__(self,
         layer: CrossLayer, # whose weight and bias are taken over
         num_fields: int,   # N
@@ -85,7 +137,16 @@ class GatedCrossLayer(CrossLayer):
 
 # %% ../nbs/04_overfitting.ipynb #0000001a
 class BlockTargets(nn.Module):
-    "The learnable λ_ij of the printed form: `weight` is (G, L, N, N), one at the start (§4.2, Evidence III)."
+    """The learnable λ_ij of the printed form: `weight` is (G, L, N, N), one at the start (§4.2, Evidence
+    III).
+
+    Example:
+
+    >>> BlockTargets(torch.zeros(4, 1, 3, 3, 2, 2))().shape # a target per block
+    torch.Size([4, 1, 3, 3])
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     replica_dim = 0
     def __init__(self,
         blocks: Tensor, # (L, G, N, N, K, K), from `cross_blocks`
@@ -106,7 +167,18 @@ def regularize_blocks(
     weight: float = 1e-5, # of the penalty against the cross-entropy in nats
 ) -> Callable:            # the regulariser: model -> (R,)
     """A treatment: weight · sum_ij ||W_ij^T W_ij - λ_ij I||_F^2 over all sets and, as in the released code,
-    all layers (§4.2, Evidence III). In the released form W is the ungated one; gates multiply it in use."""
+    all layers (§4.2, Evidence III). In the released form W is the ungated one; gates multiply it in use.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("DCNv2", base_dim=2, hidden=4), FieldSchema(["a", "b", "c"], [5, 4, 3]))
+    >>> penalty = regularize_blocks(model, weight=1.)
+    >>> torch.allclose(penalty(model), block_penalty(cross_blocks(model)).sum()) # every λ is one at the start
+    True
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if form not in FORMS: raise unknown("form of the penalty", form, FORMS)
     if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
         raise InputError(f"a weight of {weight!r} was given to the penalty: give a positive number, such as "
@@ -126,7 +198,15 @@ def initial_penalty(
     layers: int = 4, # cross layers of all sets together
 ) -> float:          # expected over initialisations, not yet weighted
     """E sum_ij ||W_ij^T W_ij - I||_F^2 at the start of training, with λ or the gates at one (§4.2, Evidence
-    III)."""
+    III).
+
+    Example:
+
+    >>> initial_penalty(num_fields=10, dim=10)
+    3279.2
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if min(num_fields, dim, layers) < 1:
         raise InputError(f"{num_fields} fields, width {dim} and {layers} layers were given: give at least 1 "
                          "of each.")
@@ -138,7 +218,15 @@ def matched_weight(
     base_dim: int = BASE_DIM["DCNv2"], # K of the model whose penalty is to be matched
     weight: float = 1e-5, # that model's
 ) -> float:
-    "The weight that makes the initial penalty that of the base size (§4.2, Evidence III)."
+    """The weight that makes the initial penalty that of the base size (§4.2, Evidence III).
+
+    Example:
+
+    >>> round(matched_weight(num_fields=10, dim=100) / 1e-5, 3) # the penalty grows with K
+    0.1
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     return weight * initial_penalty(num_fields, base_dim) / initial_penalty(num_fields, dim)
 
 # %% ../nbs/04_overfitting.ipynb #00000025
@@ -146,7 +234,17 @@ def projections(
     model: Model, # a DCNv2 of R replicas, treated or not
 ) -> pd.DataFrame:# a row per replica: seed, evenness in [1/K, 1], size
     """How unitary the blocks are, mean IA(W_ij) / K, and how large, mean ||g_ij W_ij||_F^2 / K (§4.2,
-    Evidence III)."""
+    Evidence III).
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec
+    >>> model = build(ModelSpec("DCNv2", base_dim=1, hidden=4), FieldSchema(["a", "b"], [4, 3]), replicas=2)
+    >>> projections(model)[["seed", "evenness"]].values.tolist() # blocks of one number are even
+    [[0.0, 1.0], [1.0, 1.0]]
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     blocks = cross_blocks(model).detach()
     count = blocks.shape[:4].numel() // model.replicas
     even = torch.cat([information_abundance(layer)[None] for layer in blocks]) / model.spec.dim
@@ -162,7 +260,16 @@ def lone_replica(
     replica: int,                  # its place, 0 <= replica < R
     treat: Callable | None = None, # as the model was treated
 ) -> Model:                        # of one replica, in evaluation mode, with weights of its own
-    "One replica as a model by itself."
+    """One replica as a model by itself.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]), replicas=2)
+    >>> lone = lone_replica(model, 1)
+    >>> lone.seeds, torch.equal(lone.field_tables()[0][0], model.field_tables()[0][1])
+    ((1,), True)
+    """
     if not 0 <= replica < model.replicas:
         raise InputError(f"replica {replica} was asked for of a model that has {model.replicas}: choose one "
                          f"of 0 … {model.replicas - 1}.")
@@ -182,7 +289,17 @@ def after_peak(
     history: pd.DataFrame, # epochs of runs: group, seed, epoch, valid_auc, train_loss_nats
 ) -> pd.DataFrame:         # per run: group, seed, peak, fall, valid_after, train_after; NaN if < 3 are left
     """The three epochs after the best one: fall of validation AUC, the same less what choosing explains,
-    change of loss (§4.2, Fig. 5c)."""
+    change of loss (§4.2, Fig. 5c).
+
+    Example:
+
+    >>> epochs = pd.DataFrame({"group": "0f", "seed": 0, "epoch": [1, 2, 3, 4],
+    ...                        "valid_auc": [.82, .81, .80, .79], "train_loss_nats": [.45, .44, .43, .42]})
+    >>> after_peak(epochs)[["peak", "fall"]].round(3).values.tolist()
+    [[1.0, 0.02]]
+
+    References: §4.2 and Figure 5 (c) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = []
     for (group, seed), run in history.sort_values("epoch").groupby(["group", "seed"], sort=False):
         auc, loss = run["valid_auc"].to_numpy(), run["train_loss_nats"].to_numpy()
@@ -203,7 +320,16 @@ def batch_embeddings(
     model: Model, # R replicas of M sets
     x: Tensor,    # (B, P) ids
 ) -> Tensor:      # (R, M, N, B, K)
-    "What the tables give for a batch of rows."
+    """What the tables give for a batch of rows.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec
+    >>> model = build(ModelSpec("DNN", "ME", 2, base_dim=2, hidden=4), FieldSchema(["a", "b"], [4, 3]))
+    >>> x = torch.tensor([[3, 0], [1, 2], [0, 0]])
+    >>> batch_embeddings(model, x).shape # one replica, two sets, two fields, three rows, K = 2
+    torch.Size([1, 2, 2, 3, 2])
+    """
     check_ids(x, model.schema) # an id beyond its field would be a row of the next field
     return model.embedding(x).unflatten(0, (model.replicas, -1)).transpose(2, 3)
 
@@ -222,7 +348,19 @@ def batch_spectra(
     x: Tensor,    # (B, P) ids of a batch
 ) -> pd.DataFrame:# per view and replica: view, seed, ia, ia_norm (of the most there is), effective_rank
     """IA and effective rank of the tables, of a batch's embeddings field by field, and of all fields side by
-    side (§4.2, Evidence IV)."""
+    side (§4.2, Evidence IV).
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec
+    >>> model = build(ModelSpec("DNN", base_dim=1, hidden=4), FieldSchema(["a", "b"], [4, 3]))
+    >>> rows = batch_spectra(model, torch.tensor([[3, 0], [1, 2], [0, 0]]))
+    >>> rows[rows.view == "tables"].ia.tolist() # K = 1: a table has one direction
+    [1.0]
+
+    References: §4.2, Evidence IV of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), and [arXiv
+    2604.26489](https://arxiv.org/abs/2604.26489).
+    """
     e = batch_embeddings(model, x)
     stacks = [t.detach() for t in model.field_tables()], list(e.unbind(2)), [e.transpose(2, 3).flatten(3)]
     return pd.concat([pd.DataFrame({"view": view, "seed": model.seeds, **_spectra(s)})

@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 # %% ../nbs/records.ipynb #00000005
 class InputError(ValueError):
-    "Bad input, in one sentence: what was given, what was expected, what to do."
+    """Bad input, in one sentence: what was given, what was expected, what to do.
+
+    Example:
+
+    >>> try: raise InputError("scale is 0: give 1 or more.")
+    ... except ValueError as err: print(err)
+    scale is 0: give 1 or more.
+    """
     def _render_traceback_(self) -> list[str]:
         "What IPython prints in place of the traceback."
         return [f"InputError: {self}"]
@@ -72,7 +79,17 @@ def sentence(
     what: str,            # name of the record, for the reader: one word, or several such as "the card 'mine'"
     fields: Iterable[str],# the names that are valid
 ) -> InputError:          # to be raised by the caller
-    "One sentence for everything pydantic found wrong."
+    """One sentence for everything pydantic found wrong.
+
+    Example:
+
+    >>> from pydantic import create_model
+    >>> try: create_model("Size", rows=(int, ...))(rows="many")
+    ... except ValidationError as err: print(sentence(err, "Size", ["rows"]))
+    Size rows = 'many': give a whole number.
+
+    References: [errors of pydantic](https://docs.pydantic.dev/latest/errors/validation_errors/).
+    """
     sentences, wrong, named = [], {}, " " in what # wrong: way -> what was given and the errors there
     for e in err.errors():
         loc, msg = e["loc"], e["msg"].removeprefix("Value error, ")
@@ -97,7 +114,20 @@ def sentence(
 
 # %% ../nbs/records.ipynb #0000000b
 class Record(BaseModel):
-    "A frozen, validated record. Bad values and unknown fields raise `InputError`."
+    """A frozen, validated record. Bad values and unknown fields raise `InputError`.
+
+    Example:
+
+    >>> class Size(Record):
+    ...     rows: int
+    >>> Size(rows=3)
+    Size(rows=3)
+    >>> try: Size(row=3)
+    ... except InputError as err: print(str(err).split("?")[0])
+    Size needs rows, which is missing. unknown Size field 'row': did you mean 'rows'
+
+    References: [pydantic](https://docs.pydantic.dev/latest/concepts/models/), which validates.
+    """
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     def __init__(self, **values):
         try: super().__init__(**values)

@@ -35,7 +35,13 @@ from .train.runs import ENCODED, Group, open_run
 # %% ../nbs/serve.ipynb #00000005
 @dataclass
 class Strange:
-    "How many rows have values that training gave no id to."
+    """How many rows have values that training gave no id to.
+
+    Example:
+
+    >>> Strange(rows=10, fields={"site": 2, "hour": 0}, some=2).lines()[0]
+    '10 rows scored; 2 have a value that training gave no id to (by field: site 2)'
+    """
     rows: int                # all
     fields: dict[str, int]   # by field
     some: int                # rows with one at least
@@ -54,7 +60,14 @@ class _Block:
     def __getitem__(self, rows: slice) -> tuple[torch.Tensor, None]: return self.x[rows].to(self.device), None
 
 class Scorer:
-    "A run's model, and the way from values to its ids."
+    """A run's model, and the way from values to its ids.
+
+    Example:
+
+    >>> try: Scorer("nowhere")
+    ... except InputError as err: print(str(err).split(": ")[1])
+    name one as collapse fit prints it, STORE/ID.
+    """
     def __init__(self,
         run: str | Path,      # a run's folder
         device: str = "auto", # auto, cpu, cuda or cuda:N
@@ -90,7 +103,14 @@ def predict_file(
     out: str | Path,      # file to write, Parquet or csv by its name; it appears whole or not at all
     device: str = "auto", # auto, cpu, cuda or cuda:N
 ) -> Strange:             # what was strange
-    "Score a table of new rows; memory does not follow its rows."
+    """Score a table of new rows; memory does not follow its rows.
+
+    Example:
+
+    >>> try: predict_file("nowhere", "tomorrow.csv", "scores.csv")
+    ... except InputError as err: print(str(err).split(": ")[1])
+    name one as collapse fit prints it, STORE/ID.
+    """
     out, scorer, strange = Path(out), Scorer(run, device), Strange(0, {}, 0)
     if out.suffix not in (".parquet", ".csv"): raise InputError(f"{out} is neither .parquet nor .csv: name "
                                                                 "the file of scores so.")
@@ -114,7 +134,14 @@ def predict_frame(
     rows: pd.DataFrame | pl.DataFrame, # with the columns that the fields are made of
     device: str = "auto", # auto, cpu, cuda or cuda:N
 ) -> tuple[pd.DataFrame, Strange]: # row, score and the logit of each seed; what was strange
-    "Score the rows of a frame."
+    """Score the rows of a frame.
+
+    Example:
+
+    >>> try: predict_frame("nowhere", pd.DataFrame({"site": ["a"]}))
+    ... except InputError as err: print(str(err).split(": ")[1])
+    name one as collapse fit prints it, STORE/ID.
+    """
     scorer, strange = Scorer(run, device), Strange(0, {}, 0)
     if not len(rows): raise InputError("a frame without rows was given: give the rows to score.")
     try:
@@ -136,7 +163,15 @@ def rows_of_ids(
     graph: Graph,        # with an input "ids", (B, P)
     schema: FieldSchema, # N fields of cardinality D_i, in P columns
 ) -> str:                # (B, P) rows of the fused table; sum D_i, one past the last, for a wrong id
-    "ids + offsets, and no row at all for a wrong id; of several values, padding gets a share of nothing."
+    """ids + offsets, and no row at all for a wrong id; of several values, padding gets a share of nothing.
+
+    Example:
+
+    >>> graph = Graph()
+    >>> name = rows_of_ids(graph, FieldSchema(["hour", "site"], [24, 100]))
+    >>> [node.op_type for node in graph.nodes]
+    ['Less', 'GreaterOrEqual', 'Or', 'Add', 'Where']
+    """
     fields = torch.tensor(schema.column_fields)
     cardinalities, offsets = torch.tensor(schema.cardinalities)[fields], torch.tensor(schema.offsets)[fields]
     wrong = graph("Or", graph("Less", "ids", torch.tensor(0)), graph("GreaterOrEqual", "ids", cardinalities))
@@ -196,6 +231,18 @@ def export_onnx(
 ) -> None:
     """Write a model in evaluation mode.
 
-    It takes `ids` (B, P) int64 and gives `logits` (R, B) and `score` (B,), the mean of sigmoid(logits)."""
+    It takes `ids` (B, P) int64 and gives `logits` (R, B) and `score` (B,), the mean of sigmoid(logits).
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["hour", "site"], [24, 100]))
+    >>> with TemporaryDirectory() as folder:
+    ...     export_onnx(model.eval(), path := Path(folder, "model.onnx"))
+    ...     [value.name for value in the_package().load(path).graph.output]
+    ['logits', 'score']
+
+    References: [ONNX](https://onnx.ai/onnx/).
+    """
     the_package(), _check(model)
     with fresh_file(path) as file: file.write_bytes(_proto(model, name).SerializeToString())

@@ -419,6 +419,19 @@ def against_published(
     """Our cell minus the published one in test AUC, with its 95 % interval (App. Tables 3, 4).
 
     The verdict compares it with `MARGIN`: equivalent within, differs outside, or we cannot tell.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"model": "DNN", "design": "SE", "scale": 1, "seed": [0, 1],
+    ...                      "test_auc": [.8130, .8132]})
+    >>> theirs = pd.DataFrame([dict(dataset="a", model="DNN", design="SE", scale=1, mean=.8151, sd=.0001,
+    ...                             n=3)])
+    >>> table = against_published(runs.assign(dataset="a", variant="paper", status="done"), theirs)
+    >>> table[["difference", "verdict"]].round(4).values.tolist()
+    [[-0.002, 'differs']]
+
+    References: Appendix, Tables 3 and 4 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400); [Welch
+    1947](https://doi.org/10.1093/biomet/34.1-2.28).
     """
     if len(names := set(frame["dataset"]) | set(published["dataset"])) > 1:
         raise InputError(f"cells of several datasets {sorted(names)} were given: compare one dataset at a "

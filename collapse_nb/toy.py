@@ -23,13 +23,31 @@ def fm_logits(
     tables: Sequence[Tensor], # N embedding tables (D_i, K)
     x: Tensor,                # (B, N) field-local ids
 ) -> Tensor:                  # (B,) logits
-    "h = sum_{j<i} <e_i, e_j> (§4.1)."
+    """h = sum_{j<i} <e_i, e_j> (§4.1).
+
+    Example:
+
+    >>> tables = [torch.eye(2), torch.tensor([[3., 4.]])]
+    >>> fm_logits(tables, torch.tensor([[0, 0], [1, 0]])).tolist()
+    [3.0, 4.0]
+
+    References: §4.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400); [Rendle
+    2010](https://doi.org/10.1109/ICDM.2010.127), factorization machines.
+    """
     e = [table[ids] for table, ids in zip(tables, x.T, strict=True)]
     return sum(((a * b).sum(-1) for i, a in enumerate(e) for b in e[:i]), start=e[0].new_zeros(len(x)))
 
 # %% ../nbs/02_toy_gradient.ipynb #00000008
 class FieldTerm(NamedTuple):
-    "What field i adds to the gradient of every row of E_1 (§4.1)."
+    """What field i adds to the gradient of every row of E_1 (§4.1).
+
+    Example:
+
+    >>> FieldTerm(alpha=torch.ones(1, 1), sigma=torch.tensor([2.]), directions=torch.tensor([[0., 1.]])).theta
+    tensor([[0., 2.]])
+
+    References: §4.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     alpha: Tensor      # (D_1, k) coefficients alpha_{i,k}, a row per row of E_1; k runs to min(D_i, K)
     sigma: Tensor      # (k,) singular values of E_i, largest first
     directions: Tensor # (k, K) right singular vectors v_{i,k}, as rows
@@ -46,7 +64,17 @@ def gradient_terms(
     slopes: Tensor,           # (B,) dl/dh of each row of the batch
 ) -> list[FieldTerm]:         # for fields 2 to N
     """dL/dE_1 = sum_i theta_i with theta_i = sum_k alpha_{i,k} sigma_{i,k} v_{i,k}, for the mean loss of the
-    batch (§4.1)."""
+    batch (§4.1).
+
+    Example:
+
+    >>> tables = [torch.zeros(2, 2), torch.tensor([[3., 4.]])]
+    >>> term, = gradient_terms(tables, torch.tensor([[0, 0], [1, 0]]), slopes=torch.tensor([1., -1.]))
+    >>> term.theta.round(decimals=4).tolist() # half of ± E_2's row
+    [[1.5, 2.0], [-1.5, -2.0]]
+
+    References: §4.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     terms = []
     for table, ids in zip(tables[1:], x.T[1:], strict=True):
         u, sigma, directions = torch.linalg.svd(table, full_matrices=False)
@@ -59,7 +87,14 @@ def with_spectrum(
     table: Tensor,           # (…, D, K)
     sigma: Sequence[float],  # proportions of the singular values, at most min(D, K); missing ones are zero
 ) -> Tensor:                 # the shape of `table`
-    "U diag(c sigma) V^T, with c such that the Frobenius norm stays what it was."
+    """U diag(c sigma) V^T, with c such that the Frobenius norm stays what it was.
+
+    Example:
+
+    >>> table = with_spectrum(torch.diag(torch.tensor([3., 4.])), [1., 1.])
+    >>> [round(value, 3) for value in torch.linalg.svdvals(table).tolist()], round(table.norm().item(), 3)
+    ([3.536, 3.536], 5.0)
+    """
     u, own, v = torch.linalg.svd(table, full_matrices=False)
     new = torch.as_tensor(sigma, dtype=table.dtype)
     if new.ndim != 1 or not 0 < len(new) <= own.shape[-1] or not (new >= 0).all() or not new.any():
@@ -72,7 +107,16 @@ def with_spectrum(
 ROWS = 100 # D_1 = D_2
 
 class Toy(NamedTuple):
-    "S toy experiments, a seed each (App. Details of Toy Experiment)."
+    """S toy experiments, a seed each (App. Details of Toy Experiment).
+
+    Example:
+
+    >>> toy = draw_toy(d3=3, embedding_dim=2, seeds=range(2))
+    >>> toy.third.shape, int(toy.x3.max())
+    (torch.Size([2, 3, 2]), 2)
+
+    References: App. Details of Toy Experiment of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     first: Tensor  # E_1 at the start (S, 100, K)
     second: Tensor # E_2 (S, 100, K), fixed
     third: Tensor  # E_3 (S, D_3, K), fixed
@@ -93,7 +137,16 @@ def draw_toy(
     embedding_dim: int,   # K
     seeds: Iterable[int], # S seeds
 ) -> Toy:                 # float32
-    "Tables from N(0, 1), x_3 ~ U[0, D_3), y ~ U{0, 1} (App. Details of Toy Experiment)."
+    """Tables from N(0, 1), x_3 ~ U[0, D_3), y ~ U{0, 1} (App. Details of Toy Experiment).
+
+    Example:
+
+    >>> toy = draw_toy(d3=3, embedding_dim=2, seeds=[0])
+    >>> toy.first.shape, sorted(set(toy.y.flatten().tolist()))
+    (torch.Size([1, 100, 2]), [0.0, 1.0])
+
+    References: App. Details of Toy Experiment of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     return Toy(*map(torch.stack, zip(*(_one_toy(d3, embedding_dim, seed) for seed in seeds), strict=True)))
 
 # %% ../nbs/02_toy_gradient.ipynb #00000018
@@ -103,7 +156,16 @@ def descend(
     lr: float,       # learning rate
     every: int,      # steps between two looks
 ) -> Iterator[tuple[int, Tensor]]: # iteration and E_1 (S, 100, K): at 0, every `every` steps, and at the end
-    "Full-batch gradient descent on E_1 alone, mean binary cross entropy (App. Details of Toy Experiment)."
+    """Full-batch gradient descent on E_1 alone, mean binary cross entropy (App. Details of Toy Experiment).
+
+    Example:
+
+    >>> toy = draw_toy(d3=3, embedding_dim=2, seeds=[0])
+    >>> [step for step, first in descend(toy, iterations=5, lr=1., every=2)]
+    [0, 2, 4, 5]
+
+    References: App. Details of Toy Experiment of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     first, second, third, x3, y = toy
     second_t, third_t = second.mT.contiguous(), third.mT.contiguous()
     constant = (second @ third_t).gather(2, x3.mT).mT.contiguous() # <e_2, e_3> at (x_1, x_2)
@@ -147,7 +209,16 @@ def toy_experiment(
     third: Callable[[Tensor], Tensor]
     | None = None, # makes another E_3 of the one that was drawn, (S, D_3, K)
 ) -> pd.DataFrame:         # seed, iteration, ia: IA(E_1)
-    "IA(E_1) along the training of E_1 (§4.1, Fig. 4)."
+    """IA(E_1) along the training of E_1 (§4.1, Fig. 4).
+
+    Example:
+
+    >>> rows = toy_experiment(d3=3, embedding_dim=2, seeds=[0], iterations=4, every=2)
+    >>> rows.iteration.tolist(), bool(rows.ia.between(1, 2).all())
+    ([0, 2, 4], True)
+
+    References: §4.1 and Figure 4 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     seeds = _checked(seeds, {"d3": d3, "embedding_dim": embedding_dim, "iterations": iterations,
                              "every": every}, lr)
     toy = draw_toy(d3, embedding_dim, seeds)

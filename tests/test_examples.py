@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
 import collapse_nb
 from collapse_nb.abundance import information_abundance
@@ -29,6 +30,24 @@ ENTRY_POINTS = [ModelSpec, build, fit, Recipe, sweep, RunStore, information_abun
 def examples(module) -> list[doctest.DocTest]:
     return [test for test in doctest.DocTestFinder(exclude_empty=True).find(module) if test.examples]
 
+def symbols(module) -> list[str]:
+    "Functions and classes of a module that are public: its `__all__` has them, and they are its own."
+    def own(name: str) -> bool:
+        symbol = getattr(module, name)
+        is_one = inspect.isclass(symbol) or inspect.isroutine(inspect.unwrap(symbol))
+        return is_one and symbol.__module__ == module.__name__
+    return [name for name in getattr(module, "__all__", []) if not name.startswith("_") and own(name)]
+
+def without_example(module) -> list[str]:
+    """Public symbols whose docstring shows no use of them.
+
+    A command's docstring is what its --help prints, for people at a shell: its example is the line below."""
+    shown = {test.name for test in examples(module)}
+    shown |= {f"{module.__name__}.{command.callback.__name__}" for app in vars(module).values()
+              if isinstance(app, typer.Typer) for command in app.registered_commands
+              if (command.epilog or "").startswith("Example: collapse ")}
+    return [name for name in symbols(module) if f"{module.__name__}.{name}" not in shown]
+
 def complaints(tests: list[doctest.DocTest]) -> str:
     "What doctest prints of the examples that fail."
     text = []
@@ -41,6 +60,11 @@ def complaints(tests: list[doctest.DocTest]) -> str:
 def test_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path) # what an example writes by a relative name does not stay
     assert complaints(examples(importlib.import_module(name))) == ""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_symbol_has_an_example(name):
+    assert without_example(importlib.import_module(name)) == []
 
 
 @pytest.mark.parametrize("symbol", ENTRY_POINTS, ids=lambda symbol: symbol.__name__)
@@ -102,6 +126,15 @@ def test_a_wrong_example_is_seen():
     exec('def f():\n    """Doubles.\n\n    >>> f()\n    3\n    """\n    return 2', vars(module))
     module.f.__module__ = "wrong"
     assert "Got:\n    2" in complaints(examples(module))
+
+
+def test_a_symbol_without_an_example_is_seen():
+    module = type(doctest)("lone")
+    exec('from functools import cache\nfrom pathlib import Path\n'
+         '__all__ = ["f", "g", "C", "Path", "N"]\nN = 3\n'
+         'def f():\n    """Three.\n\n    >>> f()\n    3\n    """\n    return 3\n'
+         '@cache\ndef g(): "Four."\nclass C: "Five."\ndef h(): "Six."', vars(module))
+    assert without_example(module) == ["g", "C"]
 
 
 def test_the_site_shows_examples_as_code():

@@ -81,7 +81,7 @@ MOST, PATIENCE = 7, 2
 def noisy(max_epochs: int = MOST) -> tuple[Model, FitResult]:
     "Five replicas, each with its best epoch somewhere else."
     model = make("DNN", "paper", (0, 1, 2, 3, 4), dropout=.2)
-    recipe = Recipe(batch_size=16, max_epochs=max_epochs, patience=PATIENCE, learning_rate=.003)
+    recipe = Recipe(batch_size=16, max_epochs=max_epochs, patience=PATIENCE, learning_rate=.005)
     return model, fit(model, NOISY, recipe, device="cpu", show=False)
 
 def scores(model: Model, part: SimpleNamespace) -> Tensor: # (R, n)

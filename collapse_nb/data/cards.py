@@ -26,7 +26,16 @@ from ..records import InputError, Record, unknown
 def criteo_integer(
     v: pl.Expr, # integers, possibly missing
 ) -> pl.Expr:   # integers, missing where v is
-    "v - 2 up to 2 and floor(ln(v)^2) above: the published rule for Criteo's integer fields."
+    """v - 2 up to 2 and floor(ln(v)^2) above: the published rule for Criteo's integer fields.
+
+    Example:
+
+    >>> pl.select(criteo_integer(pl.Series([-1, 0, 2, 100, None]))).to_series().to_list()
+    [-3, -2, 0, 21, None]
+
+    References: the logarithmic part is that of [the winning entry at
+    Kaggle](https://github.com/ycjuan/kaggle-2014-criteo).
+    """
     return pl.when(v <= 2).then(v - 2).otherwise((v.log() ** 2).floor()).cast(pl.Int64)
 
 TRANSFORMS = {"criteo_integer": criteo_integer}
@@ -39,12 +48,30 @@ def _unless(default: object) -> dict: # of an entry that older cards lack: it is
     return {"default": default, "exclude_if": lambda value: value == default}
 
 class Exact(Record):
-    "A record that takes values as they are: no text for a number, no number for a truth value."
+    """A record that takes values as they are: no text for a number, no number for a truth value.
+
+    Example:
+
+    >>> class Size(Exact):
+    ...     rows: int
+    >>> try: Size(rows="3")
+    ... except InputError as err: print(err)
+    Size rows = '3': give a whole number.
+    """
     model_config = ConfigDict(strict=True)
 
 class CardField(Exact):
     """One field: `column`, or `sql`; a column through `transform`; either in `bins`, or taken apart at
-    `separator`."""
+    `separator`.
+
+    Example:
+
+    >>> CardField(name="hour", sql="EXTRACT(HOUR FROM seen)").uses()
+    ('seen',)
+    >>> try: CardField(name="age", column="age", bins=1)
+    ... except InputError as err: print(err)
+    the field 'age' has bins = 1: give at least 2 and at most 1,000,000, or leave the entry out.
+    """
     name: str = Slot(min_length=1) # the field's name in the schema
     column: str = ""             # a column of the source, taken as it is
     sql: str = ""                # or an expression over its columns
@@ -111,7 +138,13 @@ _Texts = Annotated[tuple[str, ...], _LIST]
 _Positive = Annotated[int, Slot(ge=1)]
 
 class Published(Exact):
-    "What the literature reports of the encoded data, to be held against."
+    """What the literature reports of the encoded data, to be held against.
+
+    Example:
+
+    >>> Published(rows=3, cardinalities=[2, 3]).cardinalities
+    (2, 3)
+    """
     rows: _Positive                                       # rows of the raw file
     cardinalities: Annotated[tuple[_Positive, ...], _LIST] # D_i in the order of the fields
 
@@ -123,7 +156,16 @@ def refuse_leaks(
     card: Record,                  # a card, with a label and fields
     columns: tuple[str, ...] = (), # what the source has, where that is known
 ) -> None:
-    "A field must not use a column that the label uses."
+    """A field must not use a column that the label uses.
+
+    Example:
+
+    >>> card = Card(name="shop", label="clicks > 0", fields=["user"])
+    >>> refuse_leaks(card) # nothing is wrong
+    >>> try: refuse_leaks(card.model_copy(update={"fields": (CardField(name="n", column="clicks"),)}))
+    ... except InputError as err: print(str(err).split(", so")[0])
+    the field 'n' of card 'shop' uses the column 'clicks', which the label 'clicks > 0' is made from
+    """
     label = {card.label} if card.label in columns else set(columns_of(card.label))
     for field in card.fields:
         if both := [c for c in field.uses(columns) if c in label]:
@@ -169,7 +211,16 @@ def _check_split(card: "Card") -> None:
 
 # %% ../../nbs/data/cards.ipynb #00000015
 class Download(Exact):
-    "A file that anybody may fetch."
+    """A file that anybody may fetch.
+
+    Example:
+
+    >>> Download(url="https://example.org/clicks.csv", file="clicks.csv", size=1024).file
+    'clicks.csv'
+    >>> try: Download(url="ftp://example.org", file="clicks.csv")
+    ... except InputError as err: print(err)
+    the download 'clicks.csv' has url = 'ftp://example.org': give a text of the form ^https?://.
+    """
     url: str = Slot(pattern=r"^https?://")     # its address
     file: str = Slot(pattern=r"^\w[\w.-]*$")   # its name here
     size: int = Slot(0, ge=0)                  # bytes, where published
@@ -194,7 +245,17 @@ def _moments(cuts: object) -> object:
                  for c in cuts) if isinstance(cuts, list | tuple) else cuts
 
 class Card(Exact):
-    "Where a table comes from and how it becomes fields, labels and splits."
+    """Where a table comes from and how it becomes fields, labels and splits.
+
+    Example:
+
+    >>> card = Card(name="shop", label="status = 'bought'",
+    ...             fields=["user", {"hour": "EXTRACT(HOUR FROM seen)"}])
+    >>> [field.name for field in card.fields], card.split, card.expressions()
+    (['user', 'hour'], (0.8, 0.1, 0.1), {'the label': "status = 'bought'"})
+
+    References: [TOML](https://toml.io), which a card is written in.
+    """
     name: Annotated[str, AfterValidator(_plain_name)] # short name, part of a run's identity and of file names
     title: str = ""                                  # for people
     source: str = ""                                 # where the raw file comes from
@@ -253,12 +314,24 @@ class Card(Exact):
 
 # %% ../../nbs/data/cards.ipynb #00000020
 def card_folder(): # something with .iterdir() and /
-    "Where the library's tables and cards lie."
+    """Where the library's tables and cards lie.
+
+    Example:
+
+    >>> (card_folder() / "hflights.toml").read_text(encoding="utf-8").startswith("#")
+    True
+    """
     near = Path(collapse_nb.__file__).parents[1] / "data"
     return near if (near / "criteo.toml").is_file() else resources.files("collapse_nb.cards")
 
 def card_files() -> dict[str, object]: # name -> something with .read_text()
-    "The dataset cards that come with the library."
+    """The dataset cards that come with the library.
+
+    Example:
+
+    >>> "hflights" in card_files()
+    True
+    """
     cards = [f for f in card_folder().iterdir() if f.name.endswith(".toml")]
     return {f.name.removesuffix(".toml"): f for f in sorted(cards, key=lambda f: f.name)}
 
@@ -266,7 +339,18 @@ def card_files() -> dict[str, object]: # name -> something with .read_text()
 def load_card(
     name_or_path: str | Path, # "hflights", or the path of a .toml file
 ) -> Card:                    # validated
-    "The dataset card of that name, or the one in that file."
+    """The dataset card of that name, or the one in that file.
+
+    Example:
+
+    >>> load_card("hflights").label
+    'ArrDelay > 15'
+    >>> try: load_card("hflight")
+    ... except InputError as err: print(str(err).split("?")[0])
+    unknown dataset 'hflight': did you mean 'hflights'
+
+    References: [TOML](https://toml.io), which a card is written in.
+    """
     path = Path(name_or_path)
     if path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():

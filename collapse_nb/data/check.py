@@ -18,7 +18,18 @@ def held_against(
     path: str | Path,       # an encoded folder
     card_name: str = "",    # of the card that it should be made by; empty for any
 ) -> tuple[pd.DataFrame, list[str]]: # field, ids, published and difference; what else there is to say
-    "Cardinalities beside the published ones, label rate, rows kept and refused."
+    """Cardinalities beside the published ones, label rate, rows kept and refused.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.made_up.synthetic import write_synthetic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_synthetic(f"{folder}/rows", rows=200)
+    ...     frame, lines = held_against(f"{folder}/rows", "synthetic")
+    >>> int(frame.ids.sum()), lines[0]
+    (47816, 'synthetic: 200 rows kept, 0 refused of 200 read')
+    """
     said, data = read_schema(path), open_encoded(path)
     if card_name not in ("", data.name):
         raise InputError(f"{path} holds {data.name} and {card_name} was asked for: name one or the other.")

@@ -31,7 +31,14 @@ from ..records import InputError
 # %% ../../nbs/data/dataset.ipynb #00000005
 @dataclass(frozen=True)
 class Split:
-    "One slice of the rows."
+    """One slice of the rows.
+
+    Example:
+
+    >>> rows = Split(np.array([[0, 2], [1, 0]], np.int32), np.array([0, 1], np.uint8))
+    >>> len(rows), rows.y.tolist()
+    (2, [0, 1])
+    """
     x: np.ndarray # (n, P) int32, field-local ids
     y: np.ndarray # (n,) uint8, labels 0/1
     def __len__(self) -> int: return len(self.y)
@@ -41,14 +48,28 @@ def split_sizes(
     rows: int,                          # n
     split: tuple[float, float, float],  # fractions
 ) -> tuple[int, int, int]:              # rows of train, valid, test
-    "int(fraction * n) for training and validation, and the rest."
+    """int(fraction * n) for training and validation, and the rest.
+
+    Example:
+
+    >>> split_sizes(25, (.8, .1, .1))
+    (20, 2, 3)
+    """
     train, valid = int(split[0] * rows), int(split[1] * rows)
     return train, valid, rows - train - valid
 
 # %% ../../nbs/data/dataset.ipynb #0000000a
 @dataclass(frozen=True)
 class Encoded:
-    "Encoded rows in three splits; arrays are in memory or memory-mapped."
+    """Encoded rows in three splits; arrays are in memory or memory-mapped.
+
+    Example:
+
+    >>> rows = Split(np.array([[0, 2], [1, 0]], np.int32), np.array([0, 1], np.uint8))
+    >>> data = Encoded("toy", FieldSchema(["site", "device"], [2, 3]), rows, rows, rows, "0f", .5)
+    >>> len(data.head(1).train), data.head(1).fingerprint
+    (1, '0f-1')
+    """
     name: str                      # of the dataset
     schema: FieldSchema            # field names, cardinalities D_i and widths
     train: Split                   # rows to fit
@@ -98,7 +119,16 @@ def disk_errors(
     out: Path, # what is being written, for the reader
     left: str, # what becomes of what was written
 ) -> Iterator[None]:
-    "A sentence for a disk that fills up."
+    """A sentence for a disk that fills up.
+
+    Example:
+
+    >>> full = OSError(errno.ENOSPC, "No space left")
+    >>> try:
+    ...     with disk_errors(Path("clicks"), "nothing was left behind"): raise full
+    ... except InputError as err: print(err)
+    the disk under clicks is full: make room or write somewhere else; nothing was left behind.
+    """
     try: yield
     except OSError as err:
         # numpy's own words for a disk that filled up
@@ -135,13 +165,34 @@ def _fresh(out: Path, begin: Callable[[Path], None]) -> Iterator[Path]:
 def fresh_folder(
     out: str | Path, # where the folder shall be
 ) -> AbstractContextManager[Path]: # where to write it meanwhile
-    "A folder that appears whole or not at all."
+    """A folder that appears whole or not at all.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     with fresh_folder(f"{there}/out") as folder:
+    ...         _ = (folder / "a.txt").write_text("whole")
+    ...         Path(there, "out").exists() # not yet
+    ...     os.listdir(f"{there}/out")
+    False
+    ['a.txt']
+    """
     return _fresh(Path(out), Path.mkdir)
 
 def fresh_file(
     out: str | Path, # where the file shall be
 ) -> AbstractContextManager[Path]: # where to write it meanwhile
-    "A file that appears whole or not at all."
+    """A file that appears whole or not at all.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     with fresh_file(f"{there}/a.txt") as file: _ = file.write_text("whole")
+    ...     Path(there, "a.txt").read_text()
+    'whole'
+    """
     if Path(out).exists(): raise InputError(f"{out} is there already: choose another name or remove it.")
     return _fresh(Path(out), Path.touch)
 
@@ -149,7 +200,18 @@ def fresh_file(
 def checksum(
     path: Path, # any file
 ) -> str:       # 64 hexadecimal digits
-    "SHA-256 of a file."
+    """SHA-256 of a file.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (file := Path(folder, "a.txt")).write_bytes(b"abc")
+    ...     checksum(file)[:16]
+    'ba7816bf8f01cfea'
+
+    References: [FIPS 180-4](https://doi.org/10.6028/NIST.FIPS.180-4), which defines SHA-256.
+    """
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
 
 # %% ../../nbs/data/dataset.ipynb #0000001c
@@ -159,7 +221,14 @@ def fingerprint(
     x_sum: str,           # checksum of x.npy
     y_sum: str,           # checksum of y.npy
 ) -> str:                 # 16 hexadecimal digits
-    "What identifies encoded rows."
+    """What identifies encoded rows.
+
+    Example:
+
+    >>> schema = FieldSchema(["site", "device"], [2, 3])
+    >>> fingerprint(schema, (8, 1, 1), "00", "11"), fingerprint(schema, (8, 1, 1), "00", "12")
+    ('deb37ec34c906e4d', 'c2977e594822053e')
+    """
     said = json.dumps([*schema.to_dict().values(), list(sizes), x_sum, y_sum])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
@@ -188,7 +257,20 @@ def write_encoded(
     blocks: Iterable[tuple[np.ndarray, np.ndarray]],  # ids (b, P) and labels (b,), in final order
     known: dict,                                      # further entries of schema.json; read after the blocks
 ) -> None:
-    "Write x.npy, y.npy and schema.json."
+    """Write x.npy, y.npy and schema.json.
+
+    Example:
+
+    >>> import tempfile
+    >>> x, y = np.array([[0, 2], [1, 0], [1, 1]], np.int32), np.array([0, 1, 1], np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_encoded(Path(folder), "toy", FieldSchema(["site", "device"], [2, 3]), (1, 1, 1), [(x, y)],
+    ...                   known={})
+    ...     sorted(os.listdir(folder)), open_encoded(folder).test.x.tolist()
+    (['schema.json', 'x.npy', 'y.npy'], [[1, 1]])
+
+    References: [the format of .npy files](https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+    """
     ones, rows = 0, sum(sizes)
     with open(folder / "x.npy", "wb") as fx, open(folder / "y.npy", "wb") as fy:
         hx, hy = _Hashed(fx), _Hashed(fy)
@@ -220,7 +302,15 @@ def in_memory(
     y: np.ndarray,                # (n,) uint8
     bayes_auc: float | None = None, # on test, where it is known
 ) -> Encoded:
-    "Encoded data from arrays."
+    """Encoded data from arrays.
+
+    Example:
+
+    >>> x, y = np.array([[0, 2], [1, 0], [1, 1]], np.int32), np.array([0, 1, 1], np.uint8)
+    >>> data = in_memory("toy", FieldSchema(["site", "device"], [2, 3]), (1, 1, 1), x, y)
+    >>> data.fingerprint, data.valid.x.tolist()
+    ('bffe4678725bff7b', [[1, 0]])
+    """
     sums = []
     for array in (x, y):
         np.save(file := io.BytesIO(), array)
@@ -233,7 +323,16 @@ def read_schema(
     path: str | Path, # an encoded folder
     file: str = "schema.json", # the file that it says it in; a run's folder calls it otherwise
 ) -> dict:            # the contents of schema.json
-    "What an encoded folder says of itself."
+    """What an encoded folder says of itself.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "schema.json").write_text('{"format": 1, "name": "toy"}')
+    ...     read_schema(folder)["name"]
+    'toy'
+    """
     path = Path(path)
     if not (path / file).is_file():
         raise InputError(f"{path} is not an encoded folder, it has no {file}: make one with encode(card, "
@@ -249,7 +348,18 @@ def open_encoded(
     path: str | Path,    # an encoded folder
     verify: bool = True, # compare checksums first
 ) -> Encoded:            # memory-mapped
-    "Open an encoded folder by memory map."
+    """Open an encoded folder by memory map.
+
+    Example:
+
+    >>> import tempfile
+    >>> x, y, schema = np.zeros((3, 1), np.int32), np.array([0, 1, 1], np.uint8), FieldSchema(["site"], [2])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_encoded(Path(folder), "toy", schema, (1, 1, 1), [(x, y)], {})
+    ...     data = open_encoded(folder)
+    ...     data.name, len(data.train), round(data.label_rate, 2)
+    ('toy', 1, 0.67)
+    """
     path, said = Path(path), read_schema(path)
     for name, expected in said["sha256"].items():
         if not (path / name).is_file():

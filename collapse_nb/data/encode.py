@@ -43,7 +43,18 @@ def packed_rows(
     fields: list[EncodedField], # with the id of each number
     kind: np.dtype,             # from `packed_type`
 ) -> Iterator[np.ndarray]:      # blocks of rows, in the order of the source; places are not set
-    "Rows of ids."
+    """Rows of ids.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> blocks = lambda sets: iter([{0: np.array([0, 1, 0])}])
+    >>> rows = SimpleNamespace(kept=SimpleNamespace(blocks=blocks)) # the numbers of one column
+    >>> field = EncodedField("site", 0, pl.DataFrame(), ids=np.array([5, 2]))
+    >>> packed, = packed_rows(rows, np.array([1, 0, 1]), [field], packed_type([9]))
+    >>> packed["0"].tolist(), packed["y"].tolist()
+    ([5, 2, 5], [1, 0, 1])
+    """
     sets = {f.index for f in fields}
     wide = [(f.index, ids) for f in fields
             for ids in (f.ids.T if f.width > 1 else [f.ids.reshape(len(f.ids))])]
@@ -169,8 +180,22 @@ def encode(
     on_bad_row: str = "stop",# stop at the first bad row, or skip: put such rows aside
     max_bad: float = 1e-4,   # the largest share of rows that may be put aside
 ) -> Encoded:                # opened by memory map
-    """Encode a table of clicks: vocabulary, ids, permutation, splits. Memory holds distinct values, a
-    permutation and a few blocks."""
+    r"""Encode a table of clicks: vocabulary, ids, permutation, splits. Memory holds distinct values, a
+    permutation and a few blocks.
+
+    Example:
+
+    >>> import tempfile
+    >>> card = Card(name="shop", label="bought", fields=["shelf"], split=(.4, .3, .3))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "shop.csv").write_text("bought,shelf\n" + "1,A\n0,B\n" * 50)
+    ...     data = encode(card, f"{folder}/shop.csv", f"{folder}/encoded")
+    ...     len(data.train), data.schema.cardinalities, data.label_rate
+    (40, (3,), 0.5)
+
+    References: the threshold on rare values is that of App. Experiment Settings of [Guo et al.
+    2024](https://arxiv.org/abs/2310.04400).
+    """
     card, out = card if isinstance(card, Card) else load_card(card), Path(out)
     if card.format == "embedded":
         raise InputError(f"the data of {card.name!r} is generated and has no file to encode: leave the "

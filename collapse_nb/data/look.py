@@ -40,7 +40,16 @@ def count_ids(
     data: Encoded, # N fields, in memory or mapped
 ) -> tuple[np.ndarray, np.ndarray,
            pd.DataFrame]: # rows and ones of each id, (sum of D_i,) int64; rows and ones of each split
-    "How often each id occurs, in all rows and in those whose label is 1."
+    """How often each id occurs, in all rows and in those whose label is 1.
+
+    Example:
+
+    >>> from collapse_nb.data.dataset import in_memory
+    >>> x, y = np.array([[0], [1], [1]], np.int32), np.array([0, 1, 1], np.uint8)
+    >>> rows, ones, splits = count_ids(in_memory("toy", FieldSchema(["site"], [2]), (1, 1, 1), x, y))
+    >>> rows.tolist(), ones.tolist()
+    ([1, 2], [0, 2])
+    """
     size = data.schema.num_rows
     rows, ones, splits = np.zeros(size, np.int64), np.zeros(size, np.int64), []
     step = max(1, BLOCK // data.schema.num_columns)
@@ -66,7 +75,13 @@ def _gaps(counts: np.ndarray, words: pl.DataFrame | None, fact: dict,
 
 # %% ../../nbs/data/look.ipynb #0000000d
 class Top(NamedTuple):
-    "One of the commonest values of a field."
+    """One of the commonest values of a field.
+
+    Example:
+
+    >>> Top("Rome", share=0.5, label_rate=0.2).value
+    'Rome'
+    """
     value: str        # its text
     share: float      # of all rows
     label_rate: float # of its rows
@@ -95,7 +110,16 @@ def _record(data: Encoded) -> tuple[dict, dict[str, pl.DataFrame]]:
 # %% ../../nbs/data/look.ipynb #00000011
 @dataclass(frozen=True)
 class Look:
-    "What is in encoded data; cells that are empty (NaN, None) are not known."
+    """What is in encoded data; cells that are empty (NaN, None) are not known.
+
+    Example:
+
+    >>> fields = pd.DataFrame({"field": ["city"], "ids": [3]})
+    >>> splits = pd.DataFrame({"split": ["train", "valid", "test"], "rows": [8, 1, 1], "ones": [2, 0, 0]})
+    >>> about = Look("toy", fields, splits, None, [])
+    >>> about.rows, about.label_rate
+    (10, 0.2)
+    """
     name: str               # of the dataset
     # field, type, ids (D_i), distinct, missing_share, lost (rows), lost_share, top (a list of `Top`)
     fields: pd.DataFrame
@@ -147,7 +171,16 @@ def look(
     data: str | Path | Encoded, # an encoded folder, or encoded data
     values: int = 3,            # commonest values of a field to name
 ) -> Look:
-    "What is in encoded data, to be seen before training; memory does not grow with rows."
+    """What is in encoded data, to be seen before training; memory does not grow with rows.
+
+    Example:
+
+    >>> from collapse_nb.data.dataset import in_memory
+    >>> x, y = np.array([[0], [1], [1]], np.int32), np.array([0, 1, 1], np.uint8)
+    >>> about = look(in_memory("toy", FieldSchema(["site"], [2]), (1, 1, 1), x, y))
+    >>> print(about.lines()[0])
+    toy: 3 rows, 1 fields, 2 ids; label rate 0.6667
+    """
     if values < 0: raise InputError(f"{values} commonest values were asked for: ask for 0 or more.")
     data = data if isinstance(data, Encoded) else open_encoded(data)
     rows, ones, splits = count_ids(data)

@@ -35,13 +35,30 @@ from ..records import InputError
 
 # %% ../../nbs/data/scoring.ipynb #00000005
 class Known(NamedTuple):
-    "A field's vocabulary."
+    """A field's vocabulary.
+
+    Example:
+
+    >>> _ = series_codes(texts := Texts(), words := pl.Series(["red", "blue"]))
+    >>> known = Known(pl.DataFrame({"id": [0, 1], "value": words}), texts)
+    >>> found_codes(known.texts, pl.Series(["blue", "new"])).tolist()
+    [1, -1]
+    """
     words: pl.DataFrame # id, value
     texts: Texts        # whose numbers are the ids
 
 @dataclass
 class Encoding:
-    "How values become ids."
+    """How values become ids.
+
+    Example:
+
+    >>> words = pl.DataFrame({"field": ["colour", "colour"], "id": [0, 1], "value": ["red", "blue"]})
+    >>> card = Card(name="shop", label="y", fields=["colour"])
+    >>> encoding = Encoding(card, FieldSchema(["colour"], [3]), {}, {}, words)
+    >>> encoding.known[0].words["value"].to_list()
+    ['red', 'blue']
+    """
     card: Card
     schema: FieldSchema
     types: dict[str, Column]         # of the columns that are computed with
@@ -71,7 +88,19 @@ def open_encoding(
     folder: str | Path,           # an encoded folder, or a run's
     schema: str = "schema.json",  # the file that says how it was encoded
 ) -> Encoding:
-    "The way from values to ids that is kept in a folder."
+    r"""The way from values to ids that is kept in a folder.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.encode import encode
+    >>> card = Card(name="shop", label="y", fields=["shelf"], split=(.4, .3, .3))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "shop.csv").write_text("y,shelf\n" + "1,A\n0,B\n0,A\n" * 40)
+    ...     _ = encode(card, f"{folder}/shop.csv", f"{folder}/encoded")
+    ...     open_encoding(f"{folder}/encoded").known[0].words["value"].to_list()
+    ['A', 'B']
+    """
     folder = Path(folder)
     if not (folder / schema).is_file() or not (folder / "vocabulary.parquet").is_file():
         raise InputError(f"{folder} does not say how values become ids (it has no {schema} and "
@@ -142,7 +171,21 @@ def encoded_piece(
     types: dict[str, Column], # of columns, derived ones too
     threads: Executor,  # who works
 ) -> tuple[np.ndarray, np.ndarray]: # (b, P) int32 ids; (b, N) whether a value has no id of its own
-    "The ids of a block of rows."
+    r"""The ids of a block of rows.
+
+    Example:
+
+    >>> from collapse_nb.data.encoding.pieces import Block, split_cells
+    >>> from collapse_nb.data.encoding.wanted import wanted
+    >>> card, words = Card(name="shop", label="y", fields=["a"]), {"field": "a", "id": [0], "value": ["A"]}
+    >>> encoding = Encoding(card, FieldSchema(["a"], [2]), {}, {}, pl.DataFrame(words))
+    >>> block = Block(Path("new.csv"), ("a",), b"A\nZ\n", 2, 0.)
+    >>> piece = Piece(Part(block.path), block, *split_cells(block.text, ",", 1))
+    >>> with pool() as threads:
+    ...     x, strange = encoded_piece(encoding, piece, wanted(card, ("a",), label=False), {}, threads)
+    >>> x.tolist(), strange.tolist()
+    ([[0], [1]], [[False], [True]])
+    """
     numbers = Numbers(wanted)
     for fault in sorted(piece.faults):
         raise InputError(f"{piece.part.path} line {line_of(piece.block, fault.start)} {fault.reason}: "
@@ -183,7 +226,19 @@ def encoded_rows(
     source: str | Path | Sequence[str | Path], # csv, tsv or Parquet; files, folders, patterns
     work: Path,                                # for temporary files
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (b, P) int32 ids; (b, N) whether a value has no id of its own
-    "The ids of a table's rows, block by block and in their order; memory does not follow the rows."
+    r"""The ids of a table's rows, block by block and in their order; memory does not follow the rows.
+
+    Example:
+
+    >>> import tempfile
+    >>> words = pl.DataFrame({"field": "shelf", "id": [0], "value": ["A"]})
+    >>> card = Card(name="shop", label="y", fields=["shelf"])
+    >>> encoding = Encoding(card, FieldSchema(["shelf"], [2]), {}, {}, words)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "new.csv")).write_text("shelf\nA\nZ\n")
+    ...     [(x.tolist(), strange.tolist()) for x, strange in encoded_rows(encoding, path, Path(folder))]
+    [([[0], [1]], [[False], [True]])]
+    """
     files = parts(encoding.card.model_copy(update={"files": ()}),
                   [source] if isinstance(source, str | Path) else source)
     floats = {c for c, kind in encoding.types.items() if kind.kind == "float"}

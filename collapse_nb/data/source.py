@@ -20,14 +20,26 @@ from ..records import InputError
 
 # %% ../../nbs/data/source.ipynb #00000005
 def home() -> Path:
-    "The repository this library lies in, or the working folder."
+    """The repository this library lies in, or the working folder.
+
+    Example:
+
+    >>> home() == Path.cwd() or (home() / "settings.ini").is_file()
+    True
+    """
     here = Path(collapse_nb.__file__).parents[1]
     return here if (here / "settings.ini").is_file() else Path.cwd()
 
 def expanded(
     given: str, # a path, with ~ or ~name for a home folder
 ) -> Path:
-    "The path with the home folder in its place."
+    """The path with the home folder in its place.
+
+    Example:
+
+    >>> expanded("data/clicks.csv").as_posix(), expanded("~").is_absolute()
+    ('data/clicks.csv', True)
+    """
     try: return Path(given).expanduser()
     except RuntimeError:
         raise InputError(f"the home folder in {given!r} cannot be found: write the whole path.") from None
@@ -36,7 +48,17 @@ def encoded_folder(
     card: Card,   # how the file is read
     source: Path, # the raw file
 ) -> Path:        # where its encoded form belongs
-    "The folder for one card and one state of a file."
+    r"""The folder for one card and one state of a file.
+
+    Example:
+
+    >>> import tempfile
+    >>> card = Card(name="shop", label="bought", fields=["shelf"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("bought,shelf\n")
+    ...     encoded_folder(card, file).name[:5], encoded_folder(card, file).parent.name
+    ('shop-', 'encoded')
+    """
     state = [(f.path.stat().st_size, f.path.stat().st_mtime_ns) for f in parts(card, [source])]
     key = f"{card.model_dump_json()} {source.resolve()} {' '.join(f'{size} {time}' for size, time in state)}"
     return home() / "data" / "encoded" / f"{card.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
@@ -47,7 +69,14 @@ def open_source(
     source: str = "", # raw file, encoded folder, or empty for embedded data
     rows: int = 0,    # training rows to keep; 0 keeps all
 ) -> Encoded:
-    "The encoded rows of a dataset."
+    """The encoded rows of a dataset.
+
+    Example:
+
+    >>> data = open_source("synthetic", rows=1000)
+    >>> len(data.train), data.schema.num_fields
+    (1000, 13)
+    """
     card, path = load_card(dataset), expanded(source)
     if not source:
         if card.format != "embedded":

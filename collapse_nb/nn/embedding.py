@@ -24,7 +24,15 @@ def draw(
     sample: Callable,                # (shape, generator) -> tensor of that shape
     dim: int = 0,                    # dimension along which the replicas lie side by side
 ) -> None:
-    "Fill each replica's slice of `parameter` from that replica's generator."
+    """Fill each replica's slice of `parameter` from that replica's generator.
+
+    Example:
+
+    >>> parameter = torch.zeros(2, 1)
+    >>> draw(parameter, [Generator().manual_seed(7), Generator().manual_seed(7)], normal)
+    >>> bool(parameter[0] == parameter[1]) # two replicas of one seed
+    True
+    """
     with torch.no_grad():
         for part, generator in zip(parameter.chunk(len(generators), dim), generators, strict=True):
             part.copy_(sample(part.shape, generator))
@@ -33,18 +41,39 @@ def draw(
 def uniform(
     bound: float, # half width of the interval
 ) -> Callable:    # a sampler for `draw`
-    "Sample from U(-bound, bound)."
+    """Sample from U(-bound, bound).
+
+    Example:
+
+    >>> sample = uniform(0.5)((1000,), Generator().manual_seed(0))
+    >>> bool(sample.abs().max() <= 0.5), sample.shape
+    (True, torch.Size([1000]))
+    """
     return lambda shape, generator: torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 def normal(shape: Sequence[int], generator: Generator) -> Tensor:
-    "Sample from N(0, 1)."
+    """Sample from N(0, 1).
+
+    Example:
+
+    >>> normal((2, 3), Generator().manual_seed(0)).shape
+    torch.Size([2, 3])
+    """
     return torch.randn(shape, generator=generator)
 
 # %% ../../nbs/nn/embedding.ipynb #0000000a
 def computed(
     x: Tensor, # any shape, in the parameters' format
 ) -> Tensor:   # the same shape; under autocast in the format that products are computed in
-    "Cast what enters a model's products."
+    """Cast what enters a model's products.
+
+    Example:
+
+    >>> with torch.autocast("cpu", torch.bfloat16): computed(torch.ones(1)).dtype
+    torch.bfloat16
+
+    References: [autocast of PyTorch](https://docs.pytorch.org/docs/stable/amp.html).
+    """
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
@@ -55,7 +84,13 @@ def looked_up(
     sparse: bool = False, # whether the gradient holds the rows that were hit, or all
     look: Callable = F.embedding, # (ids, weight, sparse) -> rows, or sums of rows
 ) -> Tensor:        # (*ids.shape, width), or what `look` makes of rows
-    "Rows of a table."
+    """Rows of a table.
+
+    Example:
+
+    >>> looked_up(torch.tensor([2, 0]), torch.tensor([[1.], [2.], [3.]])).tolist()
+    [[3.0], [1.0]]
+    """
     (stride, unit), width = weight.stride(), weight.shape[1]
     if weight.requires_grad or stride == width or stride % width or unit != 1:
         return look(ids, weight, sparse=sparse)
@@ -64,7 +99,15 @@ def looked_up(
 
 # %% ../../nbs/nn/embedding.ipynb #00000018
 class Lookup(nn.Module):
-    "From the columns of x to a row of a fused table per field, or the mean of several."
+    """From the columns of x to a row of a fused table per field, or the mean of several.
+
+    Example:
+
+    >>> lookup = Lookup(FieldSchema(["hour", "tags"], [2, 3], [1, 2])) # a row has two tags at most
+    >>> x = torch.tensor([[1, 0, 2], [0, 1, 3]]) # 3 is padding
+    >>> lookup(x, torch.arange(5.)[:, None]).flatten(1).tolist()
+    [[1.0, 3.0], [0.0, 3.0]]
+    """
     def __init__(self,
         schema: FieldSchema, # N fields in P columns
     ):
@@ -147,7 +190,15 @@ class EmbeddingSets(nn.Module):
 
 # %% ../../nbs/nn/embedding.ipynb #00000015
 class FieldLinear(nn.Module):
-    "First-order term b + sum_i w_{x_i} of R replicas: `weight` is (sum D_i, R)."
+    """First-order term b + sum_i w_{x_i} of R replicas: `weight` is (sum D_i, R).
+
+    Example:
+
+    >>> term = FieldLinear(FieldSchema(["hour", "site"], [2, 3]), replicas=1, random=False)
+    >>> _ = nn.init.ones_(term.weight)
+    >>> term(torch.tensor([[1, 2]])).tolist() # one weight per field, and a bias of zero
+    [[2.0]]
+    """
     replica_dim = 1
     sparse = False # as in EmbeddingSets
     def __init__(self,
@@ -176,7 +227,16 @@ def check_padding(
     x: Tensor,           # (n, P) ids within their bounds
     schema: FieldSchema, # N fields of cardinality D_i, in P columns
 ) -> None:
-    "A row's values come first: behind padding, D_i, a field has nothing else."
+    """A row's values come first: behind padding, D_i, a field has nothing else.
+
+    Example:
+
+    >>> schema = FieldSchema(["tags"], [3], [2])
+    >>> check_padding(torch.tensor([[0, 3]]), schema)
+    >>> try: check_padding(torch.tensor([[3, 0]]), schema)
+    ... except InputError as err: print(str(err).split(":")[0])
+    row 0 has a value of field tags behind padding
+    """
     of_field = zip(schema.names, schema.cardinalities, schema.columns, schema.widths, strict=True)
     for name, past, start, width in of_field:
         for first in range(0, len(x) * (width > 1), 1 << 16):
@@ -193,7 +253,14 @@ def check_ids(
     """Refuse ids that their field does not have.
 
     Every id must be one of its field's D_i; behind a field's first column it may be D_i, padding, and then
-    so must all that follow."""
+    so must all that follow.
+
+    Example:
+
+    >>> try: check_ids(torch.tensor([[0, 9]]), FieldSchema(["hour", "site"], [2, 3]))
+    ... except InputError as err: print(err)
+    field site has ids from 9 to 9 and cardinality 3: ids must lie in 0 … 2.
+    """
     if x.is_floating_point() or x.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):
         raise InputError(f"ids of type {x.dtype} were given: store them as int32 or int64.")
     if x.shape[1:] != (schema.num_columns,):

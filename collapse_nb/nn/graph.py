@@ -19,7 +19,15 @@ from ..records import InputError
 
 # %% ../../nbs/nn/graph.ipynb #00000005
 def the_package():
-    "The package onnx, or a sentence that names the extra."
+    """The package onnx, or a sentence that names the extra.
+
+    Example:
+
+    >>> the_package().__name__
+    'onnx'
+
+    References: [ONNX](https://onnx.ai/onnx/).
+    """
     try: import onnx
     except ImportError: raise InputError("an ONNX file needs the package onnx, not there: pip install "
                                          "'collapse_nb[export]'.") from None
@@ -29,7 +37,16 @@ def the_package():
 LARGEST = 2**31 - 2**20 # bytes of numbers: a file in this format ends at 2 GiB, names and operators included
 
 class Graph:
-    "Operators and constants; a value goes by its name."
+    """Operators and constants; a value goes by its name.
+
+    Example:
+
+    >>> graph = Graph()
+    >>> graph("Add", "ids", torch.tensor([1])), [node.op_type for node in graph.nodes]
+    ('Add_0', ['Add'])
+
+    References: [operators of ONNX](https://onnx.ai/onnx/operators/).
+    """
     def __init__(self):
         self.onnx, self.nodes, self.constants, self.size = the_package(), [], [], 0
         # of fields with several values: each one's share of its field's mean (B, P); a column's field (P, N)
@@ -60,7 +77,16 @@ RULES: dict[type, Callable] = {} # kind of part -> function (graph, part, *input
 def writes(
     kind: type, # of part
 ) -> Callable:  # a decorator
-    "Make a function the rule for a kind of part."
+    """Make a function the rule for a kind of part.
+
+    Example:
+
+    >>> class Twice(nn.Module): "x + x."
+    >>> @writes(Twice)
+    ... def rule(graph, part, x): return graph("Add", x, x)
+    >>> write(Graph(), Twice(), "x"), RULES.pop(Twice) is rule
+    ('Add_0', True)
+    """
     def register(rule):
         RULES[kind] = rule
         return rule
@@ -71,7 +97,15 @@ def write(
     part: nn.Module, # of a model
     *inputs,         # names of its inputs; an interaction takes the schema and K as well
 ) -> str:            # name of its output
-    "What the rule for a part adds."
+    """What the rule for a part adds.
+
+    Example:
+
+    >>> graph = Graph()
+    >>> name = write(graph, Output(copies=1, in_dim=2), "x")
+    >>> [node.op_type for node in graph.nodes]
+    ['MatMul', 'Add', 'Squeeze']
+    """
     if type(part) not in RULES:
         raise InputError(f"a model with a part {type(part).__name__} was given, which has no form in ONNX "
                          "here: export a model of the parts that `build` makes, without a treatment that "
@@ -82,7 +116,13 @@ def write(
 def shape(
     *sizes: int, # 0 keeps the size that is there, −1 is what is left
 ) -> Tensor:
-    "Sizes or axes, as operators take them."
+    """Sizes or axes, as operators take them.
+
+    Example:
+
+    >>> shape(0, -1).tolist()
+    [0, -1]
+    """
     return torch.tensor(sizes)
 
 def looked_up(
@@ -90,7 +130,14 @@ def looked_up(
     weight: Tensor,  # (sum D_i, width)
     rows: str,       # (B, P)
 ) -> str:            # (B, N, width)
-    "The row of each field, or the mean of its values' rows."
+    """The row of each field, or the mean of its values' rows.
+
+    Example:
+
+    >>> graph = Graph()
+    >>> looked_up(graph, torch.eye(2), "rows"), len(graph.constants)
+    ('Gather_0', 1)
+    """
     e = graph("Gather", weight, rows)
     if not graph.pool: return e
     share, fields = graph.pool

@@ -41,7 +41,17 @@ class Concatenation(nn.Module):
 
 # %% ../../nbs/nn/interactions.ipynb #0000000a
 class GramTriangle(torch.autograd.Function):
-    "<e_i, e_j> for the pairs i < j: one small Gram matrix per row, of which the upper triangle is kept."
+    """<e_i, e_j> for the pairs i < j: one small Gram matrix per row, of which the upper triangle is kept.
+
+    Example:
+
+    >>> e = torch.tensor([[1., 0.], [2., 0.]])[None, None] # one copy, one row, two fields
+    >>> GramTriangle.apply(e, torch.tensor([1]), torch.tensor([1, 0, 0, 1])).tolist()
+    [[[2.0]]]
+
+    References: inner products as features are those of [Qu et al. 2016](https://arxiv.org/abs/1611.00144),
+    IPNN.
+    """
     @staticmethod
     def forward(ctx,   # keeps what `backward` needs
         e: Tensor,     # (G, B, N, K)
@@ -95,13 +105,28 @@ def pair_matrices(
     pairs: Tensor,   # (P,) the pairs as i·N + j
     num_fields: int, # N
 ) -> Tensor:         # (G, N, N), zero where a pair has no weight
-    "The pair weights r_ij as matrices."
+    """The pair weights r_ij as matrices.
+
+    Example:
+
+    >>> pair_matrices(torch.tensor([[5.]]), torch.tensor([1]), num_fields=2).tolist()
+    [[[0.0, 5.0], [0.0, 0.0]]]
+    """
     flat = weight.new_zeros(len(weight), num_fields**2)
     return flat.index_copy(1, pairs, weight).unflatten(1, (num_fields, -1))
 
 # %% ../../nbs/nn/interactions.ipynb #0000000f
 class FieldWeightedPooling(nn.Module):
-    "sum_ij r_ij e_i * e_j, then batch norm and dropout: `weight` is (G, N·N) when full, else (G, N(N−1)/2)."
+    """sum_ij r_ij e_i * e_j, then batch norm and dropout: `weight` is (G, N·N) when full, else (G, N(N−1)/2).
+
+    Example:
+
+    >>> pooling = FieldWeightedPooling(copies=1, num_fields=3, dim=2, full=False, dropout=0.)
+    >>> pooling.weight.shape, pooling(torch.ones(1, 4, 3, 2)).shape # a weight per pair
+    (torch.Size([1, 3]), torch.Size([1, 4, 2]))
+
+    References: [Pan et al. 2018](https://arxiv.org/abs/1806.03514), weights of pairs of fields.
+    """
     replica_dim = 0
     def __init__(self,
         copies: int,     # G
@@ -149,7 +174,16 @@ class Pairs(nn.Module):
 
 # %% ../../nbs/nn/interactions.ipynb #00000015
 class FieldAwarePairs(nn.Module):
-    "FFM: sum_{i<j} <e_i^{->j}, e_j^{->i}>."
+    """FFM: sum_{i<j} <e_i^{->j}, e_j^{->i}>.
+
+    Example:
+
+    >>> e = torch.tensor([[3.], [4.]])[None, None] # field 1 towards 2, and field 2 towards 1
+    >>> FieldAwarePairs(num_fields=2, blocks=1)(e).item()
+    12.0
+
+    References: [Juan et al. 2016](https://doi.org/10.1145/2959100.2959134), FFM.
+    """
     out_dim = 1
     def __init__(self,
         num_fields: int, # N
@@ -171,7 +205,17 @@ class FieldAwarePairs(nn.Module):
 
 # %% ../../nbs/nn/interactions.ipynb #00000101
 class CrossLayer(StackedLinear):
-    "x0 * (x W^T + b) + x: `weight` is (G, N·K, N·K), rows are outputs, `bias` is (G, N·K)."
+    """x0 * (x W^T + b) + x: `weight` is (G, N·K, N·K), rows are outputs, `bias` is (G, N·K).
+
+    Example:
+
+    >>> layer = CrossLayer(copies=1, in_dim=2, out_dim=2)
+    >>> for parameter in layer.parameters(): _ = nn.init.ones_(parameter)
+    >>> layer(torch.tensor([[[2., 3.]]]), torch.tensor([[[1., 1.]]])).tolist() # x0 * (1 + 1 + 1) + x
+    [[[7.0, 10.0]]]
+
+    References: [Wang et al. 2021](https://arxiv.org/abs/2008.13535), DCNv2.
+    """
     def reset(self, generators: Sequence[Generator]) -> None:
         "Xavier uniform weights, zero bias."
         draw(self.weight, generators, uniform((6 / sum(self.weight.shape[1:])) ** 0.5))
@@ -185,7 +229,16 @@ class CrossLayer(StackedLinear):
 
 # %% ../../nbs/nn/interactions.ipynb #00000102
 class CrossNetwork(nn.Module):
-    "Stacked cross layers (§4.1, Evidence II)."
+    """Stacked cross layers (§4.1, Evidence II).
+
+    Example:
+
+    >>> network = CrossNetwork(copies=2, num_fields=3, dim=4)
+    >>> len(network.layers), network.layers[0].weight.shape
+    (4, torch.Size([2, 12, 12]))
+
+    References: [Wang et al. 2021](https://arxiv.org/abs/2008.13535), DCNv2.
+    """
     def __init__(self,
         copies: int,         # G
         num_fields: int,     # N
@@ -208,7 +261,14 @@ class CrossNetwork(nn.Module):
 def cross_layers(
     model, # a DCNv2
 ) -> nn.ModuleList: # its cross layers
-    "The cross layers of a model, or a sentence when it has none."
+    """The cross layers of a model, or a sentence when it has none.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> len(cross_layers(SimpleNamespace(interaction=CrossNetwork(1, 3, 4, num_layers=2))))
+    2
+    """
     interaction = getattr(model, "interaction", None)
     if not isinstance(interaction, CrossNetwork):
         raise InputError(f"a model was given whose interaction is a {type(interaction).__name__}: only DCNv2 "
@@ -221,7 +281,13 @@ def pieces(
     weight: Tensor, # (G, H·N, C)
     x: Tensor,      # (G, C, P)
 ) -> list[slice]:   # that cover P
-    "Runs of columns; on a CPU so short that the G H·N numbers of each stay in the cache."
+    """Runs of columns; on a CPU so short that the G H·N numbers of each stay in the cache.
+
+    Example:
+
+    >>> [part.stop for part in pieces(torch.zeros(1, 2500, 1), torch.zeros(1, 1, 600))] # three pieces for 600
+    [256, 512, 768]
+    """
     size = max(256, (1 << 26 if x.is_cuda else 640_000) // (weight.shape[0] * weight.shape[1]) // 64 * 64)
     return [slice(a, a + size) for a in range(0, x.shape[-1], size)]
 
@@ -232,7 +298,14 @@ def sum_gradients(
     x: Tensor,      # (G, C, P), likewise
     grad: Tensor,   # (G, H, P), of its result
 ) -> tuple[Tensor, Tensor, Tensor]: # of weight, x0 and x
-    "With g_h the gradient: sum_h g_h (W x)_hi to x0_i; through d_hi = g_h x0_i, d x^T to W and W^T d to x."
+    """With g_h the gradient: sum_h g_h (W x)_hi to x0_i; through d_hi = g_h x0_i, d x^T to W and W^T d to x.
+
+    Example:
+
+    >>> weight, x0, x = torch.ones(1, 2, 1), torch.tensor([[[3.], [4.]]]), torch.tensor([[[5.]]])
+    >>> [gradient.flatten().tolist() for gradient in sum_gradients(weight, x0, x, torch.ones(1, 1, 1))]
+    [[15.0, 20.0], [5.0, 5.0], [7.0]]
+    """
     exact = torch.promote_types(weight.dtype, torch.float32) # of a sum over many pieces
     to_weight = torch.zeros_like(weight, dtype=exact)
     to_x0, to_x = torch.empty_like(x0), torch.empty_like(x)
@@ -248,7 +321,14 @@ def sum_gradients(
 
 # %% ../../nbs/nn/interactions.ipynb #0000010b
 class SumOverFields(torch.autograd.Function):
-    "y_h = sum_i x0_i * (sum_c W_h,ic x_c)."
+    """y_h = sum_i x0_i * (sum_c W_h,ic x_c).
+
+    Example:
+
+    >>> weight, x0, x = torch.ones(1, 2, 1), torch.tensor([[[3.], [4.]]]), torch.tensor([[[5.]]])
+    >>> SumOverFields.apply(weight, x0, x).item() # 3 * 5 + 4 * 5
+    35.0
+    """
     @staticmethod
     def forward(ctx,    # keeps what `backward` needs
         weight: Tensor, # (G, H·N, C)
@@ -269,7 +349,16 @@ class SumOverFields(torch.autograd.Function):
 
 # %% ../../nbs/nn/interactions.ipynb #0000010d
 class CompressedLayer(nn.Module):
-    "X'_hk = f(beta_h + sum_ic W_h,ic e_ik X_ck): `weight` is (G, H, N·C), `bias` is (G, H)."
+    """X'_hk = f(beta_h + sum_ic W_h,ic e_ik X_ck): `weight` is (G, H, N·C), `bias` is (G, H).
+
+    Example:
+
+    >>> layer = CompressedLayer(copies=1, num_fields=2, in_maps=2, out_maps=3, relu=False)
+    >>> layer.weight.shape, layer(torch.ones(1, 2, 5), torch.ones(1, 2, 5)).shape
+    (torch.Size([1, 3, 4]), torch.Size([1, 3, 5]))
+
+    References: [Lian et al. 2018](https://arxiv.org/abs/1803.05170), xDeepFM.
+    """
     replica_dim = 0
     def __init__(self,
         copies: int,     # G
@@ -299,7 +388,16 @@ class CompressedLayer(nn.Module):
 
 # %% ../../nbs/nn/interactions.ipynb #0000010e
 class CompressedAndDeep(nn.Module):
-    "xDeepFM's two streams side by side: pooled CIN maps, and one hidden layer over [e_1, ..., e_N]."
+    """xDeepFM's two streams side by side: pooled CIN maps, and one hidden layer over [e_1, ..., e_N].
+
+    Example:
+
+    >>> both = CompressedAndDeep(1, num_fields=2, dim=4, relu=False, hidden=8, dropout=0., maps=(3, 3))
+    >>> both.out_dim, both(torch.ones(1, 5, 2, 4)).shape
+    (14, torch.Size([1, 5, 14]))
+
+    References: [Lian et al. 2018](https://arxiv.org/abs/1803.05170), xDeepFM.
+    """
     def __init__(self,
         copies: int,                     # G
         num_fields: int,                 # N
@@ -328,7 +426,17 @@ class CompressedAndDeep(nn.Module):
 
 # %% ../../nbs/nn/interactions.ipynb #00000111
 class FeatureGate(nn.Module):
-    "2 sigmoid(MLP(c)) * e with a learnable context c: `context` is (G, 1, K)."
+    """2 sigmoid(MLP(c)) * e with a learnable context c: `context` is (G, 1, K).
+
+    Example:
+
+    >>> gate = FeatureGate(copies=1, num_fields=2, dim=1, hidden=2)
+    >>> for parameter in gate.parameters(): _ = nn.init.zeros_(parameter)
+    >>> gate(torch.tensor([[[3., 4.]]])).tolist() # 2 sigmoid(0) = 1
+    [[[3.0, 4.0]]]
+
+    References: [Mao et al. 2023](https://arxiv.org/abs/2304.00902), FinalMLP.
+    """
     replica_dim = 0
     def __init__(self,
         copies: int,     # G
@@ -349,7 +457,16 @@ class FeatureGate(nn.Module):
 
 # %% ../../nbs/nn/interactions.ipynb #00000112
 class TwoStreams(nn.Module):
-    "FinalMLP's two MLPs over [e_1, ..., e_N], outputs side by side."
+    """FinalMLP's two MLPs over [e_1, ..., e_N], outputs side by side.
+
+    Example:
+
+    >>> streams = TwoStreams(1, num_fields=2, dim=4, hidden=8, layers=2, dropout=0., gated=True)
+    >>> streams(torch.ones(1, 5, 2, 4)).shape
+    torch.Size([1, 5, 16])
+
+    References: [Mao et al. 2023](https://arxiv.org/abs/2304.00902), FinalMLP.
+    """
     def __init__(self,
         copies: int,     # G
         num_fields: int, # N

@@ -21,7 +21,13 @@ from ..records import InputError
 def parts(
     x: Tensor, # (G, B, in)
 ) -> int:      # 1 where nothing is gained
-    "In how many equal parts the rows must be cut to share G products evenly between a CPU's threads."
+    """In how many equal parts the rows must be cut to share G products evenly between a CPU's threads.
+
+    Example:
+
+    >>> parts(torch.ones(1, 5, 3)) # one copy is not cut
+    1
+    """
     copies, rows, threads = len(x), x.shape[1], torch.get_num_threads()
     cut = threads // gcd(copies, threads)
     return cut if not x.is_cuda and copies > 1 and rows % cut == 0 and x.dtype == torch.float32 else 1
@@ -33,7 +39,13 @@ def products(
     bias: Tensor,       # (G, out)
     relu: bool = False, # rectify the result
 ) -> Tensor:            # (G, B, out)
-    "x_g W_g^T + b_g for every copy."
+    """x_g W_g^T + b_g for every copy.
+
+    Example:
+
+    >>> products(torch.tensor([[[1., 2.]]]), torch.tensor([[[3., 4.]]]), torch.tensor([[.5]])).item()
+    11.5
+    """
     x, weight, bias = computed(x), computed(weight), computed(bias)
     if len(x) == 1 and not torch.is_grad_enabled():
         out = F.linear(x[0], weight[0], bias[0])[None]
@@ -73,7 +85,13 @@ class StackedLinear(nn.Module):
 
 # %% ../../nbs/nn/layers.ipynb #0000000d
 class Output(StackedLinear):
-    "A `StackedLinear` of one feature that autocast does not touch."
+    """A `StackedLinear` of one feature that autocast does not touch.
+
+    Example:
+
+    >>> Output(copies=2, in_dim=3)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5])
+    """
     def __init__(self,
         copies: int, # G
         in_dim: int, # features in
@@ -88,7 +106,17 @@ class Output(StackedLinear):
 
 # %% ../../nbs/nn/layers.ipynb #00000010
 class StackedBatchNorm(nn.Module):
-    "Batch norm over B for each of G x H channels: `weight`, `bias` and the running statistics are (G, H)."
+    """Batch norm over B for each of G x H channels: `weight`, `bias` and the running statistics are (G, H).
+
+    Example:
+
+    >>> norm = StackedBatchNorm(copies=1, dim=1)
+    >>> x = torch.tensor([[[1.], [3.]]]) # mean 2, deviation 1
+    >>> [round(value, 3) for value in norm(x).flatten().tolist()]
+    [-1.0, 1.0]
+
+    References: [Ioffe & Szegedy 2015](https://arxiv.org/abs/1502.03167).
+    """
     replica_dim, momentum = 0, .1 # of the way to a batch's statistics that the running ones go
     def __init__(self,
         copies: int, # G
@@ -123,7 +151,17 @@ def dropout(
     training: bool,    # drop, or leave as it is
     relu: bool = False,# rectify first
 ) -> Tensor:           # the shape of x
-    "x or max(x, 0), with entries dropped at random in training and the rest scaled up."
+    """x or max(x, 0), with entries dropped at random in training and the rest scaled up.
+
+    Example:
+
+    >>> dropout(torch.tensor([-1., 2.]), share=0.5, training=False, relu=True).tolist()
+    [0.0, 2.0]
+    >>> sorted(set(dropout(torch.ones(1000), share=0.5, training=True).tolist()))
+    [0.0, 2.0]
+
+    References: [Srivastava et al. 2014](https://jmlr.org/papers/v15/srivastava14a.html).
+    """
     dropped = min(round(share * 2**16), 2**16 - 1) # of the 2^16 values of a coin, those that drop an entry
     if x.is_cuda or not (training and dropped): return F.dropout(F.relu(x) if relu else x, share, training)
     # Random bits are what dropout costs on a CPU. A coin is 16 of them: an int64 of the generator makes four,
@@ -136,7 +174,14 @@ def dropout(
 
 # %% ../../nbs/nn/layers.ipynb #00000017
 class Hidden(nn.Module):
-    "Linear, batch norm, ReLU, dropout for G copies."
+    """Linear, batch norm, ReLU, dropout for G copies.
+
+    Example:
+
+    >>> layer = Hidden(copies=2, in_dim=3, out_dim=4, dropout=0.2)
+    >>> layer(torch.ones(2, 5, 3)).shape
+    torch.Size([2, 5, 4])
+    """
     def __init__(self,
         copies: int,    # G
         in_dim: int,    # features in
@@ -168,7 +213,14 @@ def hidden_stack(
     layers: int,     # number of hidden layers, 0 or more
     dropout: float,  # share of activations dropped in training
 ) -> nn.Sequential:  # (G, B, in) -> (G, B, width)
-    "A chain of hidden layers."
+    """A chain of hidden layers.
+
+    Example:
+
+    >>> stack = hidden_stack(copies=1, in_dim=3, width=4, layers=2, dropout=0.)
+    >>> [layer.linear.weight.shape for layer in stack]
+    [torch.Size([1, 4, 3]), torch.Size([1, 4, 4])]
+    """
     dims = [in_dim] + [width] * layers
     return nn.Sequential(*(Hidden(copies, a, b, dropout) for a, b in pairwise(dims)))
 
@@ -177,7 +229,15 @@ def reset(
     model: nn.Module,     # a model made of the layers above
     seeds: Sequence[int], # one seed per replica
 ) -> None:
-    "Initialise every layer, one generator per replica keyed by its seed."
+    """Initialise every layer, one generator per replica keyed by its seed.
+
+    Example:
+
+    >>> layer = StackedLinear(copies=2, in_dim=3, out_dim=4)
+    >>> reset(layer, seeds=[5, 5])
+    >>> bool((layer.weight[0] == layer.weight[1]).all()) # two replicas of one seed
+    True
+    """
     generators = [Generator().manual_seed(int(seed)) for seed in seeds]
     for module in model.modules():
         if hasattr(module, "reset"): module.reset(generators)

@@ -85,7 +85,13 @@ class ModelSpec(Record):
 
 # %% ../../nbs/nn/zoo.ipynb #0000000c
 class MLPHead(nn.Module):
-    "The MLP's remaining hidden layers and its output."
+    """The MLP's remaining hidden layers and its output.
+
+    Example:
+
+    >>> MLPHead(2, 8, ModelSpec("DNN", hidden=8))(torch.ones(2, 5, 8)).shape
+    torch.Size([2, 5])
+    """
     def __init__(self,
         replicas: int, # R
         in_dim: int,   # H
@@ -102,7 +108,15 @@ class MLPHead(nn.Module):
 
 # %% ../../nbs/nn/zoo.ipynb #0000000e
 class TwoPartHead(nn.Module):
-    "xDeepFM: one output on the pooled maps, the MLP's rest on the DNN stream; logits add."
+    """xDeepFM: one output on the pooled maps, the MLP's rest on the DNN stream; logits add.
+
+    Example:
+
+    >>> TwoPartHead(2, 6, ModelSpec("xDeepFM", hidden=8))(torch.ones(2, 5, 6 + 8)).shape
+    torch.Size([2, 5])
+
+    References: [Lian et al. 2018](https://arxiv.org/abs/1803.05170), xDeepFM.
+    """
     def __init__(self,
         replicas: int,   # R
         pooled_dim: int, # pooled feature maps, in front
@@ -120,7 +134,15 @@ class TwoPartHead(nn.Module):
 
 # %% ../../nbs/nn/zoo.ipynb #00000010
 class BilinearHead(nn.Module):
-    "FinalMLP's fusion: `weight` is (R, heads, hidden / heads, hidden / heads)."
+    """FinalMLP's fusion: `weight` is (R, heads, hidden / heads, hidden / heads).
+
+    Example:
+
+    >>> BilinearHead(2, ModelSpec("FinalMLP", hidden=20))(torch.ones(2, 5, 40)).shape
+    torch.Size([2, 5])
+
+    References: [Mao et al. 2023](https://arxiv.org/abs/2304.00902), FinalMLP.
+    """
     replica_dim = 0
     def __init__(self,
         replicas: int,   # R
@@ -145,7 +167,13 @@ class BilinearHead(nn.Module):
 
 # %% ../../nbs/nn/zoo.ipynb #00000011
 class SumHead(nn.Module):
-    "FM and FFM: the interaction is the logit."
+    """FM and FFM: the interaction is the logit.
+
+    Example:
+
+    >>> SumHead()(torch.ones(2, 5, 1)).shape
+    torch.Size([2, 5])
+    """
     def forward(self,
         h: Tensor, # (R, B, 1)
     ) -> Tensor:   # (R, B) logits
@@ -153,7 +181,18 @@ class SumHead(nn.Module):
 
 # %% ../../nbs/nn/zoo.ipynb #00000015
 class Model(nn.Module):
-    "A recommendation model of R replicas and M embedding sets; `model(x)` is (R, B) logits (§2, §5)."
+    """A recommendation model of R replicas and M embedding sets; `model(x)` is (R, B) logits (§2, §5).
+
+    Example:
+
+    >>> model = build(ModelSpec("DNN", "ME", 2, hidden=8), FieldSchema(["hour", "site"], [24, 100]),
+    ...               replicas=3)
+    >>> table = model.tables()[2, 1, 0] # of replica 2, set 1, field 0
+    >>> model(torch.tensor([[3, 99], [23, 0]])).shape, table.shape
+    (torch.Size([3, 2]), torch.Size([24, 10]))
+
+    References: §2 and §5 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     def __init__(self,
         spec: ModelSpec,          # what was built
         schema: FieldSchema,      # the fields
@@ -209,7 +248,13 @@ def interaction(
     schema: FieldSchema, # on which N fields
     copies: int,         # G = replicas x sets
 ) -> nn.Module:          # (G, B, N, K) -> (G, B, H)
-    "The interaction I of a model."
+    """The interaction I of a model.
+
+    Example:
+
+    >>> interaction(ModelSpec("DNN", base_dim=4), FieldSchema(["hour", "site"], [24, 100]), copies=1).out_dim
+    8
+    """
     N, K, released = schema.num_fields, spec.dim, spec.released
     make = {
         "DNN": partial(interactions.Concatenation, N, K),
@@ -230,7 +275,15 @@ def skeleton(
     schema: FieldSchema,  # on which N fields
     seeds: Sequence[int], # one per replica
 ) -> Model:               # its parameters are not set
-    "Put the parts of a model together."
+    """Put the parts of a model together.
+
+    Example:
+
+    >>> schema = FieldSchema(["hour", "site"], [10**9, 10**9])
+    >>> with torch.device("meta"): model = skeleton(ModelSpec("FM", base_dim=4), schema, seeds=[0])
+    >>> model.num_parameters()["table"] # counted, and not allocated
+    10000000000
+    """
     if schema.num_fields < 2 and spec.model not in ("DNN", "DCNv2", "FinalMLP"):
         raise InputError(f"{spec.model} interacts pairs of fields and the schema has one field: give at "
                          "least two.")
@@ -289,7 +342,15 @@ def one_replica(
     model: Model, # R replicas
     replica: int, # 0 <= replica < R
 ) -> Model:       # R = 1, to predict with
-    "One replica as a model of its own, which shares its weights with the model it is taken from."
+    """One replica as a model of its own, which shares its weights with the model it is taken from.
+
+    Example:
+
+    >>> model = build(ModelSpec("FM"), FieldSchema(["hour", "site"], [24, 100]), replicas=3)
+    >>> lone, x = one_replica(model, 2), torch.tensor([[3, 9]])
+    >>> lone.replicas, lone.seeds, bool(lone(x)[0] == model(x)[2])
+    (1, (2,), True)
+    """
     # `build` and `load_state_dict` would copy the tables, nearly all of a model, for every replica and
     # evaluation, and undo what a treatment has put in the place of a module. So each module is copied without
     # its tensors, by object.__new__, and handed views of the replica's slices. A module that kept a tensor,

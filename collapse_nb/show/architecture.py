@@ -56,7 +56,16 @@ def _drawn(parts: list[tuple]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 # %% ../../nbs/show/architecture.ipynb #00000007
 def architecture_chart() -> alt.LayerChart: # 600 px wide
-    "SE and ME for N = 2 fields and M = 2 sets (§5.1, Fig. 7)."
+    """SE and ME for N = 2 fields and M = 2 sets (§5.1, Fig. 7).
+
+    Example:
+
+    >>> chart = architecture_chart().to_dict()
+    >>> chart["title"]["text"], [layer["mark"]["type"] for layer in chart["layer"]]
+    (['Single- and multi-embedding at the same table size'], ['rule', 'point', 'rect', 'text', 'text'])
+
+    References: §5.1 and Figure 7 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     drawn = [_drawn(parts) for parts in (_single(), _multi())]
     boxes, arrows = (pd.concat(frames, ignore_index=True) for frames in zip(*drawn, strict=True))
     heads = pd.DataFrame({"at": [135, 470], "mid": 385,

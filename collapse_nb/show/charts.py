@@ -26,14 +26,35 @@ def offline(
     spec: dict,   # a Vega-Lite specification
     **_,          # what Altair passes to every renderer, such as metadata
 ) -> tuple[dict, dict]: # a MIME bundle, and its metadata
-    "Altair renderer that needs no network: Vega-Lite for JupyterLab, SVG for everything else."
+    """Altair renderer that needs no network: Vega-Lite for JupyterLab, SVG for everything else.
+
+    Example:
+
+    >>> spec = alt.Chart(pd.DataFrame({"a": [1, 2]})).mark_point().encode(x="a:Q").to_dict()
+    >>> bundle, _ = offline(spec)
+    >>> sorted(bundle), bundle["image/svg+xml"][:4]
+    (['application/vnd.vegalite.v5+json', 'image/svg+xml', 'text/plain'], '<svg')
+
+    References: [the display protocol of
+    Jupyter](https://jupyter-client.readthedocs.io/en/stable/messaging.html#display-data).
+    """
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
     bundle = {"application/vnd.vegalite.v5+json": spec, "image/svg+xml": svg,
               "text/plain": "a Vega-Lite chart"}
     return bundle, {}
 
 def enable() -> None:
-    "Makes Altair use `offline` in this notebook."
+    """Makes Altair use `offline` in this notebook.
+
+    Example:
+
+    >>> with alt.renderers.enable("default"): # what it was comes back
+    ...     enable()
+    ...     alt.renderers.active
+    'offline'
+
+    References: [renderers of Altair](https://altair-viz.github.io/user_guide/display_frontends.html).
+    """
     alt.renderers.register("offline", offline)
     alt.renderers.enable("offline")
 
@@ -295,7 +316,17 @@ def save(
     stem: str,                # file name without its ending
     folder: str | Path,       # where to; made if it is missing
 ) -> Path:                    # of the SVG
-    "Writes `folder/stem.json` (Vega-Lite) and `folder/stem.svg`, each completely or not at all."
+    """Writes `folder/stem.json` (Vega-Lite) and `folder/stem.svg`, each completely or not at all.
+
+    Example:
+
+    >>> import json, tempfile
+    >>> chart = alt.Chart(pd.DataFrame({"a": [1, 2]})).mark_point().encode(x="a:Q")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     svg = save(chart, "two-points", folder)
+    ...     svg.name, json.loads(svg.with_suffix(".json").read_text())["mark"]["type"]
+    ('two-points.svg', 'point')
+    """
     spec = chart.to_json(indent=1)
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
     write_whole(Path(folder) / f"{stem}.json", spec + "\n")

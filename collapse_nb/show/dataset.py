@@ -180,7 +180,19 @@ def _how_to_read(
 def dataset_chart(
     look, # of data.look: name; fields, splits and time as frames
 ) -> alt.VConcatChart: # 600 px wide
-    "Ids, gaps and label rates of every field, of each split and over time (App., Table 2)."
+    """Ids, gaps and label rates of every field, of each split and over time (App., Table 2).
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> field = dict(field="city", ids=3, missing_share=0.0, lost_share=0.1, top=[("Rome", 0.5, 0.2)])
+    >>> split = dict(split="train", rows=10, ones=2, label_rate=0.2)
+    >>> frames = dict(fields=pd.DataFrame([field]), splits=pd.DataFrame([split]), time=None)
+    >>> dataset_chart(SimpleNamespace(name="toy", **frames)).to_dict()["title"]["text"][0]
+    'toy: the label is 1 in 20.0% of 10 rows; city has 3 of 3 ids; city'
+
+    References: Appendix, Table 2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     fields, rows = _drawn(look), int(look.splits["rows"].sum())
     if not rows: raise InputError(f"{look.name} has no rows, so there is nothing to draw: encode some.")
     rate, height = float(look.splits["ones"].sum() / rows), alt.Step(18 if len(fields) <= 20 else 15)

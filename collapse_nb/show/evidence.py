@@ -27,7 +27,15 @@ def law_row(
     model: str,        # FFM or DCNv2
     state: str = "trained", # or initial, shuffled
 ) -> pd.Series:        # one of the rows of its rank correlation
-    "A model's law in one state."
+    """A model's law in one state.
+
+    Example:
+
+    >>> law = pd.DataFrame({"model": "FFM", "state": ["trained", "initial"], "statistic": "rank correlation",
+    ...                     "mean": [0.5, 0.1]})
+    >>> float(law_row(law, "FFM", "initial")["mean"])
+    0.1
+    """
     is_row = (law["model"] == model) & (law["state"] == state) & (law["statistic"] == "rank correlation")
     return law[is_row].iloc[0]
 
@@ -74,7 +82,15 @@ def law_beside_shuffled(
     law: pd.DataFrame, # rows of the law
     model: str,        # FFM or DCNv2
 ) -> str:              # such as "FFM: holds (more than with shuffled labels: cannot tell)"
-    "The trained model's verdict, and whether its correlation exceeds the one with shuffled labels."
+    """The trained model's verdict, and whether its correlation exceeds the one with shuffled labels.
+
+    Example:
+
+    >>> law = pd.DataFrame([dict(model="FFM", state="trained", statistic="rank correlation", mean=0.5,
+    ...                          low=0.4, high=0.6, p=0.003, gap_low=0.1, gap_high=0.3)])
+    >>> law_beside_shuffled(law, "FFM")
+    'FFM: holds (more than with shuffled labels: holds)'
+    """
     row = law_row(law, model)
     text = f"{model}: {law_verdict(row)}"
     if law_verdict(row) != "holds": return text
@@ -88,7 +104,17 @@ def sum_sentence(
     model: str,           # FFM or DCNv2
     tested: pd.DataFrame, # what was tested of it: the findings over partners, the law over fields
 ) -> str:                 # without its full stop
-    "The title of a sum, with the number that was tested and no other."
+    """The title of a sum, with the number that was tested and no other.
+
+    Example:
+
+    >>> findings = pd.DataFrame([dict(where="§4.1, Fig. 3b", claim="FFM: the sum rises", value=0.5, low=0.4,
+    ...                               high=0.6, p=0.003, verdict="holds")])
+    >>> sum_sentence("over partners j", "FFM", findings).split(", p")[0]
+    'FFM: the sum rises: holds, +0.50 (95 % interval +0.40 to +0.60)'
+
+    References: §4.1 and Figure 3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     if "fields" in over: return law_sentence(tested, model, over)
     place = {"FFM": "§4.1, Fig. 3b", "DCNv2": "§4.1, Fig. 3e"}[model]
     claims = tested.loc[tested["where"] == place, "claim"]
@@ -167,7 +193,20 @@ def matrix_chart(
     law: pd.DataFrame,       # rows of the law, for the title
     numbers: bool = True,    # in the cells, where there is room
 ) -> alt.LayerChart:         # 600 px wide
-    "IA(E_i^{->j}) as a heat map, fields sorted by IA(E_i) (§4.1, Fig. 3a and 3d)."
+    """IA(E_i^{->j}) as a heat map, fields sorted by IA(E_i) (§4.1, Fig. 3a and 3d).
+
+    Example:
+
+    >>> pairs = pd.DataFrame({"model": "FFM", "field": ["a", "b"], "towards": ["b", "a"],
+    ...                       "trained": [2., 3.]})
+    >>> fields = pd.DataFrame({"model": "FFM", "state": "trained", "field": ["a", "b"], "abundance": [4, 3]})
+    >>> law = pd.DataFrame({"model": "FFM", "state": list(STATES), "statistic": "rank correlation",
+    ...                     "mean": 0.5, "low": 0.4, "high": 0.6, "p": 0.003})
+    >>> matrix_chart("FFM", pairs, fields, law).to_dict()["layer"][0]["encoding"]["y"]["sort"] # by IA(E_i)
+    ['b', 'a']
+
+    References: §4.1 and Figure 3 (a) and (d) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     order = _fields(marginals, model)
     cells = _rows_of(pairs, model)[["field", "towards", "trained"]].rename(columns={"trained": "ia"}).round(2)
     side = 430 if len(order) <= ROOM else 440
@@ -215,7 +254,20 @@ def sum_chart(
     marginals: pd.DataFrame, # rows of sub-embedding-marginals
     tested: pd.DataFrame,    # the findings over partners, the law over fields, for the title
 ) -> alt.LayerChart:         # 600 px wide
-    "Marginal sums of IA(E_i^{->j}), fields sorted by IA (§4.1, Fig. 3b, 3c, 3e and 3f)."
+    """Marginal sums of IA(E_i^{->j}), fields sorted by IA (§4.1, Fig. 3b, 3c, 3e and 3f).
+
+    Example:
+
+    >>> sums = pd.DataFrame({"model": "FFM", "state": "trained", "sum": "over partners j", "seeds": 5,
+    ...                      "low": 3.5, "field": ["a", "b"], "cardinality": 9, "abundance": [4.0, 3.5],
+    ...                      "value": [4.1, 4.0], "high": 4.5})
+    >>> tested = pd.DataFrame([dict(where="§4.1, Fig. 3b", claim="FFM: the sum rises", value=0.5, low=0.4,
+    ...                             high=0.6, p=0.003, verdict="holds")])
+    >>> sum_chart("FFM", "over partners j", sums, tested).to_dict()["title"]["subtitle"][0]
+    'Means over 5 seeds with 95 % intervals; i = j left out. The axis does not start at zero.'
+
+    References: §4.1 and Figure 3 (b), (c), (e) and (f) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     order, rows, fields = _fields(marginals, model), _rows_of(marginals, model), "fields" in over
     rows = rows[rows["sum"] == (CENTRED if fields else over)]
     axis = alt.Axis(title="partner j, by IA(E_j) →" if fields else "field i, by IA(E_i) →", labelAngle=-90,
@@ -258,7 +310,17 @@ def _law_panel(
 def law_chart(
     law: pd.DataFrame, # rows of the law
 ) -> alt.ConcatChart:  # 600 px wide
-    "Rank correlations within rows, in trained, shuffled and initial models (§4.1, Finding 1)."
+    """Rank correlations within rows, in trained, shuffled and initial models (§4.1, Finding 1).
+
+    Example:
+
+    >>> law = pd.DataFrame([dict(model="FFM", state="trained", statistic="rank correlation", rho=0.5,
+    ...                          mean=0.5, low=0.4, high=0.6, p=0.003, gap_low=0.1, gap_high=0.3)])
+    >>> " ".join(law_chart(law).to_dict()["title"]["text"]).split(". ")[1]
+    'FFM: holds (more than with shuffled labels: holds)'
+
+    References: §4.1, Finding 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = law.assign(row=law["model"] + ", " + law["state"], label=law["p"].map(sentences.p_equals))
     rows[["low", "high"]] = rows[["low", "high"]].clip(-1, 1) # of a correlation
     ends = pd.concat([rows["rho"], rows["low"], rows["high"]])
@@ -279,7 +341,18 @@ OUTCOMES = {"towards the frozen field": ("#D55E00", "circle"), "towards other fi
 def frozen_chart(
     causal: pd.DataFrame, # rows of causal
 ) -> alt.LayerChart:      # 600 px wide
-    "Abundance of the other fields against the rank of a frozen table (§4.1, Finding 1 as a cause)."
+    """Abundance of the other fields against the rank of a frozen table (§4.1, Finding 1 as a cause).
+
+    Example:
+
+    >>> causal = pd.DataFrame({"field": "city", "outcome": "towards the frozen field", "rank": [1, 2],
+    ...                        "ia": [3.0, 3.2], "mean": [3.0, 3.2], "low": [2.9, 3.1], "high": [3.1, 3.3],
+    ...                        "slope": 0.2, "slope_low": 0.1, "slope_high": 0.3})
+    >>> " ".join(frozen_chart(causal).to_dict()["title"]["text"]).split(", +")[0]
+    'Sub-embeddings towards city gain with the rank of its frozen table: holds'
+
+    References: §4.1, Finding 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), tried by intervention.
+    """
     ranks = sorted(causal["rank"].unique().tolist())
     names = [outcome for outcome in OUTCOMES if outcome in set(causal["outcome"])]
     axis = alt.Axis(values=ranks, grid=False)

@@ -106,7 +106,20 @@ def abundance_chart(
     abundance: pd.DataFrame, # design, scale, seed, field, cardinality, set, ia; set is "all" for whole tables
     findings: pd.DataFrame,  # findings-05
 ) -> alt.VConcatChart:       # 600 px wide
-    "IA of SE's tables, of ME's sets side by side, and of as many base models' (§5.3, Fig. 8a)."
+    """IA of SE's tables, of ME's sets side by side, and of as many base models' (§5.3, Fig. 8a).
+
+    Example:
+
+    >>> tables = pd.DataFrame({"design": ["SE", "ME", "apart"], "scale": 4, "field": "city", "cardinality": 9,
+    ...                        "set": "all", "ia": [3.0, 5.0, 5.5]})
+    >>> claim = dict(where="§5.3, Fig. 8a", claim="ME has a higher IA", value=2.0, low=1.0, high=3.0, p=None,
+    ...              verdict="holds")
+    >>> chart = abundance_chart(tables, pd.DataFrame([claim])).to_dict()
+    >>> chart["title"]["text"], len(chart["vconcat"])
+    (['ME has a higher IA: holds, +2.0 (95 % interval +1.0 to +3.0)'], 1)
+
+    References: §5.3 and Figure 8 (a) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = _checked(abundance[abundance["set"] == "all"], "whole tables")
     names, scales = _names(rows, TABLES), sorted(rows["scale"].unique(), reverse=True)
     panels = [_columns(rows[rows["scale"] == scale], "ia", names, "IA", f"{scale}x",
@@ -123,7 +136,19 @@ def spread_chart(
     abundance: pd.DataFrame, # as above; rows of single sets have their number
     findings: pd.DataFrame,  # findings-05
 ) -> alt.LayerChart:         # 600 px wide
-    "IA of every set of one ME, beside as many models trained apart (§5.3, Fig. 8b)."
+    """IA of every set of one ME, beside as many models trained apart (§5.3, Fig. 8b).
+
+    Example:
+
+    >>> tables = pd.DataFrame({"design": ["ME", "ME", "apart"], "scale": 4, "field": "city", "cardinality": 9,
+    ...                        "seed": 0, "set": [0, 1, 0], "ia": [3.0, 5.0, 5.5]})
+    >>> claim = dict(where="§5.3, Fig. 8b", claim="Sets vary in IA", value=0.2, low=0.1, high=0.3, p=None,
+    ...              verdict="holds")
+    >>> spread_chart(tables, pd.DataFrame([claim])).to_dict()["title"]["text"]
+    ['Sets vary in IA: holds, +0.20 (95 % interval +0.10 to +0.30)']
+
+    References: §5.3 and Figure 8 (b) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = _checked(abundance[abundance["set"].astype(str) != "all"], "single sets")
     # teams of models are numbered, sets have their model's seed: the first of each is drawn
     rows = rows[rows["seed"] == rows.groupby("design")["seed"].transform("min")]
@@ -164,7 +189,20 @@ def pattern_chart(
     findings: pd.DataFrame, # findings-05
     most: int = 4,          # sets that are shown
 ) -> alt.VConcatChart:      # 600 px wide
-    "||W^(m)_{i->j}||_F of the first cross layer, a panel per set, trained and before (§5.3, Fig. 8c)."
+    """||W^(m)_{i->j}||_F of the first cross layer, a panel per set, trained and before (§5.3, Fig. 8c).
+
+    Example:
+
+    >>> norms = pd.DataFrame({"design": "ME", "scale": 4, "set": [0, 1], "i": "a", "j": "b",
+    ...                       "norm": [1.0, 2.0]})
+    >>> claim = dict(where="§5.3, Fig. 8c", claim="Patterns differ", value=0.5, low=0.4, high=0.6, p=None,
+    ...              verdict="holds")
+    >>> chart = pattern_chart(norms, pd.DataFrame([claim])).to_dict()
+    >>> [panel["title"]["text"] for panel in chart["vconcat"][0]["hconcat"]]
+    ['set 1', 'set 2']
+
+    References: §5.3 and Figure 8 (c) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = _checked(norms[norms["set"] < most], "interaction norms")
     order, names = list(dict.fromkeys(rows["i"])), _names(rows, SETS)
     shades = alt.Color("norm:Q",
@@ -189,7 +227,20 @@ def divergence_chart(
     summary: pd.DataFrame,  # arm, scale, n, mean, low, high
     findings: pd.DataFrame, # findings-05
 ) -> alt.LayerChart:        # 600 px wide
-    "Test AUC over size of SE, ME, and ME with restricted norms (§5.3, Fig. 8d)."
+    """Test AUC over size of SE, ME, and ME with restricted norms (§5.3, Fig. 8d).
+
+    Example:
+
+    >>> arms = pd.DataFrame({"arm": ["base", *ARMS], "scale": [1, 4, 4, 4], "n": 5,
+    ...                      "mean": [.80, .80, .82, .81]})
+    >>> claim = dict(where="§5.3, Fig. 8d", claim="It costs AUC", value=-0.01, low=-0.02, high=-0.005, p=None,
+    ...              verdict="holds")
+    >>> chart = divergence_chart(arms.assign(low=0.79, high=0.83), pd.DataFrame([claim])).to_dict()
+    >>> chart["layer"][0]["encoding"]["x"]["axis"]["values"], chart["title"]["text"]
+    ([1, 4], ['It costs AUC: holds, −0.0100 (95 % interval −0.0200 to −0.0050)'])
+
+    References: §5.3 and Figure 8 (d) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = _checked(summary[summary["arm"].isin(["base", *ARMS])], "arms")
     base = rows[rows["arm"] == "base"]
     others = rows[rows["arm"] != "base"].assign(series=rows["arm"])
@@ -215,7 +266,19 @@ def controls_chart(
     summary: pd.DataFrame,  # arm, scale, n, mean, low, high, table_parameters, dense_parameters
     findings: pd.DataFrame, # findings-05
 ) -> alt.HConcatChart:      # 600 px wide
-    "Test AUC of every arm at the size of the controls, with its parameters (§5.3, controls)."
+    """Test AUC of every arm at the size of the controls, with its parameters (§5.3, controls).
+
+    Example:
+
+    >>> arms = pd.DataFrame({"arm": ["base", "ME", RESTRICTED], "scale": [1, 4, 4], "n": 5, "low": 0.79,
+    ...                      "high": 0.83, "mean": [.80, .82, .81], "table_parameters": 2e6,
+    ...                      "dense_parameters": 5e5})
+    >>> claim = dict(where=ARM, claim="ME beats its arms", value=0.01, low=0.005, high=0.02, p=None,
+    ...              verdict="holds")
+    >>> chart = controls_chart(arms, pd.DataFrame([claim])).to_dict()
+    >>> chart["hconcat"][1]["encoding"]["y"]["sort"] # the best first
+    ['ME, 4x', 'ME, norms restricted, 4x', 'base']
+    """
     scale = _checked(summary[summary["arm"] == RESTRICTED], "controls")["scale"].iloc[0]
     rows = summary[summary["scale"].isin([1, scale])].sort_values("mean", ascending=False)
     def millions(column: str) -> pd.Series: return (rows[column] / 1e6).map("{:.2f}".format)
@@ -247,7 +310,20 @@ def similarity_chart(
     similarity: pd.DataFrame, # design, weighted, seed, field, cardinality, cka
     findings: pd.DataFrame,   # findings-05
 ) -> alt.VConcatChart:        # 600 px wide
-    "Linear CKA between sets' tables, trained and before, and between base models' (§5.3, a control)."
+    """Linear CKA between sets' tables, trained and before, and between base models' (§5.3, a control).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"design": ["ME", "start"] * 2, "weighted": [False, False, True, True],
+    ...                      "field": "city", "cardinality": 9, "cka": [0.2, 0.1, 0.3, 0.1]})
+    >>> claim = dict(where=CKA, claim="Sets become alike", value=-0.1, low=-0.2, high=-0.05, p=None,
+    ...              verdict="holds")
+    >>> chart = similarity_chart(rows, pd.DataFrame([claim])).to_dict()
+    >>> [panel["title"]["text"] for panel in chart["vconcat"]]
+    ['all rows alike', 'rows weighted by their training frequency']
+
+    References: linear CKA is that of [Kornblith et al. 2019](https://arxiv.org/abs/1905.00414).
+    """
     rows = _checked(similarity, "similarities")
     heads = {False: "all rows alike", True: "rows weighted by their training frequency"}
     panels = [_columns(rows[rows["weighted"].astype(bool) == weighted], "cka", _names(rows, SETS), "CKA",
@@ -263,7 +339,18 @@ def similarity_chart(
 def hidden_chart(
     margins: pd.DataFrame, # what, value, n, difference, low, high, margin, verdict
 ) -> alt.LayerChart:       # 600 px wide
-    "Test AUC with another MLP less that with 400 x 2, against the margin (App. Hyperparameters)."
+    """Test AUC with another MLP less that with 400 x 2, against the margin (App. Hyperparameters).
+
+    Example:
+
+    >>> margins = pd.DataFrame({"what": ["hidden", "layers"], "value": [200, 3], "n": 5, "difference": 0.0001,
+    ...                         "low": -0.0001, "high": 0.0003, "margin": 0.001,
+    ...                         "verdict": ["holds", "cannot tell"]})
+    >>> " ".join(hidden_chart(margins).to_dict()["title"]["text"])
+    'Test AUC stays within 0.001 of that of 400 x 2: holds for 200 x 2; cannot tell for 400 x 3'
+
+    References: App. Hyperparameters of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows, margin = _checked(margins, "other MLPs"), margins["margin"].iloc[0]
     rows = rows.assign(row=[f"{value} x 2" if what == "hidden" else f"400 x {value}"
                             for what, value in zip(rows["what"], rows["value"], strict=True)])

@@ -9,7 +9,16 @@ __all__ = ['FEW_SEEDS', 'say', 'smoke_notice', 'seeds_notice']
 def say(
     text: str, # Markdown; an empty text shows nothing
 ) -> None:
-    "Shows a text that can be read in a notebook and in a log."
+    """Shows a text that can be read in a notebook and in a log.
+
+    Example:
+
+    >>> say("") # nothing is shown
+    >>> from unittest.mock import patch
+    >>> with patch("IPython.display.display") as display: say("Two **seeds**. ")
+    >>> display.call_args.args[0]["text/markdown"]
+    'Two **seeds**.'
+    """
     from IPython.display import display # a notebook has it; the library does not need it
 
     text = text.strip()

@@ -125,7 +125,18 @@ def fig5a(
     fields: pd.DataFrame,   # regularised-fields: form, scale, seed, field, cardinality, ia, ia_norm
     findings: pd.DataFrame, # findings-04
 ) -> alt.VConcatChart:      # 600 px wide
-    "Information abundance field by field, plain against regularised (§4.2, Fig. 5a)."
+    """Information abundance field by field, plain against regularised (§4.2, Fig. 5a).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"form": ["plain", "paper"], "scale": 4, "seed": 0, "field": "city",
+    ...                      "cardinality": 9, "ia": [3.0, 5.0], "ia_norm": [0.3, 0.5]})
+    >>> findings = pd.DataFrame(columns=["claim", "value", "low", "high", "p", "verdict"])
+    >>> " ".join(fig5a(rows, findings).to_dict()["title"]["text"])
+    "At 4x the printed form raises mean IA over plain DCNv2's: not run here"
+
+    References: §4.2 and Figure 5 (a) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = _finished(fields)
     order = rows.sort_values("cardinality", kind="stable")["field"].unique().tolist()
     cells = rows.groupby(["scale", "series", "field", "cardinality"], sort=False)
@@ -156,7 +167,15 @@ def confound(
     rows: pd.DataFrame,     # regularised: form, scale
     findings: pd.DataFrame, # findings-04
 ) -> str:                   # a sentence; empty without findings about the blocks
-    "How much the penalty of the primary claim, and that of matched weight, even the blocks at both ends."
+    """How much the penalty of the primary claim, and that of matched weight, even the blocks at both ends.
+
+    Example:
+
+    >>> rows = pd.DataFrame({"form": ["plain", "paper", "paper"], "scale": [1, 1, 4]})
+    >>> claims = [CLAIMS["even"].text.format(form=NAMES["paper"], scale=scale) for scale in (1, 4)]
+    >>> confound(rows, pd.DataFrame({"claim": claims, "value": [0.05, 0.15]}))
+    'Blocks evened over plain, IA(W) / K: printed form +0.050 at 1x, +0.150 at 4x.'
+    """
     base, top = _sizes(rows)
     values = dict(zip(findings["claim"], findings["value"], strict=True))
     def evened(form: str, scale: int) -> float:
@@ -175,7 +194,18 @@ def fig5b(
     rows: pd.DataFrame,     # regularised: form, scale, seed, status, test_auc
     findings: pd.DataFrame, # findings-04
 ) -> alt.LayerChart:        # 600 px wide
-    "Test AUC over sizes, plain against regularised (§4.2, Fig. 5b)."
+    """Test AUC over sizes, plain against regularised (§4.2, Fig. 5b).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"form": ["plain", "plain", "paper", "paper"], "scale": [1, 4, 1, 4], "seed": 0,
+    ...                      "status": "done", "test_auc": [0.80, 0.81, 0.80, 0.82]})
+    >>> findings = pd.DataFrame(columns=["claim", "value", "low", "high", "p", "verdict"])
+    >>> fig5b(rows, findings).to_dict()["layer"][0]["encoding"]["x"]["axis"]["values"] # the sizes
+    [1, 4]
+
+    References: §4.2 and Figure 5 (b) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     (base, top), evened, rows = _sizes(rows), confound(rows, findings), _finished(rows)
     notes = ["Dots: seeds. Lines: their means. The axis does not start at zero."]
     if "matched" in set(rows["form"]): # at the base size it is the released form, one model
@@ -204,7 +234,19 @@ def fig5c(
     epochs: pd.DataFrame,   # regularised-epochs: model, form, scale, seed, status, epoch, loss, valid_auc
     findings: pd.DataFrame, # findings-04
 ) -> alt.HConcatChart:      # 600 px wide
-    "Training loss and validation AUC epoch by epoch at the largest regularised size (§4.2, Fig. 5c)."
+    """Training loss and validation AUC epoch by epoch at the largest regularised size (§4.2, Fig. 5c).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"model": "DCNv2", "form": ["plain", "paper"], "scale": 4, "seed": 0,
+    ...                      "status": "done", "epoch": 1, "train_loss_nats": [0.41, 0.44],
+    ...                      "valid_auc": [0.80, 0.81]})
+    >>> findings = pd.DataFrame(columns=["claim", "value", "low", "high", "p", "verdict"])
+    >>> fig5c(rows, findings).to_dict()["title"]["subtitle"][1].split(",")[0]
+    "Left: at no epoch is a form's mean loss more than 0.0300 nats from plain's"
+
+    References: §4.2 and Figure 5 (c) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     top, rows = _sizes(epochs)[1], _finished(epochs[epochs["model"] == "DCNv2"])
     rows = rows[rows["scale"] == top].reset_index(drop=True)
     peaks = rows.loc[rows.dropna(subset="valid_auc").groupby(["series", "seed"])["valid_auc"].idxmax()]
@@ -240,7 +282,19 @@ def fig5_weights(
     rows: pd.DataFrame,     # regularised: form, weight, scale, seed, status, evenness, ia_norm, test_auc
     findings: pd.DataFrame, # findings-04
 ) -> alt.HConcatChart:      # 600 px wide
-    "Blocks, tables and test AUC against the released form's weight, at the base size (§4.2, Evidence III)."
+    """Blocks, tables and test AUC against the released form's weight, at the base size (§4.2, Evidence III).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"form": ["plain", "released", "swept"], "weight": [0.0, 1e-4, 1e-3], "scale": 1,
+    ...                      "seed": 0, "status": "done", "evenness": [0.3, 0.4, 0.5], "ia_norm": 0.2,
+    ...                      "test_auc": 0.8})
+    >>> findings = pd.DataFrame(columns=["claim", "value", "low", "high", "p", "verdict"])
+    >>> len(fig5_weights(rows, findings).to_dict()["hconcat"]) # blocks, tables and AUC
+    3
+
+    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     (swept, plain), panels = _swept(rows), []
     weights = sorted(swept["weight"].unique().tolist())
     scale = alt.Scale(type="log", domain=[weights[0] / 2, weights[-1] * 2], nice=False)
@@ -267,7 +321,18 @@ def fig6(
     rows: pd.DataFrame,     # scaling-dnn-dcnv2: model, scale, seed, status, ia, test_auc
     findings: pd.DataFrame, # findings-04
 ) -> alt.HConcatChart:      # 600 px wide
-    "Abundance and test AUC over sizes of DNN and DCNv2 (§4.2, Fig. 6)."
+    """Abundance and test AUC over sizes of DNN and DCNv2 (§4.2, Fig. 6).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"model": ["DNN", "DNN", "DCNv2", "DCNv2"], "scale": [1, 4, 1, 4], "seed": 0,
+    ...                      "status": "done", "ia": [3.0, 5.0, 2.0, 2.5], "test_auc": 0.8})
+    >>> findings = pd.DataFrame(columns=["claim", "value", "low", "high", "p", "verdict"])
+    >>> " ".join(fig6(rows, findings).to_dict()["title"]["text"]).split(". ")[1]
+    'DNN gains less AUC than DCNv2 from 1x to 4x: not run here'
+
+    References: §4.2 and Figure 6 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     largest, rows = int(rows["scale"].max()), rows[rows["status"] == "done"]
     own = rows[rows["scale"] == 1].groupby("model")["test_auc"].mean()
     rows = rows.assign(gain=rows["test_auc"] - rows["model"].map(own))
@@ -283,7 +348,19 @@ def fig6_batch(
     rows: pd.DataFrame,     # batch-spectra: model, scale, seed, view, ia_norm
     findings: pd.DataFrame, # findings-04
 ) -> alt.HConcatChart:      # 600 px wide
-    "Abundance of tables and of a batch's embeddings over sizes (§4.2, Fig. 6; arXiv 2604.26489)."
+    """Abundance of tables and of a batch's embeddings over sizes (§4.2, Fig. 6; arXiv 2604.26489).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"model": "DNN", "scale": 4, "seed": 0, "view": ["tables", "batch"],
+    ...                      "ia_norm": [.4, .3]})
+    >>> findings = pd.DataFrame(columns=["claim", "value", "low", "high", "p", "verdict"])
+    >>> [panel["title"]["text"] for panel in fig6_batch(rows, findings).to_dict()["hconcat"]]
+    ['tables', 'batch']
+
+    References: Figure 6 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), and [arXiv
+    2604.26489](https://arxiv.org/abs/2604.26489).
+    """
     colour, panels, largest = _colour("model:N", rows["model"], MODEL_COLOURS), [], rows["scale"].max()
     for view, part in rows.groupby("view", sort=False):
         title = alt.TitleParams(view, fontSize=12, offset=4)

@@ -55,7 +55,15 @@ def _axes(
 def speed_chart(
     rows: pd.DataFrame, # program, rows, rows_per_s: a row per program and file
 ) -> alt.LayerChart:    # 600 px wide
-    "Rows per second over the size of the file."
+    """Rows per second over the size of the file.
+
+    Example:
+
+    >>> rows = pd.DataFrame([("collapse_nb", 1000, 9e5), ("collapse_nb", 2000, 9e5), ("per line", 1000, 3e5)],
+    ...                     columns=["program", "rows", "rows_per_s"])
+    >>> " ".join(speed_chart(rows).to_dict()["title"]["text"]).split(";")[0]
+    'On 1,000 rows the library encodes 3.0 times the rows per second of the fastest other program'
+    """
     race, ours, (x, y) = _labels(rows), rows[rows["program"] == OURS].sort_values("rows"), _axes(rows)
     programs = [program for program in LOOKS if (rows["program"] == program).any()]
     colours, shapes = (alt.Scale(domain=programs, range=[LOOKS[p][place] for p in programs])

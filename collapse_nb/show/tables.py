@@ -124,7 +124,15 @@ def contrast_table(
     contrasts: pd.DataFrame,                 # from stats.contrasts
     bootstrap: pd.DataFrame | None = None,   # from stats.bootstrap, for the same cells
 ) -> Shown:                                  # a row per contrast, the primary one first
-    "ME − SE in test AUC with its intervals and verdicts (§5)."
+    """ME − SE in test AUC with its intervals and verdicts (§5).
+
+    Example:
+
+    >>> primary = dict(model="DNN", scale=10, difference=0.0033, low=0.0018, high=0.0049, p=0.002,
+    ...                p_holm=None, verdict="holds", left_out="")
+    >>> contrast_table(pd.DataFrame([primary])).frame.loc[("DNN", "10x")].tolist()
+    ['+0.0033', '+0.0018 to +0.0049', '.002', 'holds', '–']
+    """
     differences, intervals = _written(contrasts, "difference")
     frame = pd.DataFrame({"ME − SE": differences, "95 % interval, seeds": intervals})
     if bootstrap is not None:
@@ -149,7 +157,17 @@ def contrast_table(
 def published_table(
     comparison: pd.DataFrame, # from stats.against_published
 ) -> Shown:                   # a row per cell, ours or theirs
-    "Our test AUC beside the published one (App. Tables 3 and 4)."
+    """Our test AUC beside the published one (App. Tables 3 and 4).
+
+    Example:
+
+    >>> cell = dict(model="DNN", design="SE", scale=1, mean=0.8130, mean_published=0.8135, difference=-0.0005,
+    ...             low=-0.0007, high=-0.0003, verdict="differs")
+    >>> published_table(pd.DataFrame([cell])).frame.iloc[0].tolist()
+    ['0.81300', '0.81350', '−0.00050', '−0.00070 to −0.00030', 'differs']
+
+    References: Appendix, Tables 3 and 4 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     quiet = comparison["verdict"].where(comparison["verdict"].isin(QUIET))
     ours, theirs = comparison["mean"], comparison["mean_published"]
     differences, intervals = _written(comparison, "difference")

@@ -47,7 +47,17 @@ def _checked(
 def toy_chart(
     bands: pd.DataFrame, # d3 (the largest: reference), iteration, mean, low, high, sd, n, behind and its ends
 ) -> alt.LayerChart:     # 600 px wide
-    "IA(E_1) along training, mean, 95 % interval and spread of seeds (§4.1, Fig. 4)."
+    """IA(E_1) along training, mean, 95 % interval and spread of seeds (§4.1, Fig. 4).
+
+    Example:
+
+    >>> band = dict(iteration=0, low=2.0, high=3.0, mean=2.5, sd=0.5, n=5, behind=-1.0, behind_low=-1.5)
+    >>> bands = pd.DataFrame([band | {"d3": 3, "behind_high": -0.5}, band | {"d3": 100, "behind_high": 0.0}])
+    >>> " ".join(toy_chart(bands).to_dict()["title"]["text"])
+    'With D3 = 3 IA(E1) ends lower than with D3 = 100: holds, −1.00 (95 % interval −1.50 to −0.50)'
+
+    References: §4.1 and Figure 4 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
     rows = _named(_checked(bands)).assign(least=bands["mean"] - bands["sd"], most=bands["mean"] + bands["sd"])
     last = rows[rows["iteration"] == rows["iteration"].max()].sort_values("d3")
     first, reference = last.iloc[0], last.iloc[-1]
@@ -118,7 +128,18 @@ def _sweep_panel(
 def sweep_chart(
     cells: pd.DataFrame, # embedding_dim, d3, reference, n, behind, behind_low, behind_high
 ) -> alt.ConcatChart:    # 600 px wide
-    "Final IA(E_1) over its start, less that at the reference D_3, by D_3 and K (§4.1)."
+    """Final IA(E_1) over its start, less that at the reference D_3, by D_3 and K (§4.1).
+
+    Example:
+
+    >>> cells = pd.DataFrame({"embedding_dim": 5, "d3": [3, 10, 100], "reference": 100, "n": 5,
+    ...                       "behind": [-0.3, -0.1, 0.0], "behind_low": [-0.4, -0.2, 0.0],
+    ...                       "behind_high": [-0.2, 0.1, 0.0]})
+    >>> sweep_chart(cells).to_dict()["title"]["text"]
+    ['IA(E1) ends lower than with D3 = 100 at K = 5: up to D3 = 3']
+
+    References: §4.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), whose one D3 is varied here.
+    """
     drawn = _checked(cells)[["embedding_dim", "d3", "n", "behind", "behind_low", "behind_high"]].round(4)
     parts = [part for _, part in drawn.groupby("embedding_dim")]
     columns = min(4, len(parts))
@@ -139,7 +160,16 @@ KINDS = {"as drawn": ("#0072B2", "circle"), "100 rows, r equal singular values":
 def control_chart(
     cells: pd.DataFrame, # kind, label, ia3, mean, low, high, n, behind (less 100 rows as drawn) and its ends
 ) -> alt.LayerChart:     # 600 px wide
-    "Final IA(E_1) against IA(E_3), by the way E_3 was made (§4.1, a control)."
+    """Final IA(E_1) against IA(E_3), by the way E_3 was made (§4.1, a control).
+
+    Example:
+
+    >>> few = dict(kind="as drawn", ia3=2.0, mean=3.0, low=2.9, high=3.1, n=5, behind=-1.0, behind_low=-1.2,
+    ...            behind_high=-0.8)
+    >>> rows = [few | {"label": "D3 = 3"}, few | {"label": "rank 3", "kind": list(KINDS)[1], "behind": -0.9}]
+    >>> " ".join(control_chart(pd.DataFrame(rows)).to_dict()["title"]["text"]).split(". ")[1]
+    'With three rows it is −1.00 (−1.20 to −0.80)'
+    """
     drawn = _checked(cells)[["kind", "label", "ia3", "mean", "low", "high", "n"]].round(3)
     points, without = drawn.dropna(subset="ia3"), drawn[drawn["ia3"].isna()]
     kinds = [kind for kind in KINDS if kind in set(points["kind"])]

@@ -44,6 +44,20 @@ def recompute_batch_norm(
     The generators of random numbers are left where they were, and so are the weights: training goes on to
     the bit as it would have gone on without.
 
+    >>> from types import SimpleNamespace
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> schema = FieldSchema(["site", "device"], [7, 3])
+    >>> x = torch.arange(400).reshape(-1, 2) % torch.tensor([7, 3])
+    >>> split = SimpleNamespace(x=x, y=x.sum(1) % 2)
+    >>> rows = Rows(SimpleNamespace(train=split), "train", schema, torch.device("cpu"))
+    >>> model = build(ModelSpec("DNN", hidden=8), schema)
+    >>> norm = next(m for m in model.modules() if isinstance(m, StackedBatchNorm))
+    >>> before = norm.running_var.unique().tolist()
+    >>> recompute_batch_norm(model, rows, Recipe(batch_size=100))
+    >>> before, bool((norm.running_var < 1).all()) # a model that was just built has small numbers in it
+    ([1.0], True)
+
     References: [Wu and Johnson 2021](https://arxiv.org/abs/2105.07576), §3, "precise batch norm".
     """
     norms, was_training = [m for m in model.modules() if isinstance(m, StackedBatchNorm)], model.training

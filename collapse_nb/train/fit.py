@@ -47,7 +47,17 @@ def predict(
 ) -> Tensor:               # (R, n) logits
     """Logits of every replica on every row, in evaluation mode, whatever rows are beside it.
 
-    On a CPU one replica after the other is asked."""
+    On a CPU one replica after the other is asked.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]), replicas=2)
+    >>> split = Has(x=torch.tensor([[0, 2], [3, 1], [1, 1]]), y=torch.tensor([0, 1, 1]))
+    >>> predict(model, Rows(Has(test=split), "test", model.schema, torch.device("cpu"))).shape
+    torch.Size([2, 3])
+    """
     model.eval()
     alone = model.replicas > 1 and not model.embedding.weight.is_cuda
     models = (one_replica(model, r) for r in range(model.replicas)) if alone else [model]
@@ -61,7 +71,18 @@ def train_epoch(
     rows: Rows,             # the training rows
     bar: tqdm,              # advanced by the rows of each batch
 ) -> tuple[Tensor, list]:   # (R,) mean cross-entropy in nats, (R,) first step with a non-finite loss or −1
-    "One pass over the training rows."
+    """One pass over the training rows.
+
+    Example:
+
+    >>> from torch.utils.data import TensorDataset
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]))
+    >>> rows = TensorDataset(torch.tensor([[0, 2], [3, 1], [1, 1]]), torch.tensor([0, 1, 1]))
+    >>> with tqdm(disable=True) as bar: losses, bad = train_epoch(Step(model, Recipe()), rows, bar)
+    >>> losses.shape, bad # no loss was other than finite
+    (torch.Size([1]), [-1])
+    """
     step.model.train()
     for part in batches(len(rows), step.recipe.batch_size):
         step(*rows[part])
@@ -73,14 +94,33 @@ def train_epoch(
 def copied(
     state: dict[str, Tensor], # one replica's views, from `replica_state`
 ) -> dict[str, Tensor]:       # copies beside them, or on the host when the GPU has no room for twice as much
-    "A copy of a replica's weights."
+    """A copy of a replica's weights.
+
+    Example:
+
+    >>> state = {"weight": torch.zeros(2)}
+    >>> kept = copied(state)
+    >>> _ = state["weight"].fill_(1.)
+    >>> kept["weight"].tolist()
+    [0.0, 0.0]
+    """
     first, size = next(iter(state.values())), sum(t.nbytes for t in state.values())
     to_host = first.is_cuda and torch.cuda.mem_get_info(first.device)[0] < 2 * size
     return {n: t.to("cpu" if to_host else t.device, copy=True) for n, t in state.items()}
 
 # %% ../../nbs/train/fit.ipynb #00000008
 class Progress:
-    "Per replica: best epoch and its weights, misses in a row, and when and why it stopped."
+    """Per replica: best epoch and its weights, misses in a row, and when and why it stopped.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> progress = Progress(SimpleNamespace(replicas=1, replica_state=lambda r: {"w": torch.ones(1)}),
+    ...                     patience=1)
+    >>> progress.update(0, epoch=1, valid_auc=0.8); progress.update(0, epoch=2, valid_auc=0.7)
+    >>> progress.best, progress.best_epoch, progress.stopped
+    ([0.8], [1], [True])
+    """
     def __init__(self,
         model: Model,   # R replicas
         patience: int,  # epochs without a better AUC before stopping
@@ -110,7 +150,17 @@ def restore(
     model: Model,                       # R replicas
     weights: list[dict | None],         # one state per replica, from `replica_state`; None leaves it as it is
 ) -> None:
-    "Put every replica's best weights back into the model."
+    """Put every replica's best weights back into the model.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> spec, schema = ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3])
+    >>> model, other = (build(spec, schema, seeds=[seed]) for seed in (0, 1))
+    >>> restore(model, [other.replica_state(0)])
+    >>> torch.equal(model.embedding.weight, other.embedding.weight)
+    True
+    """
     for replica, state in enumerate(weights):
         for name, tensor in model.replica_state(replica).items():
             if state: tensor.copy_(state[name])
@@ -121,7 +171,15 @@ def table_abundance(
     model: Model,       # R replicas of M sets
     running: list[int], # replicas to measure; a stopped one's history is cut
 ) -> np.ndarray:        # (R, M, N); NaN for the others, and where a table is not finite or all zero
-    "IA(E_i^(m)) of the running replicas' tables."
+    """IA(E_i^(m)) of the running replicas' tables.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=1), FieldSchema(["a", "b"], [4, 3]), replicas=2)
+    >>> table_abundance(model, running=[0]).tolist() # replica 1 has stopped
+    [[[1.0, 1.0]], [[nan, nan]]]
+    """
     per_field = []
     for stack in model.field_tables(): # (R, M, D_i, K)
         ia = torch.full(stack.shape[:2], torch.nan, dtype=torch.float64, device=stack.device)
@@ -132,7 +190,15 @@ def table_abundance(
 # %% ../../nbs/train/fit.ipynb #0000000d
 @dataclass
 class FitResult:
-    "What a training of R replicas left behind."
+    """What a training of R replicas left behind.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"seed": [0], "status": ["done"]})
+    >>> result = FitResult(runs, pd.DataFrame(), np.ones((1, 1, 1, 2)), torch.zeros(1, 3), model=None)
+    >>> result.frame.status.tolist(), result.abundance.shape # epochs, replicas, sets, fields
+    (['done'], (1, 1, 1, 2))
+    """
     frame: pd.DataFrame   # a row per replica: seed, status, note, epochs, metrics, seconds, bytes
     history: pd.DataFrame # a row per replica and epoch: losses, validation metrics, seconds
     abundance: np.ndarray # (epochs, R, M, N): information abundance; NaN after a replica stopped
@@ -147,7 +213,18 @@ def evaluate(
     alive: Tensor,  # (R,) which replicas to score
     precision: str = "float32", # of matrix products
 ) -> tuple[Tensor, Tensor, Tensor]: # (R, n) logits, (R,) AUC, (R,) logloss in nats; NaN where not alive
-    "Score the replicas that are still a model, on the device that has their logits."
+    """Score the replicas that are still a model, on the device that has their logits.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]), replicas=2)
+    >>> split = Has(x=torch.tensor([[0, 2], [3, 1], [1, 1]]), y=torch.tensor([0, 1, 1]))
+    >>> rows = Rows(Has(test=split), "test", model.schema, torch.device("cpu"))
+    >>> evaluate(model, rows, alive=torch.tensor([True, False]))[1].isnan().tolist() # AUC
+    [False, True]
+    """
     with computing(precision, rows.device): logits = predict(model, rows)
     labels, alive = rows.y.to(logits.device), alive.to(logits.device) & logits.isfinite().all(1)
     area, loss = torch.full((2, len(alive)), torch.nan, dtype=torch.float64, device=logits.device)
@@ -164,7 +241,19 @@ def run_epochs(
     progress: Progress,           # updated as replicas improve and stop
     show: bool,                   # progress bars
 ) -> Iterator[tuple[list[dict], np.ndarray]]: # per epoch: a record per live replica, (R, M, N) abundances
-    "Train until every replica has stopped."
+    """Train until every replica has stopped.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]))
+    >>> split = Has(x=torch.tensor([[0, 2], [3, 1], [1, 1]]), y=torch.tensor([0, 1, 1]))
+    >>> rows = Rows(Has(train=split), "train", model.schema, torch.device("cpu"))
+    >>> epochs = run_epochs(model, rows, rows, Recipe(max_epochs=2), None, Progress(model, 3), show=False)
+    >>> [(records[0]["epoch"], abundance.shape) for records, abundance in epochs]
+    [(1, (1, 1, 2)), (2, (1, 1, 2))]
+    """
     step = Step(model, recipe, regularizer)
     for epoch in range(1, recipe.max_epochs + 1):
         start, running = time.perf_counter(), [r for r in range(model.replicas) if not progress.stopped[r]]
@@ -195,7 +284,17 @@ def summary(
     num_rows: int,                         # of training
     seconds: float,                        # that everything took
 ) -> pd.DataFrame:                         # a row per replica
-    "One row per replica."
+    """One row per replica.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]))
+    >>> history, test = pd.DataFrame({"replica": 0, "epoch": [1, 2], "train_s": .5}), torch.tensor([.8])
+    >>> frame = summary(model, Progress(model, 3), history, (test, test, test), num_rows=100, seconds=2.)
+    >>> frame[["seed", "status", "epochs", "rows_per_s"]].values.tolist()
+    [[0, 'done', 2, 200.0]]
+    """
     epochs, train_s = history.groupby("replica").size(), history.groupby("epoch").train_s.first()
     return pd.DataFrame({
         "seed": model.seeds, "status": ["done" if f is None else "failed" for f in progress.failed],
@@ -217,11 +316,11 @@ def fit(
 ) -> FitResult:
     """Train R replicas by the paper's recipe, and test each one's best epoch once.
 
-    Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left
-    with the weights and the batch-norm statistics of its best epoch; only those are tested. A replica whose
-    loss is no longer a number fails, with a note, and takes none of the others along. A run repeats bit for bit on one machine with
-    one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 8 epochs. For more than
-    one cell, and to keep what came of it, use `sweep`.
+    Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left with
+    the weights and the batch-norm statistics of its best epoch; only those are tested. A replica whose loss
+    is no longer a number fails, with a note, and takes none of the others along. A run repeats bit for bit
+    on one machine with one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 8
+    epochs. For more than one cell, and to keep what came of it, use `sweep`.
 
     Raises `InputError` for rows whose ids are beyond their fields, for labels other than 0 and 1, for a
     split that has but one of the two, and for a precision that the device does not have.

@@ -19,21 +19,41 @@ from ..records import InputError
 
 # %% ../../nbs/train/memory.ipynb #00000005
 class NoRoom(InputError, MemoryError):
-    "Memory is too small for what was asked."
+    """Memory is too small for what was asked.
+
+    Example:
+
+    >>> try: raise NoRoom("the model needs 80 GB and 16 GB are free: choose a smaller scale.")
+    ... except MemoryError as err: print(err)
+    the model needs 80 GB and 16 GB are free: choose a smaller scale.
+    """
 
 def needed_bytes(
     spec: ModelSpec,     # what would be built
     schema: FieldSchema, # on which fields
     replicas: int = 1,   # R
 ) -> int:                # bytes, before activations
-    "Parameters, gradients, Adam's two averages and the best epoch's copy."
+    """Parameters, gradients, Adam's two averages and the best epoch's copy.
+
+    Example:
+
+    >>> schema = FieldSchema(["a", "b"], [4, 3])
+    >>> needed_bytes(ModelSpec("FM", base_dim=2), schema) # 5 x 4 bytes x 22 parameters
+    440
+    """
     with torch.device("meta"): model = skeleton(spec, schema, range(replicas))
     return 5 * sum(p.nbytes for p in model.parameters())
 
 def free_bytes(
     device: torch.device, # to train on
 ) -> int:                 # bytes
-    "Memory that a training may take."
+    """Memory that a training may take.
+
+    Example:
+
+    >>> free_bytes(torch.device("cpu")) > 0
+    True
+    """
     if device.type == "cpu": return psutil.virtual_memory().available
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
@@ -45,7 +65,15 @@ def check_room(
     replicas: int,        # R
     device: torch.device, # to train on
 ) -> None:
-    "Refuse a model that cannot fit, before anything is allocated."
+    """Refuse a model that cannot fit, before anything is allocated.
+
+    Example:
+
+    >>> schema = FieldSchema(["a", "b"], [10**12, 3])
+    >>> try: check_room(ModelSpec("FM"), schema, 1, torch.device("cpu"))
+    ... except NoRoom as err: print(str(err).split(" and ")[0])
+    FM SE 1x with one seed needs at least 220,000.0 GB of cpu memory
+    """
     needed, free = needed_bytes(spec, schema, replicas), free_bytes(device)
     if needed <= free: return
     seeds = "one seed" if replicas == 1 else f"{replicas} seeds"
@@ -57,7 +85,14 @@ def check_room(
 def reset_peak(
     device: torch.device, # that will be trained on
 ) -> None:
-    "Start the high-water mark of memory anew."
+    """Start the high-water mark of memory anew.
+
+    Example:
+
+    >>> reset_peak(torch.device("cpu"))
+    >>> peak_bytes(torch.device("cpu")) >= 0
+    True
+    """
     if device.type == "cuda": torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
@@ -66,7 +101,15 @@ def reset_peak(
 def peak_bytes(
     device: torch.device, # that was trained on
 ) -> int:                 # bytes on the device, or of this process; 0 where the system does not say
-    "The high-water mark of memory since `reset_peak`."
+    """The high-water mark of memory since `reset_peak`.
+
+    Example:
+
+    >>> peak_bytes(torch.device("cpu")) >= 0 # 0 where the system does not say
+    True
+
+    References: [VmHWM of /proc](https://man7.org/linux/man-pages/man5/proc_pid_status.5.html).
+    """
     if device.type == "cuda": return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None

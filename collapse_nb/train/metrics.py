@@ -36,7 +36,14 @@ def check(
     scores: Tensor, # (n,) or (R, n)
     labels: Tensor, # (n,)
 ) -> None:
-    "Refuse scores and labels an AUC cannot be made of."
+    """Refuse scores and labels an AUC cannot be made of.
+
+    Example:
+
+    >>> try: check(torch.tensor([.1, .2]), torch.tensor([1, 1]))
+    ... except InputError as err: print(err)
+    all 2 labels are 1: AUC needs both a 0 and a 1.
+    """
     if labels.shape != scores.shape[-1:]:
         raise InputError(f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)} were given: give "
                          "one label per score.")

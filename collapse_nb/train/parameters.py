@@ -28,7 +28,13 @@ from .runs import Group, writable_folder
 def assigned(
     cell: str,  # source of a cell
 ) -> set[str]:  # nothing when it is not plain Python
-    "Names that a cell assigns at its top level."
+    """Names that a cell assigns at its top level.
+
+    Example:
+
+    >>> sorted(assigned("seeds = 3; rows: int = 100"))
+    ['rows', 'seeds']
+    """
     try: body = ast.parse(cell).body
     except SyntaxError: return set()
     targets = [t for node in body for t in getattr(node, "targets", [getattr(node, "target", None)])]
@@ -39,7 +45,15 @@ def listed(
     value: object,        # a parameter's value
     info: ValidationInfo, # from pydantic, with the parameter's name
 ) -> object:              # the value, when it is a list of one or more
-    "Lists come from papermill's -y; its -p makes texts of them."
+    """Lists come from papermill's -y; its -p makes texts of them.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> try: listed("DNN", SimpleNamespace(field_name="models"))
+    ... except ValueError as err: print(str(err).split(":")[0])
+    models = 'DNN' was given where a list is needed
+    """
     name, problem = info.field_name, f"{info.field_name} = {value!r} was given where a list is needed: "
     if isinstance(value, str):
         raise ValueError(f"{problem}write -y '{{{name}: [a, b]}}', papermill's -p makes texts of lists.")
@@ -52,7 +66,16 @@ Scales = Annotated[tuple[Annotated[StrictInt, Field(ge=1)], ...], BeforeValidato
 
 # %% ../../nbs/train/parameters.ipynb #00000008
 class Study(Record):
-    "Parameters that every study on a dataset takes."
+    """Parameters that every study on a dataset takes.
+
+    Example:
+
+    >>> Study(seeds=3).dataset
+    'synthetic'
+    >>> try: Study(seeds=0)
+    ... except InputError as err: print(err)
+    Study seeds = 0: give at least 1.
+    """
     dataset: str = "synthetic"             # a dataset card: its name or the path of a .toml file
     source: str = ""                       # the raw file or an encoded folder, empty for embedded data
     seeds: StrictInt = Field(2, ge=1)      # runs of each model, seeds 0, 1, …
@@ -78,7 +101,18 @@ class Study(Record):
 
 # %% ../../nbs/train/parameters.ipynb #00000009
 class Scaling(Study):
-    "Parameters of the scaling study, notebook 06; with every one at its default it is a smoke run."
+    """Parameters of the scaling study, notebook 06; with every one at its default it is a smoke run.
+
+    Example:
+
+    >>> Scaling(models=["DCNv2"], scales=[1, 4]).scales
+    (1, 4)
+    >>> try: Scaling(models=["FM"])
+    ... except InputError as err: print(str(err).split(":")[0])
+    unknown model 'FM'
+
+    References: §5.2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), which scales models.
+    """
     models: Names = ("DNN",)                        # of DNN IPNN NFwFM xDeepFM DCNv2 FinalMLP
     designs: Names = ("SE", "ME")                   # single-embedding, multi-embedding
     scales: Scales = (1, 2)                         # model sizes, 1 is the base
@@ -94,7 +128,18 @@ def read_parameters(
     record: type[Record],            # what the notebook takes, such as `Scaling`
     namespace: Mapping[str, object], # the notebook's globals()
 ) -> Record:                         # validated
-    "A notebook's parameters; a name that is no parameter is refused."
+    """A notebook's parameters; a name that is no parameter is refused.
+
+    Example:
+
+    >>> read_parameters(Study, dict(Study()) | {"seeds": 3}).seeds
+    3
+    >>> try: read_parameters(Study, dict(Study()) | {"In": ["seed = 3; seeds = 2"]})
+    ... except InputError as err: print(str(err).split("?")[0])
+    unknown parameter 'seed': did you mean 'seeds'
+
+    References: [papermill](https://papermill.readthedocs.io/en/latest/usage-parameterize.html), parameters.
+    """
     parameters = set(record.model_fields)
     for cell in namespace.get("In", ()):
         names = assigned(cell)
@@ -108,7 +153,13 @@ def is_smoke(
     record: Record,                  # validated parameters
     namespace: Mapping[str, object], # the notebook's globals()
 ) -> bool:
-    "Whether nobody asked for anything: every parameter is at its default and papermill injected none."
+    """Whether nobody asked for anything: every parameter is at its default and papermill injected none.
+
+    Example:
+
+    >>> is_smoke(Study(), {}), is_smoke(Study(seeds=3), {})
+    (True, False)
+    """
     injected = any(cell.startswith("# Parameters") for cell in namespace.get("In", ()))
     return record == type(record)() and not injected
 
@@ -117,7 +168,13 @@ def folder(
     path: str, # a notebook's `store` or `out_dir`; empty for the repository's
     name: str, # what to call it in the repository's `runs`
 ) -> Path:
-    "Where results go."
+    """Where results go.
+
+    Example:
+
+    >>> folder("", "06").name, folder("results", "06").as_posix()
+    ('06', 'results')
+    """
     place = expanded(path) if path else home() / "runs" / name
     if file := next((p for p in (place, *place.parents) if os.path.isfile(p)), None):
         raise InputError(f"{path or name!r} was given as out_dir or store, and {file} is a file: name a "
@@ -128,7 +185,15 @@ def results_folder(
     path: str, # a notebook's `out_dir`
     name: str, # as above
 ) -> Path:     # which is there, and can be written
-    "Where results go, made before anything is computed."
+    """Where results go, made before anything is computed.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     results_folder(f"{place}/out", "06").is_dir()
+    True
+    """
     return writable_folder(folder(path, name), "out_dir")
 
 # %% ../../nbs/train/parameters.ipynb #0000000e
@@ -138,7 +203,15 @@ def begin(
     name: str,                       # the notebook's, for its folder of results
     **smoke,                         # parameters of a smoke run
 ) -> tuple[Record, bool, Path]:      # validated parameters, whether this is a smoke run, and where results go
-    "What every study does first."
+    """What every study does first.
+
+    Example:
+
+    >>> parameters, smoke, place = begin(Study, dict(Study()), "06", max_epochs=1)
+    >>> parameters.max_epochs, smoke
+    (1, True)
+    >>> place.rmdir() # of a smoke run it is a temporary one
+    """
     p = read_parameters(record, namespace)
     if smoked := is_smoke(p, namespace):
         place = mkdtemp()

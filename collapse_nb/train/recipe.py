@@ -56,7 +56,13 @@ class Recipe(Record):
 def reduced(
     device: torch.device, # that will compute
 ) -> tuple[str, ...]:     # precisions that it has in hardware, beside float32
-    "What a recipe's `precision` may be on a device."
+    """What a recipe's `precision` may be on a device.
+
+    Example:
+
+    >>> set(reduced(torch.device("cpu"))) <= {"bfloat16"}
+    True
+    """
     if device.type == "cpu": return ("bfloat16",) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ()
     modern = torch.cuda.get_device_capability(device) >= (8, 0) # Ampere
     return ("tf32", "bfloat16") if modern else ()
@@ -65,7 +71,15 @@ def check_precision(
     precision: str,       # a recipe's
     device: torch.device, # that will compute
 ) -> None:
-    "Refuse what the device would only pretend to do."
+    """Refuse what the device would only pretend to do.
+
+    Example:
+
+    >>> check_precision("float32", torch.device("cpu"))
+    >>> try: check_precision("tf32", torch.device("cpu"))
+    ... except InputError as err: print(str(err).split(":")[0])
+    precision 'tf32' was given and this cpu does not compute in it
+    """
     if precision not in (options := (FULL, *reduced(device))):
         raise InputError(f"precision {precision!r} was given and this {device.type} does not compute in it: "
                          f"choose {' or '.join(options)}.")
@@ -75,7 +89,15 @@ def computing(
     precision: str,       # a recipe's
     device: torch.device, # that computes
 ) -> AbstractContextManager: # around a forward pass
-    "Take the operands of matrix products in the recipe's precision."
+    """Take the operands of matrix products in the recipe's precision.
+
+    Example:
+
+    >>> with computing("bfloat16", torch.device("cpu")): (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+    torch.bfloat16
+
+    References: [autocast of PyTorch](https://docs.pytorch.org/docs/stable/amp.html).
+    """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32" # stays: the backward pass comes after
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
@@ -85,7 +107,17 @@ def scatter(
     optimizer: torch.optim.Optimizer,  # that wants whole gradients
     tables: list[torch.nn.Parameter],  # (sum D_i, columns) each, with gradients of the rows that a batch hit
 ) -> None:
-    "Have the optimiser read each table's gradient from a buffer that is zero but for the rows of the batch."
+    """Have the optimiser read each table's gradient from a buffer that is zero but for the rows of the batch.
+
+    Example:
+
+    >>> table = torch.nn.Embedding(3, 1, _weight=torch.zeros(3, 1), sparse=True)
+    >>> stepper = torch.optim.SGD(table.parameters(), lr=1.)
+    >>> scatter(stepper, [table.weight])
+    >>> table(torch.tensor([1])).sum().backward(); stepper.step()
+    >>> table.weight.tolist()
+    [[0.0], [-1.0], [0.0]]
+    """
     buffers = {id(p): torch.zeros_like(p) for p in tables}
     def fill(*_):
         for p in (p for p in tables if p.grad is not None and p.grad.is_sparse):
@@ -105,7 +137,18 @@ def optimizers(
     model: Model,    # R replicas
     recipe: Recipe,  # which, and how fast
 ) -> list[torch.optim.Optimizer]: # to be stepped one after the other
-    "The recipe's optimiser over all parameters; under SparseAdam the tables have one of their own."
+    """The recipe's optimiser over all parameters; under SparseAdam the tables have one of their own.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]))
+    >>> [type(stepper).__name__ for stepper in optimizers(model, Recipe(optimizer="SparseAdam"))]
+    ['SparseAdam', 'Adam']
+
+    References: [Kingma & Ba 2015](https://arxiv.org/abs/1412.6980), Adam; [Loshchilov & Hutter
+    2019](https://arxiv.org/abs/1711.05101), AdamW.
+    """
     separate, how = recipe.optimizer == "SparseAdam", {"lr": recipe.learning_rate,
                                                        "weight_decay": recipe.weight_decay, "fused": True}
     tables = [m for m in model.modules() if isinstance(m, EmbeddingSets | FieldLinear)]

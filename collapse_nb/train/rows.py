@@ -31,7 +31,16 @@ def batches(
 def find_device(
     name: str = "auto", # auto, cpu, cuda or cuda:N
 ) -> torch.device:
-    "The device to train on."
+    """The device to train on.
+
+    Example:
+
+    >>> find_device("cpu")
+    device(type='cpu')
+    >>> try: find_device("tpu")
+    ... except InputError as err: print(err)
+    device 'tpu' was given: choose auto, cpu, cuda or cuda:0, cuda:1, …
+    """
     if name == "auto": return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try: device = torch.device(name)
     except RuntimeError: device = None
@@ -47,7 +56,14 @@ def check_labels(
     y: Tensor,  # (n,) labels
     part: str,  # train, valid or test
 ) -> None:
-    "Labels are 0 and 1, both where an AUC is wanted; batch norm needs at least two training rows."
+    """Labels are 0 and 1, both where an AUC is wanted; batch norm needs at least two training rows.
+
+    Example:
+
+    >>> try: check_labels(torch.tensor([1, 1]), "valid")
+    ... except InputError as err: print(str(err).split(":")[0])
+    all 2 labels of valid are alike
+    """
     if not ((y == 0) | (y == 1)).all(): raise InputError(f"{part} has labels other than 0 and 1: map them to "
                                                          "0 and 1.")
     if part == "train" and len(y) < 2: raise InputError(f"{len(y)} training rows were given: batch norm "
@@ -58,7 +74,16 @@ def check_labels(
 
 # %% ../../nbs/train/rows.ipynb #0000000d
 class Rows:
-    "The rows of one split on their way to a device."
+    """The rows of one split on their way to a device.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> split = Has(x=torch.tensor([[0, 2], [3, 1]]), y=torch.tensor([0, 1]))
+    >>> rows = Rows(Has(train=split), "train", FieldSchema(["a", "b"], [4, 3]), torch.device("cpu"))
+    >>> len(rows), rows[slice(1, 2)][0].tolist()
+    (2, [[3, 1]])
+    """
     def __init__(self,
         data,                 # .train, .valid, .test, each with .x (n, P) integer ids and .y (n,) labels
         part: str,            # which of the three

@@ -36,7 +36,14 @@ from .recipe import RUNNING, Recipe
 
 # %% ../../nbs/train/runs.ipynb #00000005
 class Group(Record):
-    "Seeds of one model under one recipe on one dataset, trained together."
+    """Seeds of one model under one recipe on one dataset, trained together.
+
+    Example:
+
+    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN"), seeds=(0, 1))
+    >>> group.cell == group.with_seeds((2,)).cell, group.id == group.with_seeds((2,)).id
+    (True, False)
+    """
     dataset: str                        # the dataset's name, for people
     fingerprint: str                    # of the encoded rows, for the identity
     spec: ModelSpec                     # the model
@@ -75,7 +82,13 @@ def _commit() -> str:
 def surroundings(
     device: torch.device, # that the run used
 ) -> dict:                # strings and numbers
-    "Versions, device and threads of a run."
+    """Versions, device and threads of a run.
+
+    Example:
+
+    >>> surroundings(torch.device("cpu"))["torch"] == torch.__version__
+    True
+    """
     chip = platform.processor() or platform.machine()
     if device.type == "cuda": chip = torch.cuda.get_device_name(device)
     return {"device": f"{device.type} ({chip})", "threads": torch.get_num_threads(),
@@ -88,7 +101,15 @@ def writable_folder(
     path: Path, # the folder; it need not exist
     what: str,  # what it is for, as a sentence says it
 ) -> Path:      # the same, which is there and can be written
-    "Make a folder for results before anything is computed."
+    """Make a folder for results before anything is computed.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     writable_folder(Path(place, "a", "b"), "the store").is_dir()
+    True
+    """
     try: path.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise InputError(f"{what} {path} cannot be made ({err.strerror}): name a folder that can be "
@@ -164,7 +185,13 @@ def _epochs(folder: Path) -> pd.DataFrame:
 
 # %% ../../nbs/train/runs.ipynb #0000000e
 class StoredRuns:
-    "Reading side of a store: finished groups in a folder."
+    """Reading side of a store: finished groups in a folder.
+
+    Example:
+
+    >>> StoredRuns("nowhere").groups() # a store need not exist
+    []
+    """
     def __init__(self,
         path: str | Path,      # the store's folder; it need not exist
         weights: bool = False, # file the trained models too; a group without its model is then not finished
@@ -296,7 +323,14 @@ class RunStore(StoredRuns):
 def open_run(
     folder: str | Path,      # of a finished group: the store's, with the group's id behind
 ) -> tuple[Group, Model]:    # its record, and its model in evaluation mode
-    "The trained model in a run's folder."
+    """The trained model in a run's folder.
+
+    Example:
+
+    >>> try: open_run("nowhere")
+    ... except InputError as err: print(str(err).split(": ")[1])
+    name one as collapse fit prints it, STORE/ID.
+    """
     folder = Path(folder).resolve()
     if not (folder / "group.json").is_file():
         raise InputError(f"{folder} is not a run's folder, it has no group.json: name one as collapse fit "

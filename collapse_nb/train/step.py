@@ -25,7 +25,16 @@ def replica_losses(
     x: Tensor,    # (B, P) ids
     y: Tensor,    # (B,) labels
 ) -> Tensor:      # (R,) mean binary cross-entropy of each replica's batch, in nats
-    "Each replica's loss on a batch."
+    """Each replica's loss on a batch.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]), replicas=2)
+    >>> _ = torch.nn.init.zeros_(model.embedding.weight) # then every logit is 0, and the loss ln 2
+    >>> [round(loss, 4) for loss in replica_losses(model, torch.tensor([[0, 2]]), torch.tensor([1])).tolist()]
+    [0.6931, 0.6931]
+    """
     logits = model(x)
     labels = y.to(logits).expand_as(logits)
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
@@ -35,7 +44,18 @@ def penalties(
     model: Model,           # R replicas
     regularizer: Callable,  # model -> (R,) penalty
 ) -> Tensor:                # (R,)
-    "A regulariser's penalties; one number for all replicas would be counted R times, and is refused."
+    """A regulariser's penalties; one number for all replicas would be counted R times, and is refused.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> model = SimpleNamespace(replicas=2)
+    >>> penalties(model, lambda model: torch.ones(2)).tolist()
+    [1.0, 1.0]
+    >>> try: penalties(model, lambda model: torch.ones(()))
+    ... except InputError as err: print(err)
+    the regulariser returned shape (): return one penalty per replica, (2,).
+    """
     penalty = regularizer(model)
     if penalty.shape != (model.replicas,):
         raise InputError(f"the regulariser returned shape {tuple(penalty.shape)}: return one penalty per "
@@ -44,7 +64,16 @@ def penalties(
 
 # %% ../../nbs/train/step.ipynb #00000008
 class Tally:
-    "The sum of each replica's loss over rows, and the first step at which it was not a number."
+    """The sum of each replica's loss over rows, and the first step at which it was not a number.
+
+    Example:
+
+    >>> tally = Tally(replicas=1, device=torch.device("cpu"))
+    >>> for loss in 0.5, float("nan"): tally.add(torch.tensor([0.5]), torch.tensor([loss]), rows=10)
+    >>> total, bad = tally.read()
+    >>> total.item(), bad # the second step was no number
+    (10.0, [1])
+    """
     def __init__(self,
         replicas: int,        # R
         device: torch.device, # that computes
@@ -74,7 +103,15 @@ class Tally:
 EAGER, WARM_UP = "COLLAPSE_NB_EAGER", 3 # name of the variable that forbids recording, full batches before it
 
 class CudaGraph:
-    "Records a step as a CUDA graph, after steps on a stream of their own."
+    """Records a step as a CUDA graph, after steps on a stream of their own.
+
+    Example:
+
+    >>> CudaGraph(torch.device("cuda")).stream is None # nothing is recorded yet
+    True
+
+    References: [CUDA graphs in PyTorch](https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+    """
     def __init__(self,
         device: torch.device, # a GPU
     ):
@@ -125,13 +162,29 @@ def recorder(
     recipe: Recipe,               # with the optimiser
     regularizer: Callable | None, # model -> (R,) penalty
 ) -> CudaGraph | None:            # None where steps are taken operation by operation
-    "What records the steps of a training."
+    """What records the steps of a training.
+
+    Example:
+
+    >>> recorder(torch.device("cpu"), Recipe(), None) is None # a CPU has no graphs
+    True
+    """
     eager = regularizer or recipe.optimizer == "SparseAdam" or os.environ.get(EAGER)
     return CudaGraph(device) if device.type == "cuda" and not eager else None
 
 # %% ../../nbs/train/step.ipynb #0000000e
 class Step:
-    "A training step of R replicas: `step(x, y)` for a batch on the model's device."
+    """A training step of R replicas: `step(x, y)` for a batch on the model's device.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import FieldSchema, ModelSpec, build
+    >>> model = build(ModelSpec("FM", base_dim=2), FieldSchema(["a", "b"], [4, 3]))
+    >>> step, before = Step(model, Recipe()), model.embedding.weight.detach().clone()
+    >>> step(torch.tensor([[0, 2], [0, 1]]), torch.tensor([1, 0]))
+    >>> (model.embedding.weight != before).any(1).tolist() # decay moves every row
+    [True, True, True, True, True, True, True]
+    """
     def __init__(self,
         model: Model,                        # R replicas, on their device
         recipe: Recipe,                      # optimiser, precision, batch size

@@ -51,7 +51,17 @@ def run_group(
     show: bool = True,             # progress bars
     treat: Callable | None = None, # model -> regulariser or None; does to it what group.treatment says
 ) -> tuple:                        # FitResult and a dict of further columns
-    "Build and train the seeds of one group."
+    """Build and train the seeds of one group.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> from collapse_nb.nn.zoo import ModelSpec
+    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN"), seeds=(0,))
+    >>> try: run_group(group, SimpleNamespace(fingerprint="a0"))
+    ... except InputError as err: print(err)
+    data a0 were given for a group on 0f: open the dataset the group names.
+    """
     if data.fingerprint != group.fingerprint:
         raise InputError(f"data {data.fingerprint} were given for a group on {group.fingerprint}: open the "
                          "dataset the group names.")
@@ -70,7 +80,15 @@ opened = lru_cache(maxsize=1)(open_source)
 def run_here(
     group: Group, # with an origin, or of embedded data
 ) -> tuple:       # as `run_group`
-    "Open the data that a group's origin names and train the group in this process."
+    """Open the data that a group's origin names and train the group in this process.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import ModelSpec
+    >>> try: run_here(Group(dataset="hflights", fingerprint="0f", spec=ModelSpec("DNN"), seeds=(0,)))
+    ... except InputError as err: print(str(err).split(":")[0])
+    dataset hflights needs its file
+    """
     return run_group(group, opened(*(group.origin or (group.dataset, "", 0))), show=False)
 
 # %% ../../nbs/train/sweep.ipynb #0000000c
@@ -78,7 +96,17 @@ def missing(
     specs: Iterable[Group], # what is wanted
     store: RunStore,        # what is there
 ) -> list[Group]:           # what is to be run
-    "The groups, each reduced to the seeds that neither the store nor an earlier group has."
+    """The groups, each reduced to the seeds that neither the store nor an earlier group has.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> from collapse_nb.nn.zoo import ModelSpec
+    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN"), seeds=(0, 1))
+    >>> store = SimpleNamespace(groups=lambda: [group.with_seeds((0,))])
+    >>> [left.seeds for left in missing([group], store)]
+    [(1,)]
+    """
     have: dict[str, set[int]] = {}
     for group in store.groups(): have.setdefault(group.cell, set()).update(group.seeds)
     left = []
@@ -93,13 +121,27 @@ def missing(
 def no_room(
     err: Exception, # raised while a group was running
 ) -> bool:
-    "Whether memory was too small for what was asked."
+    """Whether memory was too small for what was asked.
+
+    Example:
+
+    >>> no_room(MemoryError()), no_room(ValueError())
+    (True, False)
+    """
     return isinstance(err, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(err)
 
 def halves(
     group: Group, # that did not fit
 ) -> list[Group]: # two of them
-    "A group cut in two."
+    """A group cut in two.
+
+    Example:
+
+    >>> from collapse_nb.nn.zoo import ModelSpec
+    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN"), seeds=(0, 1, 2))
+    >>> [half.seeds for half in halves(group)]
+    [(0,), (1, 2)]
+    """
     if len(group.seeds) == 1:
         raise InputError(f"{group.spec.model} {group.spec.design} {group.spec.scale}x does not fit in memory "
                          "with a single seed: choose a smaller scale, or a device with more memory; "
@@ -137,23 +179,20 @@ def sweep(
 
     Example:
 
-    >>> import numpy as np, tempfile
-    >>> from collapse_nb.data.dataset import Encoded, Split
-    >>> from collapse_nb.fields import FieldSchema
+    >>> import tempfile
+    >>> from collapse_nb.data.made_up.synthetic import synthetic
     >>> from collapse_nb.nn.zoo import ModelSpec
     >>> from collapse_nb.train.recipe import Recipe
     >>> from collapse_nb.train.runs import Group, RunStore
     >>> from collapse_nb.train.sweep import run_group, sweep
-    >>> x = (np.arange(400).reshape(-1, 2) % [7, 3]).astype(np.int32)
-    >>> rows = Split(x, (x.sum(1) % 2).astype(np.uint8))
-    >>> data = Encoded("toy", FieldSchema(["site", "device"], [7, 3]), rows, rows, rows, "0f", .5)
-    >>> group = Group(dataset="toy", fingerprint="0f", spec=ModelSpec("DNN", hidden=8),
-    ...               recipe=Recipe(max_epochs=1), seeds=(0, 1))
+    >>> data, spec = synthetic(rows=1000), ModelSpec("FM", base_dim=2)
+    >>> group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, seeds=(0, 1),
+    ...               recipe=Recipe(max_epochs=1))
     >>> run = lambda group: run_group(group, data, "cpu", show=False)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     frame = sweep([group], RunStore(folder), run=run, show=False)
     >>> frame[["model", "seed", "status"]].values.tolist()
-    [['DNN', 0, 'done'], ['DNN', 1, 'done']]
+    [['FM', 0, 'done'], ['FM', 1, 'done']]
 
     References: §5.2 and Table 1, which are such a study, of [Guo et al.
     2024](https://arxiv.org/abs/2310.04400)."""
@@ -200,7 +239,17 @@ def seconds_per_epoch(
     device: str = "auto", # where
     steps: int = 2,       # steps that are timed, after some that are not
 ) -> float:               # estimated seconds of one epoch, evaluation included
-    "Time a few real steps of a group and scale them to an epoch."
+    """Time a few real steps of a group and scale them to an epoch.
+
+    Example:
+
+    >>> from collapse_nb.data.made_up.synthetic import synthetic
+    >>> from collapse_nb.nn.zoo import ModelSpec
+    >>> data = synthetic(rows=1000)
+    >>> group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=ModelSpec("FM"), seeds=(0,))
+    >>> seconds_per_epoch(group, data, "cpu", steps=1) > 0
+    True
+    """
     target = find_device(device)
     check_room(group.spec, data.schema, len(group.seeds), target)
     keep_freed_memory()
@@ -219,7 +268,17 @@ def plan(
     data: Encoded,           # on what
     device: str = "auto",    # where
 ) -> pd.DataFrame:           # a row per group, longest first: which it is, seeds, epoch_s, at_most_s
-    "The missing groups with their estimated cost."
+    """The missing groups with their estimated cost.
+
+    Example:
+
+    >>> from collapse_nb.data.made_up.synthetic import synthetic
+    >>> from collapse_nb.nn.zoo import ModelSpec
+    >>> data = synthetic(rows=1000)
+    >>> group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=ModelSpec("FM"), seeds=(0, 1))
+    >>> plan([group], data, "cpu")[["model", "design", "scale", "seeds"]].values.tolist()
+    [['FM', 'SE', 1, 2]]
+    """
     def row(g):
         try: epoch_s = seconds_per_epoch(g, data, device)
         except (RuntimeError, MemoryError) as err:
@@ -238,5 +297,11 @@ def plan(
 def estimates(
     plan: pd.DataFrame,  # from `plan`
 ) -> dict[str, float]:   # cell -> seconds of an epoch of one seed
-    "Costs for `sweep`."
+    """Costs for `sweep`.
+
+    Example:
+
+    >>> estimates(pd.DataFrame({"cell": ["0f"], "epoch_s": [10.], "seeds": [5]}))
+    {'0f': 2.0}
+    """
     return dict(zip(plan.cell, plan.epoch_s / plan.seeds, strict=True))

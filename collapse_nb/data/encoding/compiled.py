@@ -14,7 +14,16 @@ from numba import njit
 def compiled(
     function: Callable, # of numbers and arrays
 ) -> Callable:          # the same, as machine code that other threads need not wait for
-    "Compile a function; a module's is kept for later processes where there is a place for it."
+    """Compile a function; a module's is kept for later processes where there is a place for it.
+
+    Example:
+
+    >>> double = compiled(lambda x: 2 * x)
+    >>> double(21)
+    42
+
+    References: [Numba](https://numba.readthedocs.io/en/stable/user/jit.html), which compiles.
+    """
     if function.__module__ == "__main__": return njit(nogil=True)(function) # of a notebook
     try: return njit(nogil=True, cache=True)(function)
     except RuntimeError: return njit(nogil=True)(function) # no folder for the cache

@@ -24,14 +24,29 @@ from .wanted import Value, Wanted
 # %% ../../../nbs/data/encoding/derived.ipynb #00000005
 @dataclass(frozen=True)
 class Derived:
-    "A part of an expression that is a function of one column."
+    r"""A part of an expression that is a function of one column.
+
+    Example:
+
+    >>> Derived("\0" + "0", "seen", "timestamp", "CAST(year(n0) AS VARCHAR)", "integer").column
+    'seen'
+    """
     name: str    # as a column; no file has one of that name
     column: str  # of the file
     base: str    # what that is
     sql: str     # over the column's value "n0" and text "c0": its text
     kind: str    # of its value
 
-class Underivable(Exception): "A part that cannot be computed for some value."
+class Underivable(Exception):
+    """A part that cannot be computed for some value.
+
+    Example:
+
+    >>> parts = [Derived("p", "name", "integer", "error('no')", "text")]
+    >>> try: Deriver(parts, {"p": Texts()})(pa.array([7]), np.array([0]))
+    ... except Underivable: print("a value that the expression fails on")
+    a value that the expression fails on
+    """
 
 def _certain(kind: pa.DataType) -> str:
     "What a column of a file is, where that is sure before its values are seen."
@@ -81,7 +96,16 @@ def derive(
     values: Wanted,                   # what a card wants
     types: Mapping[str, pa.DataType], # of the columns that are sure to be what they are
 ) -> tuple[Wanted, list[Derived]]:    # the same, of derived columns; and these
-    "Put derived columns in the place of parts of expressions."
+    """Put derived columns in the place of parts of expressions.
+
+    Example:
+
+    >>> field = Value(Expression("the field 'year'", "year(seen)"), ("seen",))
+    >>> values = Wanted(Value(Expression("the label", "y"), ("y",), True), None, (field,), ("year",))
+    >>> again, parts = derive(values, {"seen": pa.timestamp("us")})
+    >>> parts[0].column, parts[0].kind, again.fields[0].columns == (parts[0].name,)
+    ('seen', 'integer', True)
+    """
     kinds, parts = {c: kind for c, t in types.items() if (kind := _certain(t))}, {}
     def one(value: Value | None) -> Value | None:
         if value is None or value.as_it_is or not set(value.columns) & set(kinds): return value
@@ -106,7 +130,16 @@ def _bits(values: pa.Array) -> np.ndarray:
     return keys
 
 class Deriver:
-    "The derived columns of one column, block by block."
+    """The derived columns of one column, block by block.
+
+    Example:
+
+    >>> parts = [Derived("year", "seen", "date", "CAST(year(n0) AS VARCHAR)", "integer")]
+    >>> deriver = Deriver(parts, {"year": Texts()})
+    >>> codes, texts = deriver(pa.array([0, 400], pa.date32()), np.array([1, 0, 1]))["year"]
+    >>> texts.texts(codes).to_list()
+    ['1971', '1970', '1971']
+    """
     def __init__(self,
         parts: list[Derived],      # of that column
         numbers: dict[str, Texts], # of each derived column; new texts are added
@@ -159,5 +192,11 @@ class Deriver:
 def base_types(
     parts: list[Derived], # of a table
 ) -> dict[str, Column]:   # column -> what it is
-    "What the columns are that parts are derived from."
+    """What the columns are that parts are derived from.
+
+    Example:
+
+    >>> base_types([Derived("p", "seen", "date", "year(n0)", "integer")])
+    {'seen': Column(kind='date', number='float', slot='', derived=False)}
+    """
     return {p.column: Column(p.base, "integer" if p.base == "integer" else "float") for p in parts}

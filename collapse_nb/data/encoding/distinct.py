@@ -60,7 +60,19 @@ def _find(asked: np.ndarray, slots: np.ndarray, codes: np.ndarray, shift: int) -
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000008
 class Distinct:
-    "Numbers for 64-bit keys, given as they come: 0, 1, 2, ... in the order of their first coming."
+    """Numbers for 64-bit keys, given as they come: 0, 1, 2, ... in the order of their first coming.
+
+    Example:
+
+    >>> numbers = Distinct()
+    >>> numbers.codes(np.array([7, 5, 7], np.uint64)).tolist()
+    [0, 1, 0]
+    >>> numbers.find(np.array([5, 6], np.uint64)).tolist()
+    [1, -1]
+
+    References: open addressing, §6.4 of [Knuth, The Art of Computer Programming,
+    vol. 3](https://www-cs-faculty.stanford.edu/~knuth/taocp.html).
+    """
     def __init__(self): self._keys, self.size = np.empty(0, np.uint64), 0; self._grow(256)
 
     @property
@@ -110,7 +122,15 @@ def short_keys(
     starts: np.ndarray, # (columns, b) where each cell begins
     ends: np.ndarray,   # (columns, b) and ends; of longer ones, eight bytes are read
 ) -> np.ndarray:        # (columns, b) uint64
-    "The first bytes of each cell as a number."
+    """The first bytes of each cell as a number.
+
+    Example:
+
+    >>> text = np.frombuffer(b"ab,c", np.uint8)
+    >>> keys = short_keys(text, np.array([[0, 3]]), np.array([[2, 4]]))
+    >>> keys.tolist() == [[ord("a") + 256 * ord("b"), ord("c")]]
+    True
+    """
     words = np.ndarray((max(len(text) - 7, 0),), "<u8", buffer=text, strides=(1,))
     _short_keys(text, words, starts, ends, keys := np.empty(starts.shape, np.uint64))
     return keys
@@ -141,7 +161,16 @@ def _short_texts(keys: np.ndarray) -> pl.Series:
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #00000013
 class Texts:
-    "Numbers for the texts of a column; an empty one is missing."
+    """Numbers for the texts of a column; an empty one is missing.
+
+    Example:
+
+    >>> numbers = Texts()
+    >>> series_codes(numbers, pl.Series(["red", "", "a longer text", "red"])).tolist()
+    [0, 1, 2, 0]
+    >>> numbers.texts().to_list()
+    ['red', None, 'a longer text']
+    """
     def __init__(self):
         self.numbers, self.words, self.nodes, self.long = Distinct(), Distinct(), Distinct(), {}
 
@@ -175,7 +204,14 @@ def text_codes(
     keys: np.ndarray,   # (b,) of the cells, from `short_keys`
     zeros: bool = False,# whether there may be zero bytes in cells
 ) -> np.ndarray:        # (b,) int32
-    "The number of each cell's text."
+    """The number of each cell's text.
+
+    Example:
+
+    >>> text, start, end = np.frombuffer(b"ab,c,ab", np.uint8), np.array([0, 3, 5]), np.array([2, 4, 7])
+    >>> text_codes(Texts(), text, start, end, short_keys(text, start[None], end[None])[0]).tolist()
+    [0, 1, 0]
+    """
     before = column.size
     if not len(where := np.flatnonzero(_long(text, start, end, zeros))): return column.numbers.codes(keys)
     keys[where] = _path_keys(column.words, column.nodes, text, start[where], (end - start)[where])
@@ -190,7 +226,14 @@ def known_codes(
     column: Texts,    # whose numbers are asked for
     texts: list[str], # an empty one is the missing value
 ) -> np.ndarray:      # the numbers of those that occur
-    "Numbers of given texts; none is added."
+    """Numbers of given texts; none is added.
+
+    Example:
+
+    >>> _ = series_codes(numbers := Texts(), pl.Series(["red", "blue"]))
+    >>> known_codes(numbers, ["blue", "green"]).tolist()
+    [1]
+    """
     cells = [t.encode() for t in texts]
     keys = np.array([int.from_bytes(c, "little") for c in cells if len(c) <= 8], np.uint64)
     codes = column.numbers.find(keys)
@@ -211,7 +254,16 @@ def series_codes(
     numbers: Texts,    # of the column
     values: pl.Series, # (b,) String
 ) -> np.ndarray:       # (b,) int32
-    "The numbers of a column that polars holds; new ones are added."
+    """The numbers of a column that polars holds; new ones are added.
+
+    Example:
+
+    >>> numbers = Texts()
+    >>> series_codes(numbers, pl.Series(["red", "blue", "red"])).tolist()
+    [0, 1, 0]
+    >>> series_codes(numbers, pl.Series(["blue"])).tolist()
+    [1]
+    """
     if not len(values): return np.empty(0, np.int32)
     text, edges, keys = _cells(values)
     return text_codes(numbers, text, edges[:-1], edges[1:], keys, zeros=not text.all())
@@ -236,7 +288,14 @@ def found_codes(
     numbers: Texts,    # of a column
     values: pl.Series, # (b,) String
 ) -> np.ndarray:       # (b,) int32; -1 for a text that has no number
-    "The numbers of texts; none is added."
+    """The numbers of texts; none is added.
+
+    Example:
+
+    >>> _ = series_codes(numbers := Texts(), pl.Series(["red", "blue"]))
+    >>> found_codes(numbers, pl.Series(["blue", "green"])).tolist()
+    [1, -1]
+    """
     if not len(values): return np.empty(0, np.int32)
     text, edges, keys = _cells(values)
     start, length = edges[:-1], np.diff(edges)
@@ -249,7 +308,16 @@ def found_codes(
 
 # %% ../../../nbs/data/encoding/distinct.ipynb #0000001e
 class Tuples:
-    "Numbers for rows of several columns' numbers."
+    """Numbers for rows of several columns' numbers.
+
+    Example:
+
+    >>> rows = Tuples(2)
+    >>> rows.codes([np.array([0, 1, 0]), np.array([4, 4, 4])]).tolist()
+    [0, 1, 0]
+    >>> [part.tolist() for part in rows.parts()]
+    [[0, 1], [4, 4]]
+    """
     def __init__(self, width: int): self.steps = [Distinct() for _ in range(width - 1)]
 
     @property

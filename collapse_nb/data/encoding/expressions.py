@@ -36,7 +36,16 @@ def _database(): # a DuckDB connection
 _OF_THREAD = threading.local()
 
 def engine(): # a DuckDB connection, of this thread
-    "The engine that computes expressions: in memory, without extensions that it would have to fetch, in UTC."
+    """The engine that computes expressions: in memory, without extensions that it would have to fetch, in
+    UTC.
+
+    Example:
+
+    >>> engine().execute("SELECT 7 // 2").fetchall()
+    [(3,)]
+
+    References: [DuckDB](https://duckdb.org/docs/stable/clients/python/overview.html).
+    """
     if not hasattr(_OF_THREAD, "engine"):
         _OF_THREAD.engine = _database().cursor()
         _OF_THREAD.engine.execute("SET TimeZone = 'UTC'")
@@ -47,7 +56,13 @@ def queried(
     query: str,                                # over the table `cells`
     cells: Mapping[str, pl.Series | pa.Array], # its columns
 ) -> pa.Table:
-    "What a query makes of cells."
+    """What a query makes of cells.
+
+    Example:
+
+    >>> queried("SELECT n + 1 AS m FROM cells", {"n": pl.Series([1, 2])}).to_pydict()
+    {'m': [2, 3]}
+    """
     table = pa.table({name: array.to_arrow(compat_level=pl.CompatLevel.oldest())
                       if isinstance(array, pl.Series) else array
                       for name, array in cells.items()})
@@ -62,14 +77,27 @@ def queried(
 def is_engines(
     err: Exception, # raised while something was computed
 ) -> bool:
-    "Whether the engine refused, and nothing else went wrong."
+    """Whether the engine refused, and nothing else went wrong.
+
+    Example:
+
+    >>> try: queried("SELECT lost FROM cells", {"n": pl.Series([1])})
+    ... except Exception as err: is_engines(err), is_engines(ValueError())
+    (True, False)
+    """
     return type(err).__module__.startswith(("duckdb", "_duckdb"))
 
 def computed(
     sql: str,                    # over columns of cells
     cells: Mapping[str, pl.Series | pa.Array], # name -> (b,); at least one
 ) -> pl.Series:                  # (b,)
-    "What SQL makes of each row of cells."
+    """What SQL makes of each row of cells.
+
+    Example:
+
+    >>> computed("upper(word)", {"word": pl.Series(["a", None])}).to_list()
+    ['A', None]
+    """
     return pl.Series(pl.from_arrow(queried(f"SELECT {sql} AS v FROM cells", cells)["v"]))
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000009
@@ -135,7 +163,14 @@ def _source(node: dict, sql: str) -> str:
 DEEPEST = 100 # calls and operators inside one another
 
 class NoExpression(Exception):
-    "Why a text is no single expression: a clause for the sentence, and what to do."
+    """Why a text is no single expression: a clause for the sentence, and what to do.
+
+    Example:
+
+    >>> why = NoExpression("is a whole query and not an expression")
+    >>> f"{why}: {why.mend}"
+    'is a whole query and not an expression: write one expression, as in a SELECT clause'
+    """
     def __init__(self,
         why: str,             # a clause
         mend: str = "write one expression, as in a SELECT clause", # what to do
@@ -159,7 +194,16 @@ def _depth(tree: dict) -> int:
 def syntax(
     sql: str, # an expression, such as "ArrDelay > 15"
 ) -> dict:    # its syntax tree
-    "Parse an expression; what is none raises `NoExpression`."
+    """Parse an expression; what is none raises `NoExpression`.
+
+    Example:
+
+    >>> syntax("ArrDelay > 15")["type"]
+    'COMPARE_GREATERTHAN'
+    >>> try: syntax("SELECT 1; SELECT 2")
+    ... except NoExpression as err: print(str(err)[:10])
+    is not SQL
+    """
     words = engine().execute("SELECT json_serialize_sql(?::VARCHAR)", [f"SELECT {sql}"]).fetchall()[0][0]
     too_deep = NoExpression(f"has more than {DEEPEST} calls or operators inside one another",
                             "make it shorter, or a column of the table")
@@ -190,7 +234,13 @@ SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean
 _NAN = "'nan'::DOUBLE"
 
 class Column(NamedTuple):
-    "What a column of a table is to an expression."
+    """What a column of a table is to an expression.
+
+    Example:
+
+    >>> Column("date", slot="c0").own
+    'n0'
+    """
     kind: str              # one of KINDS
     number: str = "float"  # how the number of a text is read: integer or float
     slot: str = ""         # what its texts are called in the engine
@@ -201,7 +251,13 @@ class Column(NamedTuple):
         return self.slot.replace("c", "n") # what its values are called there, where they are not texts
 
 class Typed(NamedTuple):
-    "SQL for the engine, and what comes of it."
+    """SQL for the engine, and what comes of it.
+
+    Example:
+
+    >>> compile_expression(Expression("where", "a + 1"), {"a": Column("integer", "integer", "c0")})
+    Typed(sql='(n0 + CAST(1 AS BIGINT))', kind='integer', column=None, literal=None)
+    """
     sql: str                     # over columns of texts
     kind: str                    # one of KINDS, interval, or null
     column: Column | None = None # where it is a column as it is
@@ -217,13 +273,25 @@ def _typed_cast(sql: str, kind: str) -> str:
 def own_value(
     column: Column, # with its slot
 ) -> str:           # SQL, over the texts in its slot
-    "A column as what it is."
+    """A column as what it is.
+
+    Example:
+
+    >>> own_value(Column("date", slot="c0"))
+    'CAST(c0 AS DATE)'
+    """
     return column.slot if column.kind == "text" else _typed_cast(column.slot, column.kind)
 
 def as_text(
     typed: Typed, # any
 ) -> str:         # SQL of its text
-    "A value's text; minus zero is zero."
+    """A value's text; minus zero is zero.
+
+    Example:
+
+    >>> as_text(Typed("n0", "float"))
+    'CAST(n0 + 0.0::DOUBLE AS VARCHAR)'
+    """
     if typed.kind == "text": return typed.sql
     return (f"CAST({typed.sql} + 0.0::DOUBLE AS VARCHAR)"
             if typed.kind == "float" else f"CAST({typed.sql} AS VARCHAR)")
@@ -232,7 +300,14 @@ def as_written(
     sql: str,  # of a value, or of its text where the kind is text
     kind: str, # what the value is
 ) -> str:      # SQL of its text
-    "A value's text as Python writes it to a file: the fraction of a second has six digits, or nine."
+    """A value's text as Python writes it to a file: the fraction of a second has six digits, or nine.
+
+    Example:
+
+    >>> sql = as_written("t", "timestamp")
+    >>> computed(sql, {"t": pl.Series(["2024-03-01 09:12:44.5"])}).to_list()
+    ['2024-03-01 09:12:44.500000']
+    """
     if kind != "timestamp": return f"CAST({sql} AS VARCHAR)"
     text = f"CAST({sql} AS VARCHAR)"
     # 2024-03-01 09:12:44.123456 has 26 characters
@@ -242,7 +317,16 @@ def as_written(
 def _quoted(text: str) -> str: return "'" + text.replace("'", "''") + "'"
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000011
-class Misfit(Exception): "What is asked of an expression and cannot be given; a clause for the sentence."
+class Misfit(Exception):
+    """What is asked of an expression and cannot be given; a clause for the sentence.
+
+    Example:
+
+    >>> columns = {"name": Column("text", slot="c0")}
+    >>> try: Compiler("name", columns.get)(syntax("name AND TRUE"))
+    ... except Misfit as err: print(err)
+    takes a text for a truth value: compare it, as in name = 'yes'
+    """
 
 def _wanted(node: Typed, kind: str) -> str:
     "The SQL of a node as that kind: one of KINDS, `number` or `moment`."
@@ -345,7 +429,13 @@ def _times(node: dict) -> int:
 def grown(
     node: object, # a syntax tree, or a part of one
 ) -> bool:
-    "Whether a text was made in a way that could have made it long."
+    """Whether a text was made in a way that could have made it long.
+
+    Example:
+
+    >>> grown(syntax("repeat(a, 3)")), grown(syntax("upper(a)"))
+    (True, False)
+    """
     if isinstance(node, list): return any(map(grown, node))
     if not isinstance(node, dict): return False
     if node.get("class") == "FUNCTION" and node["function_name"].lower() in _GROWING: return True
@@ -355,7 +445,14 @@ def may_outgrow(
     name: str,             # of a function
     arguments: list[dict], # syntax trees
 ) -> bool:
-    "Whether only a row can tell how long the text is that a function makes."
+    """Whether only a row can tell how long the text is that a function makes.
+
+    Example:
+
+    >>> arguments = lambda sql: [a["expression"] for a in syntax(sql)["arguments"]]
+    >>> may_outgrow("lpad", arguments("lpad(a, 8, '0')")), may_outgrow("lpad", arguments("lpad(a, n, '0')"))
+    (False, True)
+    """
     if name == "repeat": return True
     if name in ("lpad", "rpad"): return len(arguments) > 1 and not (_count(arguments[1]) or MOST + 1) <= MOST
     if name not in _GROWING: return False
@@ -397,7 +494,14 @@ _SPOKEN = dict.fromkeys(("~~", "!~~", "like_escape", "not_like_escape"), "LIKE")
     ("~~*", "!~~*", "ilike_escape", "not_ilike_escape"), "ILIKE")
 
 class Compiler:
-    "From a syntax tree to typed SQL for the engine."
+    """From a syntax tree to typed SQL for the engine.
+
+    Example:
+
+    >>> compiler = Compiler("a > 3", {"a": Column("integer", "integer", "c0")}.get)
+    >>> compiler(syntax("a > 3"))
+    Typed(sql='(n0 > CAST(3 AS BIGINT))', kind='boolean', column=None, literal=None)
+    """
     def __init__(self,
         sql: str,                      # the expression as it was written
         column: Callable[[str], Column], # what a column is, by name; raises where there is none
@@ -587,7 +691,13 @@ def _not_listed(name: str) -> str:
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000017
 class Expression(NamedTuple):
-    "An expression of a card, and the entry that it stands in."
+    """An expression of a card, and the entry that it stands in.
+
+    Example:
+
+    >>> print(Expression("the label", "clicks").wrong("is a text"))
+    the label, 'clicks', is a text.
+    """
     entry: str # how a sentence calls it: "the label", "where", "the field 'hour'"
     sql: str   # as it was written
 
@@ -602,7 +712,13 @@ def double_quotes(
     sql: str,                 # an expression
     columns: tuple[str, ...], # of the table
 ) -> str:                     # a clause, or nothing
-    "The remedy for names that SQL does not read bare."
+    r"""The remedy for names that SQL does not read bare.
+
+    Example:
+
+    >>> double_quotes("C14 - hour of day", ("C14", "hour of day"))
+    ': write the column\'s name in double quotes, "hour of day"'
+    """
     quoted = {c: '"' + c.replace('"', '""') + '"' for c in columns if c}
     odd = [c for c, q in quoted.items() if c in sql and q not in sql
            and (not re.fullmatch(r"[A-Za-z_]\w*", c) or _is_reserved(c, sql))]
@@ -622,7 +738,13 @@ def why_none(
     sql: str,                 # what a card says
     columns: tuple[str, ...], # of the table
 ) -> str:                     # a clause with the remedy, or nothing
-    "Why that is no expression, where it is none."
+    """Why that is no expression, where it is none.
+
+    Example:
+
+    >>> why_none("a > ", ("a",))[:10], why_none("a > 1", ("a",))
+    ('is not SQL', '')
+    """
     if _is_word(sql): return ""
     try: syntax(sql)
     except NoExpression as err: return f"{err}{double_quotes(sql, columns) or ': ' + err.mend}"
@@ -631,7 +753,13 @@ def why_none(
 def columns_of(
     sql: str, # an expression
 ) -> tuple[str, ...]: # names of columns, each once, in the order of appearance; none where it is no SQL
-    "The columns that an expression uses."
+    """The columns that an expression uses.
+
+    Example:
+
+    >>> columns_of("b + EXTRACT(HOUR FROM a) + b")
+    ('b', 'a')
+    """
     if _is_word(sql): return (sql,)
     try: return columns_of_tree(syntax(sql))
     except NoExpression: return ()
@@ -639,7 +767,13 @@ def columns_of(
 def columns_of_tree(
     tree: dict, # of an expression
 ) -> tuple[str, ...]: # names of columns, each once, in the order of appearance
-    "The columns that a syntax tree uses."
+    """The columns that a syntax tree uses.
+
+    Example:
+
+    >>> columns_of_tree(syntax("b + a + b"))
+    ('b', 'a')
+    """
     names = []
     def walk(node: object) -> None:
         if isinstance(node, dict):
@@ -655,7 +789,14 @@ def of_kind(
     expression: Expression, # what it was made of
     kind: str,              # what it must be: `boolean`, `number`, or nothing for anything but a span of time
 ) -> Typed:                 # the same
-    "Refuse what is of another kind."
+    """Refuse what is of another kind.
+
+    Example:
+
+    >>> try: of_kind(Typed("n0", "integer"), Expression("the label", "clicks"), "boolean")
+    ... except InputError as err: print(err)
+    the label, 'clicks', is a whole number and not a truth value: write a condition such as clicks = 1.
+    """
     if typed.kind == "interval":
         raise expression.wrong("is a span of time: ask for a number of it, as in DATE_DIFF('minute', a, b)")
     if kind == "boolean" and typed.kind not in ("boolean", "null"):
@@ -673,7 +814,16 @@ def compile_expression(
     kind: str = "",              # what it must be: `boolean`, or nothing for anything
     tree: dict | None = None,    # the same, parsed and perhaps of derived columns
 ) -> Typed:
-    "An expression as typed SQL."
+    """An expression as typed SQL.
+
+    Example:
+
+    >>> columns = {"delay": Column("integer", "integer", "c0")}
+    >>> compile_expression(Expression("the label", "delay > 15"), columns, "boolean").sql
+    '(n0 > CAST(15 AS BIGINT))'
+
+    References: [DuckDB's expressions](https://duckdb.org/docs/stable/sql/expressions/overview.html).
+    """
     def column(name: str) -> Column:
         if name not in columns:
             raise InputError(str(unknown(f"column in {expression.entry}, {expression.sql!r}:", name,
@@ -696,7 +846,14 @@ def _is_letter(code: int) -> bool: return 0 < code < 0xD800 or 0xDFFF < code < 0
 def check_expression(
     expression: Expression, # what a card says, while nothing is known of its table
 ) -> None:
-    "What can be refused before a table is there: functions that are not listed, huge texts, whole queries."
+    """What can be refused before a table is there: functions that are not listed, huge texts, whole queries.
+
+    Example:
+
+    >>> try: check_expression(Expression("where", "sum(a) > 1"))
+    ... except InputError as err: print(err)
+    where, 'sum(a) > 1', uses 'sum' over many rows, and an expression sees one row at a time.
+    """
     if _is_word(expression.sql): return
     try: tree = syntax(expression.sql)
     except NoExpression as err:

@@ -26,7 +26,14 @@ from ...records import InputError
 # %% ../../../nbs/data/encoding/fields.ipynb #00000005
 @dataclass
 class Counts:
-    "How often each number of a set occurs."
+    """How often each number of a set occurs.
+
+    Example:
+
+    >>> counts = Counts(every=np.array([5, 2]), counted=np.array([4, 2]), test=np.array([1, 0]))
+    >>> (counts.every - counts.counted).tolist()
+    [1, 0]
+    """
     every: np.ndarray   # (D,) in all rows that count
     counted: np.ndarray # (D,) in those whose values are counted
     test: np.ndarray    # (D,) in test rows; the same array as `every` where that is of no interest
@@ -36,7 +43,17 @@ def count_rows(
     division: Division, # which part each is in
     train: bool,        # whether values are counted over training rows alone
 ) -> dict[int, Counts]: # set -> counts
-    "Count the numbers of the sets that fields are made of."
+    """Count the numbers of the sets that fields are made of.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> numbers = Has(index=lambda value: 0, size=lambda index: 3)
+    >>> kept = Has(blocks=lambda sets: (codes for codes in [{0: np.array([0, 2, 2])}]))
+    >>> rows = Has(numbered=Has(numbers=numbers), wanted=Has(fields=("site",)), kept=kept)
+    >>> count_rows(rows, division=None, train=False)[0].every.tolist()
+    [1, 0, 2]
+    """
     numbers, done = rows.numbered.numbers, 0
     used = {numbers.index(v) for v in rows.wanted.fields}
     new = lambda: {c: np.zeros(numbers.size(c), np.int64) for c in used}
@@ -60,7 +77,13 @@ def quantile_edges(
     counts: np.ndarray, # (D,) how often each occurs
     bins: int,          # how many ranges
 ) -> np.ndarray:        # at most bins - 1 edges, rising
-    "Where ranges of equally many rows meet."
+    """Where ranges of equally many rows meet.
+
+    Example:
+
+    >>> quantile_edges(np.array([1., 2., 3., 4.]), counts=np.array([1, 1, 1, 1]), bins=2).tolist()
+    [3.0]
+    """
     order = np.argsort(values, kind="stable")
     values, below = values[order], np.cumsum(counts[order])
     # the first value that reaches beyond the quantile
@@ -71,7 +94,13 @@ def quantile_edges(
 def bin_names(
     edges: np.ndarray, # rising
 ) -> list[str]:        # one more
-    "What ranges are called."
+    """What ranges are called.
+
+    Example:
+
+    >>> bin_names(np.array([1.5, 3.0]))
+    ['below 1.5', '[1.5, 3)', 'from 3']
+    """
     if not len(edges): return ["all"]
     ends = [f"{e:g}" if float(f"{e:g}") == e else repr(float(e)) for e in edges]
     return [f"below {ends[0]}", *(f"[{a}, {b})" for a, b in pairwise(ends)), f"from {ends[-1]}"]
@@ -80,7 +109,13 @@ def binned(
     numbers: pl.Series, # (b,) perhaps missing
     edges: np.ndarray,  # rising
 ) -> pl.Series:         # (b,) String, missing where the number is
-    "The range of each number."
+    """The range of each number.
+
+    Example:
+
+    >>> binned(pl.Series([1.0, 9.0, None]), edges=np.array([3.0])).to_list()
+    ['below 3', 'from 3', None]
+    """
     names = pl.Series(bin_names(edges))
     at = np.searchsorted(edges, numbers.fill_null(0).to_numpy(), side="right")
     return names.gather(at).set(numbers.is_null(), None)
@@ -88,7 +123,14 @@ def binned(
 # %% ../../../nbs/data/encoding/fields.ipynb #0000000a
 @dataclass
 class EncodedField:
-    "A field's vocabulary, and the way to it."
+    """A field's vocabulary, and the way to it.
+
+    Example:
+
+    >>> words = pl.DataFrame({"id": [0, 1], "value": ["red", "blue"], "count": [5, 2]})
+    >>> EncodedField("colour", 0, words, ids=np.array([1, 0, 2], np.int32)).words.height
+    2
+    """
     name: str           # in the schema
     index: int          # of the set of columns that it is a function of
     words: pl.DataFrame # id, value, count
@@ -111,7 +153,16 @@ def field_values(
     min_count: int,     # rows a value needs
     edges: np.ndarray | None = None, # of its bins
 ) -> pl.DataFrame:      # code, value, count
-    "Numbers whose value may have an id, each once, with their counts."
+    """Numbers whose value may have an id, each once, with their counts.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> values = Has(at=lambda value, codes, text: pl.Series(["a", "b", "c"]).gather(codes))
+    >>> counts = Counts(n := np.array([5, 0, 2]), n, n)
+    >>> field_values(values, Value("lower(shelf)", ("shelf",)), counts, min_count=2).rows()
+    [(0, 'a', 5), (2, 'c', 2)]
+    """
     there = counts.every > 0
     # rare texts need not be made; a missing value is one, however its texts are written
     if _names_itself(value):
@@ -132,7 +183,14 @@ def split_lists(
     table: pl.DataFrame, # code, value, count: lists as texts
     mark: str,           # between their values
 ) -> pl.DataFrame:       # code, value, count, with a row for each value of a list
-    "Lists taken apart."
+    """Lists taken apart.
+
+    Example:
+
+    >>> lists = pl.DataFrame({"code": [0, 1], "value": ["a|b|a", "|"], "count": [3, 2]})
+    >>> split_lists(lists, "|").rows()
+    [(0, 'a', 3), (0, 'b', 3), (1, None, 2)]
+    """
     parts = table.with_columns(pl.col("value").str.split(mark)).explode("value")
     value = pl.col("value").str.strip_chars().replace("", None)
     parts = parts.with_columns(value).unique(["code", "value"], maintain_order=True)
@@ -146,7 +204,15 @@ def pooled_ids(
     size: int,           # D, numbers of lists
     width: int = 0,      # columns, where they are given; what has more ids loses the last ones
 ) -> np.ndarray:         # (D, width) int32
-    "The ids of each list, each once, padded."
+    """The ids of each list, each once, padded.
+
+    Example:
+
+    >>> parts = pl.DataFrame({"code": [0, 0, 1], "value": ["a", "b", "c"]})
+    >>> words = pl.DataFrame({"id": [0, 1], "value": ["a", "b"]})
+    >>> pooled_ids(parts, words, size=2).tolist() # 2 is everything else, 3 is padding
+    [[0, 1], [2, 3]]
+    """
     rare = words.height
     ids = parts.join(words.select("id", "value"), on="value", how="left", nulls_equal=True,
                      maintain_order="left")
@@ -191,7 +257,17 @@ def about(
     ids: np.ndarray,     # (D,) the id of each number
     words: int,          # ids of values; the next one is everything else's
 ) -> dict:               # type; rows: missing, lost, unseen; distinct values
-    "What is worth knowing of a field."
+    """What is worth knowing of a field.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> table = pl.DataFrame({"code": [0, 1, 2], "value": ["a", None, "b"], "count": [5, 2, 1]})
+    >>> counts, values = Counts(n := np.array([5, 2, 1]), n, n), Has(typed=lambda value: Has(kind="text"))
+    >>> ids = np.array([0, 1, 2])
+    >>> about(Value("lower(shelf)", ("shelf",)), values, counts, table, ids, words=2)
+    {'type': 'text', 'missing': 2, 'lost': 1, 'distinct': 2}
+    """
     missing = np.zeros(len(counts.every), bool)
     if _names_itself(value): # a text for each number, and not all of them in the table
         missing[_missing_codes(values, value.columns[0])] = True
@@ -215,7 +291,22 @@ def encoded_fields(
     division: Division, # which part each is in
     card: Card,         # min_count, vocabulary
 ) -> list[EncodedField]: # N
-    "The vocabulary of every field, and the id of each number."
+    r"""The vocabulary of every field, and the id of each number.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.encoding.number import Path, Policy, Table, number
+    >>> from collapse_nb.data.sources.parts import Part
+    >>> card = Card(name="shop", label="y", fields=["shelf"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n0,B\n1,A\n")
+    ...     rows = KeptRows(number(Table(card, [Part(file)], Path(folder)), Path(folder), Policy()))
+    ...     division = Division("random", np.arange(3), (1, 1, 1), "", labels=np.array([1, 0, 1]))
+    ...     field, = encoded_fields(rows, division, card)
+    >>> field.words.rows(), field.ids.tolist()
+    ([(0, 'A', 2), (1, 'B', 1)], [0, 1])
+    """
     counts, encoded = count_rows(rows, division, card.vocabulary == "train"
                                  or any(v.bins for v in rows.wanted.fields)), []
     numbers = rows.numbered.numbers
@@ -247,7 +338,13 @@ def encoded_fields(
 def list_mark(
     texts: pl.Series, # String, none missing
 ) -> str:             # a character, or nothing
-    "What stands between the values of a text, where many of a column's texts are made of the same few."
+    """What stands between the values of a text, where many of a column's texts are made of the same few.
+
+    Example:
+
+    >>> list_mark(pl.Series(["a|b", "b|c", "a|c", "c|b", "a"]))
+    '|'
+    """
     for mark in "|;,":
         several = texts.filter(texts.str.contains(rf"^[^{mark}]+(\{mark}[^{mark}]+)+$"))
         if (len(several) > 3 and len(several) >= .4 * len(texts)
@@ -260,7 +357,16 @@ def remarks_on(
     rows: int,                  # n
     test: int,                  # rows of test
 ) -> list[str]:                 # sentences without their full stop
-    "What somebody should know of the fields before training."
+    """What somebody should know of the fields before training.
+
+    Example:
+
+    >>> about = {"distinct": 1, "missing": 0, "type": "integer"}
+    >>> words = pl.DataFrame({"id": [0], "value": ["7"], "count": [9]})
+    >>> field = EncodedField("site", 0, words, np.zeros(1, np.int32), about=about)
+    >>> remarks_on([field], rows=9, test=1)
+    ["the field 'site' has one value in all rows: it says nothing, take it out"]
+    """
     remarks = []
     for f in fields:
         about = f.about

@@ -30,7 +30,13 @@ from ..sources.text import Block, text_blocks
 def wrong_integers(
     texts: pl.Series,  # String
 ) -> pl.Series:        # String: why a text is no integer; null where it is one, or is missing
-    "What is wrong with texts that should be integers."
+    """What is wrong with texts that should be integers.
+
+    Example:
+
+    >>> wrong_integers(pl.Series(["7", None, "1.5"])).to_list()
+    [None, None, 'has no integer, it is 1.5']
+    """
     digits, number = pl.col("t").str.contains(r"^-?[0-9]+$"), pl.col("t").cast(pl.Int64, strict=False)
     none, large = pl.format("has no integer, it is {}",
                             "t"), pl.format("has an integer that overflows 64 bits, it is {}", "t")
@@ -43,7 +49,13 @@ WHICH_LABEL = ("write the card's label as a condition that says which value is a
 def as_label(
     texts: pl.Series, # String
 ) -> pl.Series:       # Int8: 0, 1, or null where a text is neither
-    "Labels: 0 and 1, true and false."
+    """Labels: 0 and 1, true and false.
+
+    Example:
+
+    >>> as_label(pl.Series(["1", "False", "yes"])).to_list()
+    [1, 0, None]
+    """
     number = texts.cast(pl.Float64, strict=False)
     word = texts.str.to_lowercase()
     one, zero = ((test == yes) | (word == name)
@@ -54,7 +66,13 @@ def as_label(
 def wrong_labels(
     texts: pl.Series,  # String
 ) -> pl.Series:        # String: why a text is no label; null where it is one
-    "What is wrong with texts that should be labels."
+    """What is wrong with texts that should be labels.
+
+    Example:
+
+    >>> wrong_labels(pl.Series(["1", "2"])).to_list()
+    [None, 'has a label that must be 0 or 1, it is 2']
+    """
     why = pl.select(pl.format("has a label that must be 0 or 1, it is {}",
                               texts.fill_null("missing"))).to_series()
     return why.set(as_label(texts).is_not_null(), None)
@@ -62,7 +80,15 @@ def wrong_labels(
 # %% ../../../nbs/data/encoding/number.ipynb #00000007
 @dataclass
 class Check:
-    "What is wrong with a column's values, by number."
+    """What is wrong with a column's values, by number.
+
+    Example:
+
+    >>> from collapse_nb.data.encoding.distinct import series_codes
+    >>> column = Texts()
+    >>> Check(wrong_integers).bad_rows(column, series_codes(column, pl.Series(["7", "x", "7"])))
+    {1: 'has no integer, it is x'}
+    """
     wrong: Callable[[pl.Series], pl.Series]      # texts -> reasons
     nulls: tuple[str, ...] = ()                  # texts that mean "missing"
     done: int = 0                                # numbers that were looked at
@@ -85,7 +111,15 @@ def checks(
     card: Card,     # null_values
     values: Wanted, # what it wants
 ) -> dict[str, Check]: # by column, the label first
-    "What is looked at as texts come."
+    """What is looked at as texts come.
+
+    Example:
+
+    >>> from collapse_nb.data.encoding.wanted import wanted
+    >>> card = Card(name="shop", label="bought", fields=["shelf"])
+    >>> list(checks(card, wanted(card, ("bought", "shelf"))))
+    ['bought']
+    """
     by_column = {v.columns[0]: Check(wrong_integers, card.null_values) for v in values.fields if v.transform}
     if values.label.as_it_is and not values.where:
         by_column = {values.label.columns[0]: Check(wrong_labels, card.null_values)} | by_column
@@ -93,11 +127,24 @@ def checks(
 
 # %% ../../../nbs/data/encoding/number.ipynb #00000009
 def line_of(block: Block, byte: int) -> int:
-    "The line number of a byte in a block."
+    r"""The line number of a byte in a block.
+
+    Example:
+
+    >>> block = Block(Path("shop.csv"), ("bought", "shelf"), b"1,A\n0,B\n", line=2, left=0.)
+    >>> line_of(block, 4)
+    3
+    """
     return block.line + block.text.count(b"\n", 0, byte)
 
 class Laid(NamedTuple):
-    "Where the rows of a staged block came from."
+    """Where the rows of a staged block came from.
+
+    Example:
+
+    >>> Laid(first=0, piece=(0, 2), dropped=[]).piece
+    (0, 2)
+    """
     first: int          # its first row among those on disk
     piece: tuple        # the file's number among the parts, and the line or row that the block begins with
     dropped: list[int]  # where rows begin that were refused for their values
@@ -107,7 +154,15 @@ def place_of(
     laid: list[Laid],    # its blocks
     row: int,            # among those on disk
 ) -> str:                # such as " in line 214 of clicks.csv"
-    "Where a row stands."
+    r"""Where a row stands.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> table = Has(parts=[Has(path="shop.parquet")], card=Has(format="parquet"))
+    >>> place_of(table, [Laid(first=0, piece=(0, 100), dropped=[])], row=1)
+    ' in row 102 of shop.parquet'
+    """
     block = max((b for b in laid if b.first <= row), key=lambda b: b.first)
     (number, begin), inside = block.piece, row - block.first
     part = table.parts[number]
@@ -149,7 +204,17 @@ def _value_faults(piece: Piece, bad: dict[str, dict], label: str,
 # %% ../../../nbs/data/encoding/number.ipynb #0000000c
 @dataclass
 class Numbered:
-    "The rows of a source as numbers, and what the numbers stand for."
+    r"""The rows of a source as numbers, and what the numbers stand for.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> table = Has(parts=[Has(path="shop.parquet")], card=Has(format="parquet"))
+    >>> rows = Numbered(staged=None, numbers=None, wanted=None, read={"rows": 2, "refused": 0}, table=table,
+    ...                 laid=[Laid(first=0, piece=(0, 0), dropped=[])], refused=np.empty(0, int))
+    >>> rows.place(1), rows.read["refused"]
+    (' in row 2 of shop.parquet', 0)
+    """
     staged: Staged    # on disk: a column for each of `numbers.sets`
     numbers: Numbers  # distinct texts, and distinct rows of several columns
     wanted: Wanted    # what they are for
@@ -162,7 +227,21 @@ class Numbered:
 
 @dataclass
 class Numberer:
-    "A table on its way to numbers."
+    r"""A table on its way to numbers.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.sources.parts import Part
+    >>> with tempfile.TemporaryDirectory() as folder, pool() as threads:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("bought,shelf\n1,A\n0,B\n")
+    ...     table = Table(Card(name="shop", label="bought", fields=["shelf"]), [Part(file)], Path(folder))
+    ...     refusals, staged = Refusals(Policy(), Path(folder)), Staged(file.with_name("staged"))
+    ...     work = Numberer(table, table.wanted(), refusals, staged, threads)
+    ...     for piece in pieces(table, work.numbers.texts, threads): work.take(piece)
+    ...     work.rows, work.label
+    (2, 'bought')
+    """
     table: Table
     values: Wanted
     refusals: Refusals       # where bad rows go
@@ -209,8 +288,20 @@ def number(
     folder: Path,    # for what stays
     policy: Policy,  # what is done about bad rows
 ) -> Numbered:
-    """The rows of a table as numbers. Raises `Underivable` where part of an expression cannot be computed as
-    it is read."""
+    r"""The rows of a table as numbers. Raises `Underivable` where part of an expression cannot be computed as
+    it is read.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.sources.parts import Part
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("bought,shelf\n1,A\n0,B\n1,A\n")
+    ...     table = Table(Card(name="shop", label="bought", fields=["shelf"]), [Part(file)], Path(folder))
+    ...     numbered = number(table, Path(folder), Policy())
+    ...     [block[1].tolist() for block in numbered.staged.blocks([1])], numbered.read["rows"]
+    ([[0, 1, 0]], 3)
+    """
     values = table.derive(table.wanted())
     with pool() as threads:
         work = Numberer(table, values, Refusals(policy, folder), Staged(table.work / "staged"), threads)

@@ -24,7 +24,16 @@ def places(
     rows: int,             # n
     seed: int,             # split_seed
 ) -> tuple[np.ndarray, str]: # (n,) the place of each row in the stored order; the permutation's SHA-256
-    "Where each row of the source is stored."
+    """Where each row of the source is stored.
+
+    Example:
+
+    >>> place, digest = places(4, seed=0)
+    >>> sorted(place.tolist()), digest == places(4, seed=0)[1], len(digest)
+    ([0, 1, 2, 3], True, 64)
+
+    References: [torch.randperm](https://docs.pytorch.org/docs/stable/generated/torch.randperm.html).
+    """
     # what is drawn does not depend on the type, and narrow numbers are drawn in half the time
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed),
                            dtype=torch.int32 if rows < 1 << 31 else torch.int64).numpy()
@@ -38,7 +47,13 @@ def places(
 def packed_type(
     cardinalities: list[int], # D_i of the N fields
 ) -> np.dtype:                # fields place, y and the number of each field
-    "A row's form on its way through the buckets."
+    """A row's form on its way through the buckets.
+
+    Example:
+
+    >>> packed_type([5, 70_000]).itemsize # place, label, and ids of 1 and 4 bytes
+    10
+    """
     ids = [(str(i), np.min_scalar_type(d - 1)) for i, d in enumerate(cardinalities)]
     return np.dtype([("place", np.uint32), ("y", np.uint8), *ids])
 
@@ -61,7 +76,15 @@ def _unpack(rows: np.ndarray, offsets: np.ndarray, widths: np.ndarray, x: np.nda
 def unpacked(
     rows: np.ndarray, # (b,) packed, of all places from 0 to b - 1
 ) -> tuple[np.ndarray, np.ndarray]: # (b, N) int32 and (b,) uint8, in the order of their places
-    "Ids and labels."
+    """Ids and labels.
+
+    Example:
+
+    >>> rows = np.array([(1, 0, 7), (0, 1, 9)], packed_type([10]))
+    >>> x, y = unpacked(rows)
+    >>> x.tolist(), y.tolist()
+    ([[9], [7]], [1, 0])
+    """
     fields = [rows.dtype.fields[n] for n in rows.dtype.names[2:]]
     widths, offsets = np.array([kind.itemsize for kind, _ in fields],
                                np.uint8), np.array([at for _, at in fields], np.uint32)
@@ -95,7 +118,17 @@ def permuted(
     folder: Path,                  # for temporary files
     bucket_rows: int = BLOCK_ROWS, # rows held at a time, at least
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # ids (b, N) and labels (b,), in the order of their places
-    "Rows in the order of their places, through files."
+    """Rows in the order of their places, through files.
+
+    Example:
+
+    >>> import tempfile
+    >>> rows = np.array([(0, 0, 7), (0, 1, 9), (0, 1, 8)], packed_type([10]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (x, y), = permuted([rows], np.array([2, 0, 1], np.uint32), Path(folder))
+    >>> x.tolist(), y.tolist()
+    ([[9], [8], [7]], [1, 1, 0])
+    """
     bucket_rows = max(bucket_rows, -(-len(place) // 256)) # so many files are open at once
     paths = [folder / f"bucket{b}" for b in range(-(-len(place) // bucket_rows))]
     with ExitStack() as stack, pool() as threads:

@@ -32,7 +32,17 @@ from ...records import InputError
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000005
 @dataclass
 class Piece:
-    "A block of rows of one file."
+    r"""A block of rows of one file.
+
+    Example:
+
+    >>> block = Block(Path("shop.csv"), ("bought", "shelf"), b"1,A\n0,B\n", line=2, left=0.)
+    >>> piece = Piece(Part(block.path), block, *split_cells(block.text, ",", 2))
+    >>> from collapse_nb.data.encoding.staged import pool
+    >>> with pool() as threads: codes = piece.codes({"shelf": Texts()}, threads)
+    >>> len(piece), codes["shelf"].tolist()
+    (2, [0, 1])
+    """
     part: Part                   # the file, and the columns that its folders' names give
     block: Block | ParquetRows   # its rows
     cells: Cells | None = None   # of a text
@@ -82,7 +92,17 @@ def _as_float(kind: pa.DataType | None) -> pa.DataType | None:
 
 @dataclass
 class Table:
-    "The files of a table, opened far enough to know their columns."
+    r"""The files of a table, opened far enough to know their columns.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("bought,shelf\n1,A\n")
+    ...     table = Table(Card(name="shop", label="bought", fields=["shelf"]), [Part(file)], Path(folder))
+    ...     [name for name, _ in table.types(table.parts[0])], table.wanted().names
+    (['bought', 'shelf'], ('shelf',))
+    """
     card: Card
     parts: list[Part]
     work: Path               # for temporary files
@@ -215,7 +235,18 @@ def pieces(
     columns: dict[str, Texts], # distinct texts of each column that is wanted; what is derived is added here
     threads: Executor,   # who works
 ) -> Iterator[Piece]:    # in order, the next ones under way
-    "The rows of a table, in blocks."
+    r"""The rows of a table, in blocks.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.encoding.staged import pool
+    >>> with tempfile.TemporaryDirectory() as folder, pool() as threads:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("bought,shelf\n1,A\n0,B\n")
+    ...     table = Table(Card(name="shop", label="bought", fields=["shelf"]), [Part(file)], Path(folder))
+    ...     [len(piece) for piece in pieces(table, {"shelf": Texts()}, threads)]
+    [2]
+    """
     if table.card.format == "parquet":
         yield from prefetched(threads, _parquet_pieces(table, columns))
         return

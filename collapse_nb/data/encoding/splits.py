@@ -30,7 +30,16 @@ from ...records import InputError
 
 # %% ../../../nbs/data/encoding/splits.ipynb #00000005
 class Kept:
-    "The rows that count, block by block."
+    """The rows that count, block by block.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> kept = Kept(Has(staged=Has(blocks=lambda sets: iter([{0: np.array([0, 1, 1])}]))))
+    >>> kept.where = 0, np.array([False, True]) # number 0 of set 0 does not count
+    >>> [codes[0].tolist() for codes in kept.blocks({0})]
+    [[1, 1]]
+    """
     def __init__(self,
         numbered: Numbered, # all rows
     ):
@@ -57,7 +66,21 @@ class Kept:
         return ""
 
 class KeptRows:
-    "The rows of a table that count, and what the card wants of them."
+    r"""The rows of a table that count, and what the card wants of them.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.encoding.number import Policy, Table, number
+    >>> from collapse_nb.data.sources.parts import Part
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n0,B\n1,A\n")
+    ...     card = Card(name="shop", label="y", fields=["shelf"], where="shelf = 'A'")
+    ...     table = Table(card, [Part(file)], Path(folder))
+    ...     rows = KeptRows(number(table, Path(folder), Policy()))
+    ...     rows.codes(rows.wanted.label).tolist() # of the two rows that count
+    [0, 0]
+    """
     def __init__(self,
         numbered: Numbered, # all rows
     ):
@@ -94,7 +117,16 @@ def check_labels(
     rows: KeptRows, # those that count
     name: str,  # of the card, for the reader
 ) -> np.ndarray: # (n,) uint8, 0/1
-    "Check that labels are 0 or 1 and that both occur."
+    """Check that labels are 0 or 1 and that both occur.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> values = Has(at=lambda value, codes, text: pl.Series(["true", "0"])) # by number
+    >>> rows = Has(wanted=Has(label="bought"), codes=lambda value: np.array([1, 0, 1]), values=values)
+    >>> check_labels(rows, "shop").tolist()
+    [0, 1, 0]
+    """
     value, codes = rows.wanted.label, rows.codes(rows.wanted.label)
     if not len(codes):
         raise InputError(f"no rows are left for {name}: the source has none, or the card's where keeps none.")
@@ -120,7 +152,20 @@ def check_labels(
 def header_remarks(
     rows: KeptRows, # those that count
 ) -> list[str]:     # a sentence without its full stop, or none
-    "Whether rows of a text file are its header again."
+    r"""Whether rows of a text file are its header again.
+
+    Example:
+
+    >>> import tempfile
+    >>> from collapse_nb.data.encoding.number import Policy, Table, number
+    >>> from collapse_nb.data.sources.parts import Part
+    >>> card = Card(name="shop", label="y = '1'", fields=["shelf"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (file := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\ny,shelf\n0,B\n")
+    ...     rows = KeptRows(number(Table(card, [Part(file)], Path(folder)), Path(folder), Policy()))
+    ...     header_remarks(rows)[0].split(" of ")[0]
+    'a row is the header again in line 3'
+    """
     numbers, table, where = rows.numbered.numbers, rows.numbered.table, rows.kept.where
     fixed = {column for part in table.parts for column in part.fixed} # by folders, in every row
     own = sorted((c for c in numbers.texts if c not in fixed), key=lambda c: len(numbers.texts[c].long))
@@ -151,7 +196,14 @@ _WORDS = {"train": 0, "training": 0, "valid": 1, "validation": 1, "val": 1, "dev
 
 @dataclass
 class Division:
-    "How the rows are split."
+    """How the rows are split.
+
+    Example:
+
+    >>> division = Division("random", np.array([3, 0, 2, 1]), (2, 1, 1), digest="")
+    >>> division.part(slice(None)).tolist() # of each row of the source
+    [2, 0, 1, 0]
+    """
     by: str                       # random, time, group or given
     place: np.ndarray             # (n,) where each row is stored
     sizes: tuple[int, int, int]   # rows of train, valid, test
@@ -170,7 +222,14 @@ class Division:
 
 @dataclass
 class Moments:
-    "Where rows are in time, or in any order."
+    """Where rows are in time, or in any order.
+
+    Example:
+
+    >>> days = Moments(codes=np.array([1, 0, 1]), values=np.array([0, 86_400_000_000]), kind="timestamp")
+    >>> [days.text(key) for key in days.keys]
+    ['1970-01-02', '1970-01-01', '1970-01-02']
+    """
     codes: np.ndarray  # (n,) the number of each row's moment
     values: np.ndarray # (D,) the moment of each number: microseconds since 1970, or numbers
     kind: str          # timestamp, date, integer or float
@@ -202,7 +261,16 @@ def moments(
     value: Value, # what orders them
     some: bool = False, # whether rows may lack one
 ) -> Moments | None: # None where a row may lack one, and does
-    "The time of every row."
+    """The time of every row.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> values = Has(typed=lambda value: Has(kind="integer"), at=lambda value, codes: pl.Series([30, 10]))
+    >>> moments(Has(codes=lambda value: np.array([0, 1, 1]), values=values),
+    ...         Value("day", ("day",))).keys.tolist()
+    [30, 10, 10]
+    """
     codes = rows.codes(value)
     there = np.flatnonzero(np.bincount(codes)) if len(codes) else np.empty(0, int)
     kind = rows.values.typed(value).kind
@@ -303,7 +371,16 @@ def check_parts(
     name: str,          # of the card, for the reader
     by: str = "random", # how they were split
 ) -> tuple[int, int, int]: # rows of train, valid, test
-    "The sizes of the parts, each of which must have rows of both labels."
+    """The sizes of the parts, each of which must have rows of both labels.
+
+    Example:
+
+    >>> check_parts(np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2]), "shop")
+    (2, 2, 2)
+    >>> try: check_parts(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 2]), "shop")
+    ... except InputError as err: print(str(err).split(" for")[0])
+    the 4 rows of shop make 2 (1 of them 1)
+    """
     zeros, ones = np.bincount(part << 1 | labels, minlength=6).reshape(3, 2).T
     sizes = zeros + ones
     if all(0 < o < s for o, s in zip(ones, sizes, strict=True)): return tuple(int(s) for s in sizes)
@@ -323,7 +400,15 @@ def over_time(
     labels: np.ndarray, # (n,) 0/1
     part: np.ndarray,   # (n,) 0, 1 or 2
 ) -> dict:              # starts, rows and ones of each step; spans of the parts
-    "Rows and ones over time."
+    """Rows and ones over time.
+
+    Example:
+
+    >>> hours = Moments(np.array([0, 1, 2]), np.array([0, 1, 2]) * 3_600_000_000, "timestamp")
+    >>> steps = over_time(hours, labels=np.array([0, 1, 1]), part=np.array([0, 1, 2], np.uint8))
+    >>> steps["rows"], steps["ones"], steps["starts"][1]
+    ([1, 1, 1], [0, 1, 1], '1970-01-01 01:00:00')
+    """
     low, high = when.keys.min(), when.keys.max()
     timely = when.kind in ("timestamp", "date")
     step = next((s for s in _STEPS if (high - low) / s <= 60),
@@ -348,7 +433,18 @@ def divide(
     labels: np.ndarray, # (n,) 0/1
     card: Card,         # how they are split
 ) -> Division:
-    "Split the rows."
+    """Split the rows.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> wanted = Has(time=None, part=None, group=None, fields=(), clock=None)
+    >>> rows = Has(wanted=wanted, values=Has(types={}), numbered=Has(table=Has(derived=[])))
+    >>> card = Card(name="shop", label="y", fields=["shelf"], split=(.4, .3, .3))
+    >>> division = divide(rows, np.array([0, 1] * 50, np.uint8), card)
+    >>> division.by, division.sizes
+    ('random', (40, 30, 30))
+    """
     n, wanted, remarks = len(labels), rows.wanted, []
     when = moments(rows, wanted.time) if wanted.time else None
     if wanted.part: by, part = "given", _as_given(rows, wanted.part)
@@ -407,7 +503,19 @@ def write_source_rows(
     rows: KeptRows,     # those that count, still on disk
     division: Division, # where each is stored
 ) -> None:
-    "Keep which row of the source each stored row is, where the seed alone does not say it."
+    """Keep which row of the source each stored row is, where the seed alone does not say it.
+
+    Example:
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace as Has
+    >>> division = Division("time", np.array([2, 0, 1]), (1, 1, 1), digest="")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rows = Has(kept=Has(where=None), numbered=Has(refused=[]))
+    ...     write_source_rows(Path(folder), rows, division)
+    ...     np.load(Path(folder, "rows.npy")).tolist()
+    [1, 2, 0]
+    """
     kept = None
     if rows.kept.where:
         index, good = rows.kept.where
@@ -426,7 +534,17 @@ def source_rows(
     path: str | Path, # an encoded folder
 ) -> dict[str, np.ndarray]: # train, valid and test -> (n,) rows of the source, the first is 0
     """Which row of the source each stored row is: row k of `data.test` is row `source_rows(path)['test'][k]`.
-    Rows that were refused count, as they do for whoever reads the file line by line."""
+    Rows that were refused count, as they do for whoever reads the file line by line.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "schema.json").write_text('{"format": 1, "sizes": [1, 1, 1], "read": {}}')
+    ...     np.save(Path(folder, "rows.npy"), [2, 0, 1])
+    ...     {part: rows.tolist() for part, rows in source_rows(folder).items()}
+    {'train': [2], 'valid': [0], 'test': [1]}
+    """
     record = read_schema(path)
     sizes, read = record["sizes"], record.get("read")
     if read is None:

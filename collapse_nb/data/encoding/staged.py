@@ -16,7 +16,18 @@ import numpy as np
 
 # %% ../../../nbs/data/encoding/staged.ipynb #00000005
 class Staged:
-    "Blocks of columns of whole numbers, in a file."
+    """Blocks of columns of whole numbers, in a file.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     staged = Staged(Path(folder, "staged"))
+    ...     staged.write([np.array([3, 1]), np.array([900, 0])], sizes=[4, 1000])
+    ...     block = next(staged.blocks([0, 1]))
+    >>> block[1].tolist(), block[0].dtype, block[1].dtype
+    ([900, 0], dtype('uint8'), dtype('uint16'))
+    """
     def __init__(self,
         path: Path, # to be written
     ): self.path, self.index, self.rows, self.end = path, [], 0, 0
@@ -46,7 +57,15 @@ class Staged:
 
 # %% ../../../nbs/data/encoding/staged.ipynb #00000008
 def pool() -> ThreadPoolExecutor:
-    "A thread for each core that this process may use."
+    """A thread for each core that this process may use.
+
+    Example:
+
+    >>> with pool() as threads: list(threads.map(abs, [-1, 2]))
+    [1, 2]
+
+    References: [executors of Python](https://docs.python.org/3/library/concurrent.futures.html).
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return ThreadPoolExecutor(max(2, min(cores, 16)))
 
@@ -56,7 +75,13 @@ def ahead(
     pieces: Iterable,            # taken one by one
     depth: int = 2,              # pieces under way
 ) -> Iterator:                   # results, in order
-    "Results of work that is done a few pieces ahead."
+    """Results of work that is done a few pieces ahead.
+
+    Example:
+
+    >>> with pool() as threads: list(ahead(threads, abs, [-3, 2, -1]))
+    [3, 2, 1]
+    """
     waiting = deque()
     try:
         for piece in pieces:
@@ -71,7 +96,13 @@ def prefetched(
     threads: ThreadPoolExecutor, # who works
     items: Iterator,             # a generator
 ) -> Iterator:                   # the same
-    "The items of a generator, the next one always under way."
+    """The items of a generator, the next one always under way.
+
+    Example:
+
+    >>> with pool() as threads: list(prefetched(threads, (n * n for n in (1, 2, 3))))
+    [1, 4, 9]
+    """
     end = object()
     coming = threads.submit(next, items, end)
     try:

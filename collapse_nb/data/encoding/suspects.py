@@ -19,7 +19,13 @@ def tells_by_value(
     counts: np.ndarray, # (D, 2) rows of each id with the label 0 and 1
     sure: bool = True,  # whether all rows are in; else whether it may still be so
 ) -> bool:
-    "Whether ids with many rows have one label each, and both labels and most of the rows are among them."
+    """Whether ids with many rows have one label each, and both labels and most of the rows are among them.
+
+    Example:
+
+    >>> tells_by_value(np.array([[30, 0], [0, 40]])), tells_by_value(np.array([[30, 1], [0, 40]]))
+    (True, False)
+    """
     rows = counts.sum(1)
     often = counts[rows >= OFTEN]
     if often.min(1).any(): return False
@@ -29,7 +35,13 @@ def presence_errors(
     counts: np.ndarray, # (D, 2) rows that have each id, with the label 0 and 1
     total: np.ndarray,  # (2,) all rows with the label 0 and 1
 ) -> np.ndarray:        # (D,) rows; 0 where an id is in all rows of one label and in no others
-    "Rows whose label is wrong where it is taken from whether a row has an id."
+    """Rows whose label is wrong where it is taken from whether a row has an id.
+
+    Example:
+
+    >>> presence_errors(np.array([[0, 40], [10, 20]]), total=np.array([60, 40])).tolist()
+    [0, 30]
+    """
     absent = total - counts
     return np.minimum(counts[:, 0] + absent[:, 1], counts[:, 1] + absent[:, 0])
 
@@ -37,14 +49,26 @@ def value_errors(
     counts: np.ndarray, # (D, 2) rows of each id with the label 0 and 1
     sure: bool = True,  # whether all rows are in; else the fewest that it may be
 ) -> int:               # rows
-    "Rows whose label is not the commoner one of their id or, where few rows have the id, of all rows."
+    """Rows whose label is not the commoner one of their id or, where few rows have the id, of all rows.
+
+    Example:
+
+    >>> value_errors(np.array([[30, 2], [1, 40]]))
+    3
+    """
     often = (counts.sum(1) >= OFTEN) | (not sure)
     return int(counts[often].min(1).sum() + counts[~often].sum(0)[counts.sum(0).argmin()])
 
 def near_errors(
     total: np.ndarray, # (2,) rows with the label 0 and 1
 ) -> float:            # rows
-    "How many errors leave a field that nearly tells the label."
+    """How many errors leave a field that nearly tells the label.
+
+    Example:
+
+    >>> float(near_errors(np.array([900, 100])))
+    10.0
+    """
     return min(total.sum() / 100, total.min() / 10)
 
 COMMON = 4 # values that are counted of a field with many
@@ -130,7 +154,18 @@ def find_telling(
     labels: np.ndarray,         # (n,) 0/1
     fields: list[EncodedField], # of which `tells` is set
 ) -> None:
-    "Which fields tell the label."
+    """Which fields tell the label.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> rows = Has(kept=Has(blocks=lambda sets: iter([{0: np.repeat([0, 1], 30)}])))
+    >>> words = pl.DataFrame({"id": [0, 1], "value": ["no", "yes"], "count": [30, 30]})
+    >>> field = EncodedField("seen", 0, words, ids=np.array([0, 1], np.int32))
+    >>> find_telling(rows, np.repeat([0, 1], 30), [field])
+    >>> field.tells.split(", 1")[0]
+    "has the label in it: it is 0 in all 30 rows of 'no'"
+    """
     all_rows = np.array([len(labels) - (ones := int(labels.sum(dtype=np.int64))), ones])
     suspects = [_Suspect(f, all_rows) for f in fields]
     blocks = lambda: rows.kept.blocks({s.field.index for s in suspects})

@@ -27,7 +27,13 @@ def fits(
     texts: pl.Series, # String, none missing
     kind: str,        # integer, float, boolean, date or timestamp
 ) -> pl.Series:       # truth values
-    "Which texts can be read as a kind."
+    """Which texts can be read as a kind.
+
+    Example:
+
+    >>> fits(pl.Series(["2024-02-29", "2024-02-30"]), "date").to_list()
+    [True, False]
+    """
     good = texts.str.contains(_PATTERNS[kind])
     if kind in ("date", "timestamp") and good.any(): # the thirtieth of February
         name = {"date": "DATE", "timestamp": "TIMESTAMPTZ"}[kind]
@@ -41,7 +47,17 @@ def canonical(
     texts: pl.Series, # String, perhaps missing, each of the kind
     kind: str,        # what they are
 ) -> pl.Series:       # String
-    "Decimals, truth values and times in one spelling, whatever file they are from; others as they are."
+    """Decimals, truth values and times in one spelling, whatever file they are from; others as they are.
+
+    Example:
+
+    >>> canonical(pl.Series(["1.50", "2"]), "float").to_list()
+    ['1.5', '2.0']
+    >>> canonical(pl.Series(["TRUE"]), "boolean").to_list()
+    ['true']
+
+    References: [ISO 8601](https://www.iso.org/iso-8601-date-and-time-format.html), for times.
+    """
     if kind == "boolean": return texts.str.to_lowercase()
     how = {"float": "CAST(CAST(t AS DOUBLE) AS VARCHAR)",
            "timestamp": "CAST(timezone('UTC', CAST(t AS TIMESTAMPTZ)) AS VARCHAR)"}.get(kind)
@@ -50,7 +66,13 @@ def canonical(
 def plain_text(
     texts: list[str], # some of a column
 ) -> bool:
-    "Whether they show already that the column is text, and that its texts are no rows of digits."
+    """Whether they show already that the column is text, and that its texts are no rows of digits.
+
+    Example:
+
+    >>> plain_text(["red", "blue"]), plain_text(["007"])
+    (True, False)
+    """
     fitting = lambda pattern: all(re.search(pattern, text) or text in NANS for text in texts)
     return bool(texts) and not any(map(fitting, (*_PATTERNS.values(), _DIGITS)))
 
@@ -58,7 +80,13 @@ def looks_typed(
     texts: list[str], # some of a column
 ) -> bool:
     """Whether they may be decimals, truth values or times, so that a look at all of the column is worth its
-    time."""
+    time.
+
+    Example:
+
+    >>> looks_typed(["0.5", "NaN"]), looks_typed(["red"])
+    (True, False)
+    """
     fitting = lambda kind: all(re.search(_PATTERNS[kind], text) or text in NANS for text in texts)
     return bool(texts) and any(map(fitting, ("float", "boolean", "timestamp")))
 
@@ -70,7 +98,13 @@ def _castable(texts: pl.Series, name: str) -> pl.Series:
 def column_type(
     texts: pl.Series, # String: the distinct texts of a column, those that mean "missing" left out
 ) -> Column:
-    "What every cell of a column can be read as."
+    """What every cell of a column can be read as.
+
+    Example:
+
+    >>> column_type(pl.Series(["1", "20"])).kind, column_type(pl.Series(["1", "x"])).kind
+    ('integer', 'text')
+    """
     every, texts = len(texts), texts.filter(~texts.is_in(NANS))
     if not len(texts): return Column("float" if every else "text")
     few = texts.head(64).to_list() # most kinds are out after a few
@@ -81,14 +115,29 @@ def column_type(
     return Column("text", "integer" if all(re.search(_DIGITS, text) for text in few)
                   and texts.str.contains(_DIGITS).all() else "float")
 
-def is_number(column: Column) -> bool: return column.kind in ("integer", "float")
+def is_number(column: Column) -> bool:
+    """Whether a column holds numbers.
+
+    Example:
+
+    >>> is_number(Column("float")), is_number(Column("date"))
+    (True, False)
+    """
+    return column.kind in ("integer", "float")
 
 # %% ../../../nbs/data/encoding/types.ipynb #0000000b
 def given_type(
     texts: pl.Series, # String: the distinct texts of a column, those that mean "missing" left out
     kind: str,        # what the card says it is
 ) -> tuple[Column, int | None]: # and the first text that is no such thing
-    "A column of a type that a card gives."
+    """A column of a type that a card gives.
+
+    Example:
+
+    >>> column, wrong = given_type(pl.Series(["7", "x"]), "integer")
+    >>> column.kind, wrong
+    ('integer', 1)
+    """
     if kind == "text": return Column("text", column_type(texts).number), None
     good = fits(texts, kind) | texts.is_in(NANS) if kind != "float" else _castable(texts, "DOUBLE")
     if kind == "integer": good = texts.str.contains(_DIGITS) | texts.is_in(NANS)

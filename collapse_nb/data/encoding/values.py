@@ -26,7 +26,15 @@ from ...records import InputError
 
 # %% ../../../nbs/data/encoding/values.ipynb #00000005
 class Numbers:
-    "Numbers for the texts of columns, and for rows of several columns."
+    """Numbers for the texts of columns, and for rows of several columns.
+
+    Example:
+
+    >>> from collapse_nb.data.encoding.wanted import wanted
+    >>> numbers = Numbers(wanted(Card(name="shop", label="y", fields={"both": "a || b"}), ("y", "a", "b")))
+    >>> numbers.sets
+    [('y',), ('a', 'b')]
+    """
     def __init__(self,
         values: Wanted, # what a card wants
     ):
@@ -62,7 +70,13 @@ def as_missing(
     texts: pl.Series,         # String
     nulls: tuple[str, ...],   # texts that mean "missing"
 ) -> pl.Series:
-    "Texts, null where they mean that there is none."
+    """Texts, null where they mean that there is none.
+
+    Example:
+
+    >>> as_missing(pl.Series(["7", "NA"]), ("NA",)).to_list()
+    ['7', None]
+    """
     return texts.set(texts.is_in(list(nulls)), None) if nulls else texts
 
 # %% ../../../nbs/data/encoding/values.ipynb #00000009
@@ -73,13 +87,30 @@ _FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "
 def remedy(
     text: str, # a cell that could not be read
 ) -> str:      # a clause
-    "What to do about a cell."
+    """What to do about a cell.
+
+    Example:
+
+    >>> remedy("n/a")
+    'where it stands for "missing", write null_values = ["n/a"] in the card'
+    """
     if text.strip().lower() not in _FOR_MISSING: return "mend the cell, or leave such rows out with where"
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'where it stands for "missing", write null_values = ["{quoted}"] in the card'
 
 class Values:
-    "What a card wants, on distinct rows."
+    """What a card wants, on distinct rows.
+
+    Example:
+
+    >>> from collapse_nb.data.encoding.distinct import series_codes
+    >>> from collapse_nb.data.encoding.wanted import wanted
+    >>> card = Card(name="shop", label="y", fields={"next": "n + 1"})
+    >>> numbers = Numbers(both := wanted(card, ("y", "n")))
+    >>> _ = series_codes(numbers.texts["n"], pl.Series(["7", "9", ""]))
+    >>> Values(numbers, card, place=lambda index, code: "").at(both.fields[0]).to_list()
+    [8, 10, None]
+    """
     def __init__(self,
         numbers: Numbers,               # distinct texts and rows
         card: Card,                     # null_values and types

@@ -17,7 +17,15 @@ def count_codes(
     counts: np.ndarray, # (D,) int64, how often each number has come; changed
     codes: np.ndarray,  # (b,) whole numbers below D
 ) -> None:
-    "Count the numbers of a block."
+    """Count the numbers of a block.
+
+    Example:
+
+    >>> counts = np.zeros(3, np.int64)
+    >>> count_codes(counts, np.array([0, 2, 2]))
+    >>> counts.tolist()
+    [1, 0, 2]
+    """
     for i in range(len(codes)): counts[codes[i]] += 1
 
 # %% ../../../nbs/data/encoding/vocabulary.ipynb #00000008
@@ -26,7 +34,15 @@ def make_vocabulary(
     size: int,           # how many numbers there are
     min_count: int,      # rows a value needs
 ) -> tuple[pl.DataFrame, np.ndarray]: # id, value, count; (size,) int32, the id of each number
-    "The vocabulary of a field, and the way from numbers to ids."
+    """The vocabulary of a field, and the way from numbers to ids.
+
+    Example:
+
+    >>> table = pl.DataFrame({"code": [0, 1, 2], "value": ["red", "blue", "rare"], "count": [5, 7, 1]})
+    >>> words, ids = make_vocabulary(table, size=3, min_count=2)
+    >>> words["value"].to_list(), ids.tolist() # the last id is everything rarer
+    (['blue', 'red'], [1, 0, 2])
+    """
     kept = table.group_by("value").agg(pl.col("count").sum(), "code").filter(pl.col("count") >= min_count)
     words = kept.sort("count", "value", descending=[True, False], nulls_last=False).with_row_index("id")
     ids, codes = np.full(size, words.height, np.int32), words.select("id", "code").explode("code")

@@ -18,7 +18,13 @@ from ...records import InputError, unknown
 # %% ../../../nbs/data/encoding/wanted.ipynb #00000005
 @dataclass(frozen=True)
 class Value:
-    "Something that a card wants of each row."
+    """Something that a card wants of each row.
+
+    Example:
+
+    >>> Value(Expression("the field 'hour'", "hour(seen)"), columns=("seen",)).as_it_is
+    False
+    """
     expression: Expression        # as the card has it
     columns: tuple[str, ...]      # of the table, each once; none for a constant
     as_it_is: bool = False        # a column, with nothing computed
@@ -30,7 +36,16 @@ class Value:
 
 @dataclass(frozen=True)
 class Wanted:
-    "What a card wants of a table."
+    """What a card wants of a table.
+
+    Example:
+
+    >>> label = Value(Expression("the label", "y"), ("y",), as_it_is=True)
+    >>> both = Value(Expression("the field 'both'", "a || b"), ("a", "b"))
+    >>> values = Wanted(label, where=None, fields=(both,), names=("both",))
+    >>> values.columns, values.sets
+    (['y', 'a', 'b'], [('y',), ('a', 'b')])
+    """
     label: Value
     where: Value | None         # None where all rows count
     fields: tuple[Value, ...]   # N
@@ -81,7 +96,17 @@ def wanted(
     names: tuple[str, ...],   # what the table has
     label: bool = True,       # whether label, where and split are wanted, or the fields alone
 ) -> Wanted:
-    "A card's values, checked against the table's columns."
+    """A card's values, checked against the table's columns.
+
+    Example:
+
+    >>> card = Card(name="shop", label="y", fields=["a", {"b": "lower(c)"}])
+    >>> wanted(card, ("y", "a", "c")).columns
+    ['y', 'a', 'c']
+    >>> try: wanted(card, ("y", "a", "C1"))
+    ... except InputError as err: print(str(err).split("?")[0])
+    unknown column in the field 'b', 'lower(c)': 'c': did you mean 'C1'
+    """
     refuse_leaks(card, names)
     entry = {k: _value(Expression(k, sql), names) for k, sql in card.expressions().items()} if label else {}
     part = Value(Expression("the split", SPLIT), (SPLIT,),
@@ -108,7 +133,15 @@ def check_columns(
     types: list[tuple[str, pa.DataType | None]], # columns of a file, with their types where it has them
     path: object,                # the file, for the reader
 ) -> None:
-    "Refuse columns that are there twice, or that have no texts."
+    """Refuse columns that are there twice, or that have no texts.
+
+    Example:
+
+    >>> values = wanted(Card(name="shop", label="y", fields=["a"]), ("y", "a"))
+    >>> try: check_columns(values, [("y", pa.int64()), ("a", pa.struct({"b": pa.int64()}))], "shop.parquet")
+    ... except InputError as err: print(str(err).split(": only")[0])
+    the field 'a', 'a', uses the column 'a', which shop.parquet has as struct<b: int64>
+    """
     names = [name for name, _ in types]
     for value in values.all():
         for column in value.columns:

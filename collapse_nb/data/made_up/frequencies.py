@@ -18,7 +18,14 @@ from ...records import Record, unknown
 
 # %% ../../../nbs/data/made_up/frequencies.ipynb #00000005
 class RawField(Record):
-    "What is known of a column of a raw file, and how its values are drawn and written."
+    """What is known of a column of a raw file, and how its values are drawn and written.
+
+    Example:
+
+    >>> field = RawField(format="avazu", name="a", kind="number", distinct=2, kept=2, counts="0:3 1:1")
+    >>> field.shares.tolist()
+    [0.75, 1.0]
+    """
     format: Literal["criteo", "avazu"]          # the file it belongs to
     name: str                                   # of the column
     # integers that count something; 8 hexadecimal digits; numbers that are codes
@@ -48,7 +55,17 @@ class RawField(Record):
 def raw_fields(
     format: str,            # "criteo" or "avazu"
 ) -> tuple[RawField, ...]:  # in the order of the columns
-    "The fields of a raw format."
+    """The fields of a raw format.
+
+    Example:
+
+    >>> fields = raw_fields("criteo")
+    >>> len(fields), fields[0].name, fields[0].kind
+    (39, 'I1', 'integer')
+
+    References: the figures are of the [Criteo](https://ailab.criteo.com/ressources/) and
+    [Avazu](https://www.kaggle.com/c/avazu-ctr-prediction) data.
+    """
     with (card_folder() / "raw_fields.csv").open(encoding="utf-8") as file:
         rows = [RawField(**{k: v for k, v in row.items() if v}) for row in csv.DictReader(file)]
     if format not in (known := sorted({f.format for f in rows})): raise unknown("raw format", format, known)
@@ -60,7 +77,15 @@ def draw_ranks(
     rng: np.random.Generator, # source of randomness
     rows: int,                # b
 ) -> np.ndarray:              # (b,) uint32
-    "Ranks of one field, by the inverse of the cumulative distribution."
+    """Ranks of one field, by the inverse of the cumulative distribution.
+
+    Example:
+
+    >>> field = RawField(format="avazu", name="a", kind="number", distinct=2, kept=2, counts="0:3 1:1")
+    >>> round(float(draw_ranks(field, np.random.default_rng(0), 4000).mean()),
+    ...       2) # a quarter has the second value
+    0.25
+    """
     u = rng.random(rows)
     if field.counts:
         return np.minimum(np.searchsorted(field.shares, u), len(field.shares) - 1).astype(np.uint32)
@@ -74,7 +99,14 @@ def expected_values(
     min_count: int = 1, # m
 ) -> float:
     """Expected number of different values that occur in m or more of n rows, the empty one and the default
-    left out."""
+    left out.
+
+    Example:
+
+    >>> field = RawField(format="avazu", name="a", kind="number", distinct=2, kept=2, counts="0:3 1:1")
+    >>> round(expected_values(field, rows=4), 2), round(expected_values(field, rows=400), 2)
+    (1.58, 2.0)
+    """
     rows = rows * (1 - field.missing - field.default)
     if field.counts: p, width = np.diff(field.shares, prepend=0), 1
     else:

@@ -36,7 +36,13 @@ def raw_ranks(
     rng: np.random.Generator,     # source of randomness
     rows: int,                    # b
 ) -> list[np.ndarray]:            # F times (b,) uint32; a default has rank 0, an empty cell the largest
-    "Ranks of every field."
+    """Ranks of every field.
+
+    Example:
+
+    >>> [ranks.tolist() for ranks in raw_ranks(raw_fields("avazu")[:2], np.random.default_rng(0), 3)]
+    [[0, 0, 0], [0, 1, 1]]
+    """
     shared, drawn = {}, []
     for field in fields:
         k, group = draw_ranks(field, rng, rows), field.group.lstrip("-")
@@ -55,7 +61,15 @@ EFFECTS, PAIRS, ALPHA, BETA = 1024, 40, 1., 1.6 # effects per field; pairs of fi
 # %% ../../../nbs/data/made_up/raw.ipynb #0000000a
 @dataclass(frozen=True)
 class RawTruth:
-    "What a seed decides once: the effects of values, and their names."
+    """What a seed decides once: the effects of values, and their names.
+
+    Example:
+
+    >>> truth = raw_truth("avazu", 0)
+    >>> logits = truth.logits(raw_ranks(truth.fields, np.random.default_rng(1), 10_000))
+    >>> round(float(expit(logits).mean()), 1), RATE["avazu"]
+    (0.2, 0.1698)
+    """
     fields: tuple[RawField, ...]     # F columns
     salt: np.ndarray                 # (F,) uint32, makes names of ranks
     main: np.ndarray                 # (F, EFFECTS)
@@ -80,7 +94,14 @@ def raw_truth(
     format: str, # "criteo" or "avazu"
     seed: int,   # of everything
 ) -> RawTruth:
-    "The truth of a seed."
+    """The truth of a seed.
+
+    Example:
+
+    >>> truth = raw_truth("avazu", 0)
+    >>> len(truth.fields), truth.main.shape == (len(truth.fields), EFFECTS), truth is raw_truth("avazu", 0)
+    (21, True, True)
+    """
     rng, fields = _rng(seed, 0), raw_fields(format)
     w = 1 / np.log1p([f.distinct for f in fields])
     w /= np.linalg.norm(w)
@@ -108,7 +129,15 @@ def hex_words(
     k: np.ndarray,   # (b,) uint32
     salt: np.uint32, # of the field
 ) -> np.ndarray:     # (b,) uint64, eight characters each
-    "Names of ranks, one to one: the finishing steps of MurmurHash3, in hexadecimal digits."
+    """Names of ranks, one to one: the finishing steps of MurmurHash3, in hexadecimal digits.
+
+    Example:
+
+    >>> hex_words(np.array([0, 1], np.uint32), np.uint32(0)).tobytes()
+    b'00000000514e28b7'
+
+    References: [MurmurHash3](https://github.com/aappleby/smhasher/wiki/MurmurHash3).
+    """
     h = k ^ salt
     for shift, factor in (16, 0x85EBCA6B), (13, 0xC2B2AE35):
         h ^= h >> np.uint32(shift)
@@ -120,7 +149,13 @@ def hex_words(
 def digit_words(
     v: np.ndarray, # (b,) integers from -9 to 99,999,999
 ) -> np.ndarray:   # (b,) uint64, up to eight characters each, zero bytes elsewhere
-    "Decimal digits."
+    r"""Decimal digits.
+
+    Example:
+
+    >>> digit_words(np.array([-1, 20_000])).tobytes()
+    b'-1\x00\x00\x00\x00\x00\x002\x00\x00\x000000'
+    """
     size = np.abs(v)
     words = _SHORT[np.minimum(size, 9999)]
     if len(long := np.flatnonzero(size > 9999)):
@@ -146,7 +181,14 @@ def cell_words(
     k: np.ndarray,   # (b,) uint32 ranks
     salt: np.uint32, # of the field
 ) -> np.ndarray:     # (b,) uint64, characters
-    "The cells of a column."
+    r"""The cells of a column.
+
+    Example:
+
+    >>> field = raw_fields("avazu")[1]
+    >>> cell_words(field, np.array([0], np.uint32), np.uint32(0)).tobytes()
+    b'0\x00\x00\x00\x00\x00\x00\x00'
+    """
     if field.kind == "hex": words = hex_words(k, salt)
     elif field.kind == "number": words = digit_words(_codes(field))[k]
     else: words = digit_words(np.where(k == EMPTY, 0, k).astype(np.int32) + field.low)
@@ -196,7 +238,16 @@ def raw_blocks(
     rows: int,         # n
     seed: int = 0,     # of everything
 ) -> Iterator[bytes]:  # whole lines
-    "The text of a raw file, in blocks."
+    r"""The text of a raw file, in blocks.
+
+    Example:
+
+    >>> text = b"".join(raw_blocks("criteo", rows=3)).decode()
+    >>> len(text.splitlines()), text.splitlines()[0].count("\t")
+    (3, 39)
+
+    References: [the format of Criteo's display advertising data](https://ailab.criteo.com/ressources/).
+    """
     if rows < 1: raise InputError(f"{rows} rows were asked for: ask for 1 at least.")
     if seed < 0: raise InputError(f"the seed {seed} is negative: give 0 or more.")
     truth = raw_truth(format, seed)
@@ -222,7 +273,15 @@ def write_raw(
     out: str | Path, # the file to make; gzip if its name ends in .gz
     seed: int = 0,   # of everything
 ) -> Path:           # out
-    "Made-up clicks in the raw format; memory does not grow with rows."
+    """Made-up clicks in the raw format; memory does not grow with rows.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_raw("avazu", 3, Path(folder, "avazu.csv")).read_text().splitlines()[0][:13]
+    'id,click,hour'
+    """
     out, blocks = Path(out), raw_blocks(format, rows, seed)
     first = next(blocks) # what is wrong shows before anything is written
     with fresh_file(out) as path, _packed(path, out.suffix == ".gz") as file, \

@@ -38,7 +38,13 @@ ZIPF, TOPICS, RHO = 1.2, 12, .5 # exponent of popularity; number of topics; shar
 def cumulative_popularity(
     cardinality: int, # D_i
 ) -> np.ndarray:      # (D_i,) ends at 1
-    "Cumulative p(v), proportional to (v + 2)^-ZIPF."
+    """Cumulative p(v), proportional to (v + 2)^-ZIPF.
+
+    Example:
+
+    >>> cumulative_popularity(3).round(3).tolist()
+    [0.488, 0.788, 1.0]
+    """
     p = (np.arange(cardinality) + 2.) ** -ZIPF
     return np.cumsum(p / p.sum())
 
@@ -48,7 +54,15 @@ def draw_ids(
     popularity: np.ndarray,   # (D_i,) cumulative
     topic: np.ndarray,        # (b,) the topic of each row
 ) -> np.ndarray:              # (b,) ids
-    "Ids of one field, by popularity and topic."
+    """Ids of one field, by popularity and topic.
+
+    Example:
+
+    >>> rng, popularity = np.random.default_rng(0), cumulative_popularity(5)
+    >>> ids = draw_ids(rng, popularity, topic=np.full(10_000, 3))
+    >>> int(np.bincount(ids).argmax()) # half of the rows follow the topic, where it has an id
+    3
+    """
     top, period = len(popularity) - 1, min(TOPICS, len(popularity))
     v = np.minimum(np.searchsorted(popularity, rng.random(len(topic))), top)
     near = v - v % period + topic % period
@@ -62,7 +76,13 @@ def latent_vectors(
     rng: np.random.Generator, # source of randomness
     cardinality: int,         # D_i
 ) -> np.ndarray:              # (D_i, 8), each coordinate of variance 1
-    "Vectors around cluster centres; a field of few values has a centre for each."
+    """Vectors around cluster centres; a field of few values has a centre for each.
+
+    Example:
+
+    >>> latent_vectors(np.random.default_rng(0), cardinality=100).shape
+    (100, 8)
+    """
     centre = rng.normal(size=(CLUSTERS, LATENT))
     cluster = rng.integers(0, CLUSTERS, cardinality) if cardinality > CLUSTERS else np.arange(cardinality)
     return (centre[cluster] + TAU * rng.normal(size=(cardinality, LATENT))) / np.sqrt(1 + TAU ** 2)
@@ -72,7 +92,13 @@ def directions(
     rng: np.random.Generator, # source of randomness
     count: int,               # how many
 ) -> np.ndarray:              # (8, count), columns of length 1
-    "Random unit vectors."
+    """Random unit vectors.
+
+    Example:
+
+    >>> np.linalg.norm(directions(np.random.default_rng(0), 2), axis=0).round(6).tolist()
+    [1.0, 1.0]
+    """
     u = rng.normal(size=(LATENT, count))
     return u / np.linalg.norm(u, axis=0)
 
@@ -83,7 +109,14 @@ PAIRS, WAVES, ALPHA, BETA, RATE = 160, .25, .5, 2.5, .25
 # %% ../../../nbs/data/made_up/synthetic.ipynb #00000017
 @dataclass(frozen=True)
 class Truth:
-    "A ground truth: what a field's values and pairs of them do to the logit."
+    """A ground truth: what a field's values and pairs of them do to the logit.
+
+    Example:
+
+    >>> truth = make_truth(0, FieldSchema(["site", "device"], [4, 3]))
+    >>> truth.logits(np.array([[0, 2], [3, 1]])).shape, len(truth.pairs)
+    ((2,), 1)
+    """
     seed: int                             # of everything
     schema: FieldSchema                   # N fields
     popularity: list[np.ndarray]          # per field (D_i,), cumulative
@@ -134,7 +167,14 @@ def make_truth(
     seed: int = 0,                # of everything
     schema: FieldSchema = SCHEMA, # N fields
 ) -> Truth:
-    "The ground truth of a seed and a schema."
+    """The ground truth of a seed and a schema.
+
+    Example:
+
+    >>> truth = make_truth(0, FieldSchema(["site", "device"], [4, 3]))
+    >>> truth.pairs, [m.shape for m in truth.main]
+    ([(0, 1)], [(4,), (3,)])
+    """
     if schema.pooled:
         raise InputError(f"widths {schema.widths} were given and made-up rows have one value per field: give "
                          "widths of one.")
@@ -158,7 +198,15 @@ def chunks(
     rows: int,    # how many in all
 ) -> Iterator[tuple[np.ndarray, np.ndarray,
                     np.ndarray]]: # ids (b, N) int32, labels (b,) uint8, probabilities (b,)
-    "Rows with their true probabilities."
+    """Rows with their true probabilities.
+
+    Example:
+
+    >>> truth = make_truth(0, FieldSchema(["site", "device"], [4, 3]))
+    >>> (x, y, p), = chunks(truth, rows=4)
+    >>> x.shape, sorted(set(y.tolist()) | {0, 1}), bool((p > 0).all())
+    ((4, 2), [0, 1], True)
+    """
     for c in tqdm(range(-(-rows // CHUNK)), desc="synthetic", unit="chunk", delay=1, leave=False):
         rng, keep = _rng(truth.seed, 1, c), min(CHUNK, rows - c * CHUNK)
         x = _draw(truth, rng)
@@ -173,14 +221,31 @@ BINS = 1 << 20
 def binned_auc(
     counts: np.ndarray, # (2, BINS) rows of label 0 and 1 by probability
 ) -> float:
-    "P(a one has a higher bin than a zero) + half of P(the same bin)."
+    """P(a one has a higher bin than a zero) + half of P(the same bin).
+
+    Example:
+
+    >>> binned_auc(np.array([[3, 1], [1, 3]]))
+    0.75
+
+    References: the AUC as a probability is due to [Hanley & McNeil
+    1982](https://doi.org/10.1148/radiology.143.1.7063747).
+    """
     zeros, ones = counts
     below = np.cumsum(zeros) - zeros
     return float((ones * (below + zeros / 2)).sum() / (float(zeros.sum()) * float(ones.sum())))
 
 # %% ../../../nbs/data/made_up/synthetic.ipynb #00000028
 class BayesAUC:
-    "The AUC of the true probabilities on the rows from `start` on, in one pass."
+    """The AUC of the true probabilities on the rows from `start` on, in one pass.
+
+    Example:
+
+    >>> bayes = BayesAUC(start=1) # the first row is not of the test
+    >>> bayes.update(np.array([1, 0, 1]), np.array([.1, .2, .7]))
+    >>> binned_auc(bayes.counts)
+    1.0
+    """
     def __init__(self, start: int): self.skip, self.counts = start, np.zeros((2, BINS), np.int64)
 
     def update(self,
@@ -198,7 +263,14 @@ def synthetic(
     seed: int = 0,                       # of the truth and of the rows
     schema: FieldSchema | None = None,   # fields; the default's thirteen if None
 ) -> Encoded:
-    "A click log in memory."
+    """A click log in memory.
+
+    Example:
+
+    >>> data = synthetic(rows=1000, schema=FieldSchema(["site", "device"], [4, 3]))
+    >>> len(data.train), data.bayes_auc > .5
+    (360, True)
+    """
     schema = schema or SCHEMA
     sizes, x, y = _sizes(rows), np.empty((rows, schema.num_fields), np.int32), np.empty(rows, np.uint8)
     bayes, done = BayesAUC(sizes[0] + sizes[1]), 0
@@ -223,7 +295,16 @@ def write_synthetic(
     seed: int = 0,                     # of the truth and of the rows
     schema: FieldSchema | None = None, # fields; the default's thirteen if None
 ) -> Encoded:                          # opened by memory map
-    "A click log as an encoded folder; memory does not grow with rows."
+    """A click log as an encoded folder; memory does not grow with rows.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = write_synthetic(f"{folder}/rows", 1000, schema=FieldSchema(["site", "device"], [4, 3]))
+    ...     sorted(file.name for file in data.folder.iterdir())
+    ['schema.json', 'x.npy', 'y.npy']
+    """
     schema, sizes, out = schema or SCHEMA, _sizes(rows), Path(out)
     bayes, known = BayesAUC(sizes[0] + sizes[1]), {"source": {"rows": rows, "seed": seed}}
 

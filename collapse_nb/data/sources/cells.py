@@ -19,7 +19,14 @@ from .text import INSIDE, ORDINARY, first_quote, outside_quotes
 # %% ../../../nbs/data/sources/cells.ipynb #00000005
 @dataclass
 class Cells:
-    "The good rows of a block."
+    r"""The good rows of a block.
+
+    Example:
+
+    >>> cells, faults = split_cells(b"1,A\n0,B\n", ",", 2)
+    >>> len(cells), cells.text[cells.starts[1, 0]:cells.ends[1, 0]].tobytes()
+    (2, b'A')
+    """
     text: np.ndarray    # (bytes,) uint8: the block, and cells that had to be rewritten
     begin: np.ndarray   # (rows,) where each row begins
     stop: np.ndarray    # (rows,) where each row ends
@@ -35,7 +42,14 @@ def kept(
     cells: Cells,      # b rows
     keep: np.ndarray,  # (b,) truth values
 ) -> Cells:
-    "Some of the rows."
+    r"""Some of the rows.
+
+    Example:
+
+    >>> cells, _ = split_cells(b"1,A\n0,B\n", ",", 2)
+    >>> kept(cells, np.array([False, True])).begin.tolist() # the byte that the row begins with
+    [4]
+    """
     return Cells(cells.text, cells.begin[keep], cells.stop[keep], cells.starts[:, keep], cells.ends[:, keep],
                  cells.crlf)
 
@@ -171,7 +185,16 @@ def split_cells(
     quotes: bool
     | None = None, # whether a cell may stand in quotes; None: taken so, and refused where it looks otherwise
 ) -> tuple[Cells, list[Fault]]: # the good rows, and what is wrong with the others
-    "Cut a block into cells."
+    r"""Cut a block into cells.
+
+    Example:
+
+    >>> cells, faults = split_cells(b'1,"A,B"\n0\n', ",", 2)
+    >>> len(cells), faults[0].reason
+    (1, 'has too few columns, 1 where 2 are expected')
+
+    References: [RFC 4180](https://www.rfc-editor.org/rfc/rfc4180), for quotes in CSV.
+    """
     text, quoted, faults = np.frombuffer(block, np.uint8), quotes is not False and b'"' in block, []
     rows, edge = np.count_nonzero(text == 10), np.int32 if len(block) < 1 << 31 else np.int64
     # `_cut` writes without checking; a row has a mark a cell

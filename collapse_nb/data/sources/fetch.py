@@ -168,7 +168,22 @@ def fetch_file(
     folder: Path,        # where to
     pause_s: float = 2., # between attempts, seconds
 ) -> Path:               # the file
-    "One file, fetched or found there, its checksums compared."
+    r"""One file, fetched or found there, its checksums compared.
+
+    Example:
+
+    >>> import tempfile
+    >>> there = Download(url="https://example.org/clicks.csv", file="clicks.csv", size=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "clicks.csv").write_text("y\n1\n") # it is there, so nothing is fetched
+    ...     fetch_file(there, Path(folder)).name
+    ...     try: fetch_file(there.model_copy(update={"size": 5}), Path(folder))
+    ...     except InputError as err: print(str(err).split(":")[0])
+    'clicks.csv'
+    clicks.csv has the size 4 where its card says 5
+
+    References: [RFC 9110, §14](https://www.rfc-editor.org/rfc/rfc9110#section-14), range requests.
+    """
     target, part = folder / download.file, folder / f"{download.file}.part"
     if target.exists():
         _compare(target, download, folder)
@@ -190,7 +205,18 @@ def fetch(
     folder: str | Path,      # where to; made if needed
     pause_s: float = 2.,     # between attempts, seconds
 ) -> Path:                   # what to encode: the folder, or its one file
-    "Fetch a card's files."
+    r"""Fetch a card's files.
+
+    Example:
+
+    >>> import tempfile
+    >>> there = Download(url="https://example.org/clicks.csv", file="clicks.csv", size=4)
+    >>> card = Card(name="shop", label="y", fields=["shelf"], downloads=[there])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "clicks.csv").write_text("y\n1\n") # it is there, so nothing is fetched
+    ...     fetch(card, folder).name
+    'clicks.csv'
+    """
     card, folder = card if isinstance(card, Card) else load_card(card), Path(folder)
     if not card.downloads:
         way = card.how or (f"it comes from {card.source}" if card.source else "its card names no address")

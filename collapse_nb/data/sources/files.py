@@ -30,7 +30,13 @@ _KINDS = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"PK\x05\x06": "a
 def foreign(
     head: bytes, # the first bytes of a file, 512 or more where it has them
 ) -> str:        # what it is, or nothing where it may be a table
-    "The kind of a file that is neither text nor Parquet nor gzip."
+    r"""The kind of a file that is neither text nor Parquet nor gzip.
+
+    Example:
+
+    >>> foreign(b"PK\x03\x04..."), foreign(b"clicked,hour\n")
+    ('a zip archive or an Excel workbook', '')
+    """
     kinds = [kind for magic, kind in _KINDS.items() if head.startswith(magic)
              or (magic == b"ustar" and head[257:262] == magic)]
     return "" if head.startswith(b"BZh") and head[4:10] not in (b"1AY&SY",
@@ -55,7 +61,18 @@ def _reading(path: Path) -> Iterator[None]:
 def open_bytes(
     path: Path, # plain or gzip
 ):              # a binary file of the uncompressed content
-    "Open a file for reading, through gzip where its first bytes say so."
+    r"""Open a file for reading, through gzip where its first bytes say so.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "clicks.csv.gz")).write_bytes(gzip.compress(b"y\n1\n"))
+    ...     with open_bytes(path) as file: file.read()
+    b'y\n1\n'
+
+    References: [RFC 1952](https://www.rfc-editor.org/rfc/rfc1952), gzip.
+    """
     if path.is_dir(): raise InputError(f"{str(path)!r} is a folder: name the raw file itself as the source.")
     if not path.is_file(): raise InputError(f"there is no file {str(path)!r}: check the path of the source.")
     with _reading(path), open(path, "rb") as raw:
@@ -73,7 +90,16 @@ def unpack(
     path: Path,   # plain or gzip
     target: Path, # where to unpack
 ) -> Path:        # path itself when it is plain
-    "The uncompressed file."
+    r"""The uncompressed file.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "clicks.csv.gz")).write_bytes(gzip.compress(b"y\n1\n"))
+    ...     unpack(path, Path(folder, "clicks.csv")).read_bytes()
+    b'y\n1\n'
+    """
     with open_bytes(path) as file:
         if not isinstance(file, igzip.IGzipFile): return path
         with open(target, "wb") as out: shutil.copyfileobj(file, out, 1 << 24)

@@ -42,7 +42,16 @@ def split_lines(
     encoding: str = "utf-8",  # of the text
     block_bytes: int = LINES, # read at a time
 ) -> Iterator[tuple[int, pl.DataFrame]]: # line number of the first row; all columns are strings
-    "The rows of a text whose lines are split at a separator."
+    r"""The rows of a text whose lines are split at a separator.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "movies.dat")).write_text("1::Heat\n2::Big\n")
+    ...     [(first, rows.rows()) for first, rows in split_lines(path, "::", ("id", "title"))]
+    [(1, [('1', 'Heat'), ('2', 'Big')])]
+    """
     first = 1
     with open_bytes(path) as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name,
                                         delay=1, leave=False) as bar:
@@ -68,7 +77,19 @@ def libfm_frames(
     card: Card,        # with the columns, the label first
     files: list[Path], # in order
 ) -> Iterator[pl.DataFrame]: # the label as a number, fields as text
-    "The rows of libsvm-style files."
+    r"""The rows of libsvm-style files.
+
+    Example:
+
+    >>> import tempfile
+    >>> card = Card(name="mini", label="y", fields=["a"], format="libfm", columns=["y", "a"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "mini.libfm")).write_text("1 7:1\n-1 9:1\n")
+    ...     next(libfm_frames(card, [path])).rows()
+    [(1, '7'), (-1, '9')]
+
+    References: [libFM](https://github.com/srendle/libfm), whose format this is.
+    """
     label, *fields = card.columns
     for path in files:
         for first, rows in split_lines(path, " ", card.columns):
@@ -96,7 +117,21 @@ def movielens_frames(
     card: Card,        # for its name
     files: list[Path], # ratings, users, movies
 ) -> Iterator[pl.DataFrame]: # the rating and the time as numbers, all else as text
-    "The ratings of MovieLens, with what is known of user and movie."
+    r"""The ratings of MovieLens, with what is known of user and movie.
+
+    Example:
+
+    >>> import tempfile
+    >>> card = Card(name="ml", label="rating > 3", fields=["user_id"])
+    >>> files = {"r": "1::5::4::978300760\n", "u": "1::F::25::10::48067\n", "m": "5::Heat (1995)::Action\n"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, text in files.items(): _ = Path(folder, name).write_text(text)
+    ...     rows, = movielens_frames(card, [Path(folder, name) for name in files])
+    >>> rows["rating"].item(), rows["title"].item(), rows["year"].item()
+    (4, 'Heat (1995)', '1995')
+
+    References: [MovieLens 1M](https://grouplens.org/datasets/movielens/1m/), whose files these are.
+    """
     ratings, *others = files
     users, movies = (_known(path, columns) for path, columns in zip(others, (USERS, MOVIES), strict=True))
     movies = movies.with_columns(year=pl.col("title").str.extract(r"\((\d{4})\)\s*$"))
@@ -119,7 +154,18 @@ def as_table(
     files: list[Part], # of the source
     folder: Path,      # for temporary files
 ) -> tuple[Card, list[Part]]: # a card and files that are a table
-    "The files themselves where they are a table, and Parquet made of them where they are none."
+    r"""The files themselves where they are a table, and Parquet made of them where they are none.
+
+    Example:
+
+    >>> import tempfile
+    >>> card = Card(name="mini", label="y", fields=["a"], format="libfm", columns=["y", "a"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "mini.libfm")).write_text("1 7:1\n-1 9:1\n")
+    ...     again, files = as_table(card, [Part(path)], Path(folder))
+    ...     again.format, pq.read_table(files[0].path).to_pydict()
+    ('parquet', {'y': [1, -1], 'a': ['7', '9']})
+    """
     if card.format not in READERS: return card, files
     target, writer = folder / "table.parquet", None
     try:

@@ -35,7 +35,18 @@ def open_parquet(
     path: Path,                     # a plain Parquet file
     texts: tuple[str, ...] = (),    # columns to leave as the file's own distinct values
 ):                                  # pyarrow's ParquetFile
-    "Open a Parquet file."
+    """Open a Parquet file.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"y": [1, 0]}), path := Path(folder, "shop.parquet"))
+    ...     with open_parquet(path) as file: file.metadata.num_rows
+    2
+
+    References: [Apache Parquet](https://parquet.apache.org/docs/file-format/).
+    """
     try:
         with pq.ParquetFile(path, pre_buffer=False, read_dictionary=list(texts)) as file: yield file
     except (pa.ArrowException, OSError) as err:
@@ -47,7 +58,16 @@ def open_parquet(
 def parquet_types(
     path: Path, # a plain Parquet file
 ) -> list[tuple[str, pa.DataType]]: # name and type of each column; names may occur twice
-    "The columns of a Parquet file."
+    """The columns of a Parquet file.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"y": [1, 0], "shelf": ["A", "B"]}), path := Path(folder, "shop.parquet"))
+    ...     [(name, str(kind)) for name, kind in parquet_types(path)]
+    [('y', 'int64'), ('shelf', 'string')]
+    """
     with open_parquet(path) as file:
         return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type)
                 for f in file.schema_arrow]
@@ -55,13 +75,25 @@ def parquet_types(
 def is_list(
     kind: pa.DataType, # of a column
 ) -> bool:
-    "Whether a column holds several values a row."
+    """Whether a column holds several values a row.
+
+    Example:
+
+    >>> is_list(pa.list_(pa.string())), is_list(pa.string())
+    (True, False)
+    """
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 def value_type(
     kind: pa.DataType, # of a column
 ) -> pa.DataType:      # of its values, or of those of its lists
-    "What the values of a column are."
+    """What the values of a column are.
+
+    Example:
+
+    >>> str(value_type(pa.list_(pa.int64()))), str(value_type(pa.string()))
+    ('int64', 'string')
+    """
     return kind.value_type if is_list(kind) else kind
 
 def _is_number(kind: pa.DataType) -> bool: return pa.types.is_integer(kind) or pa.types.is_floating(kind)
@@ -72,7 +104,13 @@ def _is_text(kind: pa.DataType) -> bool:
 def readable(
     kind: pa.DataType, # of a column
 ) -> bool:
-    "Whether its values have texts."
+    """Whether its values have texts.
+
+    Example:
+
+    >>> readable(pa.list_(pa.string())), readable(pa.struct({"a": pa.int64()}))
+    (True, False)
+    """
     if is_list(kind): return readable(kind.value_type) and not is_list(kind.value_type)
     simple = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal,
               pa.types.is_decimal, pa.types.is_null,
@@ -124,7 +162,15 @@ def _joined(array: pa.Array, path: Path, column: str, as_float: bool) -> pa.Arra
     return whole.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 class ParquetRows(NamedTuple):
-    "A block of rows."
+    """A block of rows.
+
+    Example:
+
+    >>> block = ParquetRows(2, {"shelf": (np.array([1, 0]), pl.Series(["A", "B"]))}, {})
+    >>> codes, texts = block.columns["shelf"]
+    >>> texts.gather(codes).to_list()
+    ['B', 'A']
+    """
     rows: int                                        # b
     columns: dict[str, tuple[np.ndarray, pl.Series]] # name -> (b,) numbers and the texts that they stand for
     # name -> (b,) numbers of texts, and these, which later blocks add to
@@ -167,7 +213,17 @@ def parquet_rows(
     derive: Derive = MappingProxyType({}), # further columns, made of the values of one; most first
     floats: frozenset[str] = frozenset(),  # columns whose whole numbers are decimal numbers elsewhere
 ) -> Iterator[ParquetRows]:
-    "The rows of a Parquet file, in blocks."
+    """The rows of a Parquet file, in blocks.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"price": [2.5, None, 2.5]}), path := Path(folder, "shop.parquet"))
+    ...     codes, texts = next(parquet_rows(path, ["price"])).columns["price"]
+    ...     texts.gather(codes).to_list()
+    ['2.5', None, '2.5']
+    """
     # what takes longest comes first, so that no thread is left with it alone at the end of a block
     kinds, read = dict(parquet_types(path)), list(dict.fromkeys([*derive, *columns]))
     rows = min(max(CELLS // max(len(read), 1), BLOCK_ROWS), 4 * BLOCK_ROWS)

@@ -19,7 +19,16 @@ from ...records import InputError
 
 # %% ../../../nbs/data/sources/parts.ipynb #00000005
 class Part(NamedTuple):
-    "A file of a table."
+    """A file of a table.
+
+    Example:
+
+    >>> Part(Path("day=3/clicks.csv"), {"day": "3"}).fixed["day"]
+    '3'
+
+    References: [Hive-style
+    partitioning](https://arrow.apache.org/docs/python/dataset.html#reading-partitioned-data).
+    """
     path: Path                    # the file
     fixed: Mapping[str, str] = {} # columns that its folders' names give, and their one value
 
@@ -40,7 +49,15 @@ def _below(folder: Path) -> list[Path]:
 def refuse_address(
     source: str | Path, # what somebody named
 ) -> None:
-    "An address is no file; a path has one slash where it has two."
+    """An address is no file; a path has one slash where it has two.
+
+    Example:
+
+    >>> refuse_address("clicks.csv")
+    >>> try: refuse_address("https:/example.org/clicks.csv")
+    ... except InputError as err: print(str(err).partition(",")[0])
+    the source https://example.org/clicks.csv is an address
+    """
     if address := re.match("([a-z][a-z0-9+.-]+):/+", str(source)):
         raise InputError(f"the source {address[1]}://{str(source)[address.end():]} is an address, and only "
                          "files are read: fetch it first and name the file.")
@@ -74,7 +91,15 @@ def _set(card: Card, source: Path) -> list[Path]:
 def check_once(
     files: Iterable[Part], # of a source, or of its parts
 ) -> None:
-    "A file is read once: its rows would count twice, and stand on both sides of a split."
+    """A file is read once: its rows would count twice, and stand on both sides of a split.
+
+    Example:
+
+    >>> check_once([Part(Path("a.csv")), Part(Path("b.csv"))])
+    >>> try: check_once([Part(Path("a.csv")), Part(Path("./a.csv"))])
+    ... except InputError as err: print(err)
+    the file a.csv is named twice by the source: name every file once.
+    """
     seen = {}
     for file in files:
         if (path := file.path.resolve()) in seen:
@@ -97,7 +122,17 @@ def _ends(path: Path) -> bytes:
 def copies(
     files: Iterable[Part], # of a source
 ) -> list[str]:            # at most one remark
-    "Files that look like copies: of the same size, and the same at both ends."
+    r"""Files that look like copies: of the same size, and the same at both ends.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in "a.csv", "b.csv": _ = Path(folder, name).write_text("y\n1\n")
+    ...     remark, = copies([Part(Path(folder, "a.csv")), Part(Path(folder, "b.csv"))])
+    >>> remark.split(": ")[1]
+    'if it is one, its rows count twice and stand on both sides of the split'
+    """
     sizes, pairs = {}, []
     for file in files: sizes.setdefault(file.path.stat().st_size, []).append(file.path)
     for size, paths in sizes.items():
@@ -113,7 +148,18 @@ def parts(
     card: Card,             # how the source is read
     sources: Iterable[str | Path], # files, folders or patterns, in order
 ) -> list[Part]:            # in the order of reading
-    "The files of a table."
+    r"""The files of a table.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "day=3").mkdir()
+    ...     _ = Path(folder, "day=3", "clicks.csv").write_text("y\n1\n")
+    ...     part, = parts(Card(name="shop", label="y", fields=["day"]), [folder])
+    >>> part.path.name, part.fixed
+    ('clicks.csv', {'day': '3'})
+    """
     sources = [Path(s) for s in sources]
     if not sources: raise InputError("no source was given: name the raw file.")
     if not card.files:
@@ -128,27 +174,60 @@ def parts(
 def is_parquet(
     path: Path, # plain or gzip
 ) -> bool:
-    "Whether a file begins as Parquet does."
+    r"""Whether a file begins as Parquet does.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "clicks")).write_text("y\n1\n")
+    ...     is_parquet(path)
+    False
+    """
     with open_bytes(path) as file: return file.read(4) == b"PAR1"
 
 def looks_parquet(
     path: Path, # any file
 ) -> bool:
-    "The same, of a file that may be something that nobody reads."
+    """The same, of a file that may be something that nobody reads.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "clicks")).write_bytes(b"PAR1")
+    ...     looks_parquet(path), looks_parquet(Path(folder, "nothing"))
+    (True, False)
+    """
     try: return is_parquet(path)
     except InputError: return False
 
 def is_tabbed(
     path: Path, # plain or gzip
 ) -> bool:
-    "Whether a file's name ends as those of TSV do."
+    """Whether a file's name ends as those of TSV do.
+
+    Example:
+
+    >>> is_tabbed(Path("clicks.tsv.gz")), is_tabbed(Path("clicks.csv"))
+    (True, False)
+    """
     return path.name.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
 
 def with_format(
     card: Card,        # how the source is read
     files: list[Part], # at least one
 ) -> Card:             # with format parquet or tsv, where nothing was said and the files are of that kind
-    "The format of a source."
+    r"""The format of a source.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "clicks.tsv")).write_text("y\tshelf\n1\tA\n")
+    ...     with_format(Card(name="shop", label="y", fields=["shelf"]), [Part(path)]).format
+    'tsv'
+    """
     if "format" in card.model_fields_set: return card
     if len(files) == 1: some = is_parquet(files[0].path)
     else: some = sum(looks_parquet(f.path) for f in files) > len(files) / 2

@@ -17,7 +17,13 @@ from ...records import InputError
 REFUSED = "refused.jsonl"
 
 class Fault(NamedTuple):
-    "What is wrong with a row of a block."
+    """What is wrong with a row of a block.
+
+    Example:
+
+    >>> Fault(start=4, end=6, column=2, reason="has too few columns")
+    Fault(start=4, end=6, column=2, reason='has too few columns', advice='')
+    """
     start: int    # its first byte in the block
     end: int      # one past its last byte
     column: int   # from 1 on; 0 where no column is at fault
@@ -25,13 +31,29 @@ class Fault(NamedTuple):
     advice: str = "" # what else may be done about it
 
 class Policy(NamedTuple):
-    "What is done about bad rows."
+    """What is done about bad rows.
+
+    Example:
+
+    >>> Policy("skip", max_bad=.01)
+    Policy(on_bad_row='skip', max_bad=0.01)
+    """
     on_bad_row: Literal["stop", "skip"] = "stop" # stop at the first, or put them aside
     max_bad: float = 1e-4                        # the largest share of rows that may be put aside
 
 # %% ../../../nbs/data/sources/refused.ipynb #00000006
 class Refusals:
-    "Where bad rows go."
+    r"""Where bad rows go.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     refusals = Refusals(Policy("skip"), Path(folder))
+    ...     refusals.refuse(Path("shop.csv"), 3, ("y", "shelf"), Fault(4, 6, 1, "is empty"), b"\n")
+    ...     refusals.count, json.loads(Path(folder, REFUSED).read_text())["line"]
+    (1, 3)
+    """
     def __init__(self,
         policy: Policy,           # what is done about them
         folder: Path,             # where the file of refused rows is written, when there are any
@@ -73,7 +95,19 @@ def check_share(
     refusals: Refusals, # so far
     rows: float,        # all rows, the refused ones included, or as many as there can be
 ) -> None:
-    "Not more than the allowed share of rows may be refused."
+    r"""Not more than the allowed share of rows may be refused.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     refusals = Refusals(Policy("skip", max_bad=.1), Path(folder))
+    ...     refusals.refuse(Path("shop.csv"), 3, ("y", "shelf"), Fault(4, 6, 1, "is empty"), b"\n")
+    ...     check_share(refusals, rows=10)
+    ...     try: check_share(refusals, rows=9)
+    ...     except InputError as err: print(str(err).split(" (")[0])
+    1 rows are bad
+    """
     if refusals.count <= refusals.policy.max_bad * rows: return
     most = "; ".join(f"{n:,} {reason}" for reason, n in refusals.reasons.most_common(3))
     with open(refusals.path, encoding="ascii") as file: first = json.loads(file.readline())

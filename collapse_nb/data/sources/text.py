@@ -24,7 +24,13 @@ from ...records import InputError
 def outside_quotes(
     a: np.ndarray, # (bytes,) uint8, of a block that begins a record
 ) -> np.ndarray:   # (bytes,) truth values
-    "Which bytes stand outside quotes."
+    """Which bytes stand outside quotes.
+
+    Example:
+
+    >>> outside_quotes(np.frombuffer(b'a"b"c', np.uint8)).astype(int).tolist() # a closing quote is outside
+    [1, 0, 0, 1, 1]
+    """
     return np.add.accumulate(a == ord('"'), dtype=np.uint8) % 2 == 0
 
 # %% ../../../nbs/data/sources/text.ipynb #00000007
@@ -32,7 +38,13 @@ def first_quote(
     record: bytes,    # one that a quote has spoiled
     separator: bytes, # one character
 ) -> tuple[int, bool]: # its column, from 1 on, and whether it stands inside a cell; 0 where there is none
-    "The quote of a record's first line that opens inside a cell, or else the last one that opens a cell."
+    """The quote of a record's first line that opens inside a cell, or else the last one that opens a cell.
+
+    Example:
+
+    >>> first_quote(b'7,5" screen,new', b","), first_quote(b'7,"open,new', b",")
+    ((2, True), (2, False))
+    """
     column, opened, found, line = 1, False, (0, False), record.partition(b"\n")[0]
     for at in range(len(line)):
         byte = line[at:at + 1]
@@ -71,7 +83,16 @@ def record_blocks(
     quotes: bool = True,            # whether a cell may stand in quotes
     separator: str = ",",           # between cells, for the sentences
 ) -> Iterator[tuple[bytes, int]]: # whole records, and the line number of the first
-    "The file in blocks that hold whole records."
+    r"""The file in blocks that hold whole records.
+
+    Example:
+
+    >>> import io
+    >>> list(record_blocks(io.BytesIO(b'1,"A\nB"\n0,C\n'), block_bytes=9))
+    [(b'1,"A\nB"\n', 1), (b'0,C\n', 3)]
+
+    References: [RFC 4180](https://www.rfc-editor.org/rfc/rfc4180), for quotes in CSV.
+    """
     rest, line = b"", 1
     while piece := _read(file, block_bytes, path, line):
         block = rest + piece
@@ -123,7 +144,16 @@ def text_columns(
     separator: str,   # one character
     quotes: bool = True, # whether a cell may stand in quotes
 ) -> tuple[str, ...]: # the names in the header
-    "Column names of a delimited text."
+    r"""Column names of a delimited text.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n")
+    ...     text_columns(path, ",")
+    ('y', 'shelf')
+    """
     check_text(path)
     with open_bytes(path) as file:
         block, _ = next(record_blocks(file, 1 << 16, path, quotes, separator), (b"", 1))
@@ -134,7 +164,17 @@ def check_text(
     path: Path,          # csv or tsv, plain or gzip
     quotes: bool = True, # whether a cell may stand in quotes
 ) -> None:
-    "Refuse what is no UTF-8 text with line feeds, by its beginning."
+    r"""Refuse what is no UTF-8 text with line feeds, by its beginning.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n", encoding="utf-16")
+    ...     try: check_text(path)
+    ...     except InputError as err: print(str(err).split("shop.csv ")[1])
+    is no UTF-8 text, it is UTF-16 or has zero bytes: save it as UTF-8, or name the right file.
+    """
     with open_bytes(path) as file: head = file.read(1 << 16)
     if head.startswith(b"PAR1"):
         raise InputError(f"{path} is a Parquet file and the card says text: "
@@ -151,7 +191,13 @@ def check_text(
 
 # %% ../../../nbs/data/sources/text.ipynb #00000016
 class Block(NamedTuple):
-    "Whole records of a file."
+    r"""Whole records of a file.
+
+    Example:
+
+    >>> Block(Path("shop.csv"), ("y", "shelf"), b"1,A\n", line=2, left=0.).names
+    ('y', 'shelf')
+    """
     path: Path    # the file
     names: tuple[str, ...] # of its columns
     text: bytes   # the records
@@ -188,7 +234,17 @@ def text_blocks(
     quotes: bool = True,            # whether a cell may stand in quotes
     block_bytes: int = 0,           # read at a time; 0 for what suits the file
 ) -> Iterator[Block]:
-    "The rows of a delimited text, in blocks."
+    r"""The rows of a delimited text, in blocks.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (path := Path(folder, "shop.csv")).write_text("y,shelf\n1,A\n0,B\n")
+    ...     block, = text_blocks(path, ",")
+    >>> block.names, block.text, block.line
+    (('y', 'shelf'), b'1,A\n0,B\n', 2)
+    """
     check_text(path, quotes)
     # a small file in several, for several are worked on at once
     block_bytes = block_bytes or min(max(path.stat().st_size // 4, 1 << 20), BLOCK_BYTES)
