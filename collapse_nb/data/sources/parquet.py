@@ -204,6 +204,16 @@ def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
         waiting, n = [], 0
     if n: yield pa.Table.from_batches(waiting).unify_dictionaries().combine_chunks()
 
+def _with_dictionaries(path: Path, columns: list[str]) -> tuple[str, ...]:
+    """Those of some text columns that can be had as the file's own distinct values. pyarrow cannot do that
+    where any of a column's pages keep differences (DELTA_BYTE_ARRAY and its like)."""
+    with open_parquet(path) as file:
+        about = file.metadata
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        encodings = {about.schema.column(j).path: {e for group in groups for e in group.column(j).encodings}
+                     for j in range(about.num_columns) if about.schema.column(j).path in columns}
+    return tuple(c for c in columns if not any(e.startswith("DELTA") for e in encodings.get(c, ())))
+
 # column -> from its distinct values and their numbers to further columns
 Derive = Mapping[str, Callable[[pa.Array, np.ndarray], dict[str, tuple[np.ndarray, Texts]]]]
 
@@ -237,7 +247,7 @@ def parquet_rows(
             own[column] = codes, _texts(values, path, column).append(pl.Series([None], dtype=pl.String))
         return ParquetRows(len(codes), own, derive[column](values, codes) if column in derive else {})
 
-    texts = tuple(c for c in read if _is_text(kinds[c]))
+    texts = _with_dictionaries(path, [c for c in read if _is_text(kinds[c])])
     with (open_parquet(path, texts) as file, pool() as threads,
           tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1,
                leave=False) as bar):
