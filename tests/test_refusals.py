@@ -1,20 +1,53 @@
 "What a newcomer's table is refused for, in one sentence that says what to do; and what is read after all."
+from decimal import Decimal
+
 import duckdb
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from collapse_nb.data.cards import Card
+from collapse_nb.data.cards import Card, load_card
 from collapse_nb.data.encode import encode
+from collapse_nb.data.source import open_source
+from collapse_nb.data.sources.parts import parts
+from collapse_nb.nn.zoo import ModelSpec
+from collapse_nb.records import InputError
+from collapse_nb.serve import export_onnx, predict_file, predict_frame
+from collapse_nb.train.fit import Recipe
+from collapse_nb.train.runs import Group, RunStore, open_run
+from collapse_nb.train.sweep import run_group, sweep
+
+TABLE = "y,u\n" + "0,a\n1,b\n" * 50
 
 
 def shop(**card): return Card(**{"name": "shop", "label": "y", "fields": ["u"]} | card)
 
 def rows(n=2000): return [(i % 2, f"user_{i * 7919 % 300}") for i in range(n)]
 
-def written(path, table, **how):
-    pq.write_table(table, path, **how)
+def card_file(folder):
+    (path := folder / "shop.toml").write_text('name = "shop"\nlabel = "y"\nfields = ["u"]\n')
     return path
+
+def refused(said, source, out, **card):
+    "Encoding is refused with a sentence, which is returned, and nothing is left of it."
+    before = sorted(out.parent.iterdir())
+    with pytest.raises(InputError, match=said) as err: encode(shop(**card), source, out)
+    assert sorted(out.parent.iterdir()) == before
+    return str(err.value)
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    "The folder of a tiny model's run."
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "t.csv").write_text(TABLE)
+    data = encode(shop(), folder / "t.csv", folder / "encoded")
+    group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=ModelSpec("DNN", base_dim=2, hidden=4),
+                  recipe=Recipe(max_epochs=1), seeds=range(1))
+    sweep([group], store := RunStore(folder / "store", weights=True),
+          run=lambda group: run_group(group, data, "cpu"))
+    return store.path / group.id
 
 
 # Parquet files whose texts are kept as differences
@@ -45,3 +78,90 @@ def test_texts_kept_as_differences_are_read(tmp_path, write):
     one = encode(shop(), [tmp_path / "1.parquet", tmp_path / "2.parquet"], tmp_path / "parquet")
     other = encode(shop(), tmp_path / "t.csv", tmp_path / "csv")
     assert one.fingerprint == other.fingerprint
+
+
+# sources and places that are links or have no room
+
+def test_a_link_that_leads_to_no_file(tmp_path):
+    "As the source, met by a pattern or in a folder, for `open_source`, and for a card that reads a folder."
+    (tmp_path / "a.csv").write_text(TABLE)
+    (link := tmp_path / "latest.csv").symlink_to("/nowhere/today.csv")
+    said = r"latest\.csv is a link to /nowhere/today\.csv, and there is no such file: mend the link, or name"
+    for source in link, tmp_path / "*.csv", tmp_path, [tmp_path / "a.csv", link]:
+        refused(said, source, tmp_path.parent / "out")
+    with pytest.raises(InputError, match=said): open_source(str(card_file(tmp_path)), str(link))
+    with pytest.raises(InputError, match=said): parts(load_card("movielens-1m"), [link])
+    (loop := tmp_path / "loop.csv").symlink_to(loop)
+    refused("is a link to .*loop.csv, and there is no such file", loop, tmp_path / "out")
+
+@pytest.mark.parametrize("name, said", [
+    ("x" * 300, "cannot write .*x \\(File name too long\\): choose another place"),
+    ("x" * 240, "cannot write .*x \\(File name too long\\): choose another place"), # the name beside it
+    ("link", "cannot write .*link, a link to .*nothing, which is not there: remove the link, or choose"),
+])
+def test_a_place_that_cannot_be_written(run, tmp_path, name, said):
+    "For `encode`, for scores, and for ONNX."
+    (tmp_path / "t.csv").write_text(TABLE)
+    for ending in "", ".csv", ".parquet", ".onnx":
+        if name == "link": (tmp_path / f"link{ending}").symlink_to(tmp_path / "nothing")
+    said = said.replace("link,", r"link\S*,")
+    before = sorted(tmp_path.iterdir())
+    refused(said, tmp_path / "t.csv", tmp_path / name)
+    for ending in ".csv", ".parquet":
+        with pytest.raises(InputError, match=said.replace("x \\(", f"x{ending} \\(")):
+            predict_file(run, tmp_path / "t.csv", tmp_path / f"{name}{ending}")
+    with pytest.raises(InputError, match=said.replace("x \\(", "x.onnx \\(")):
+        export_onnx(open_run(run)[1], tmp_path / f"{name}.onnx")
+    assert sorted(tmp_path.iterdir()) == before
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_scores_on_a_full_disk(run, tmp_path, small_disk, ending):
+    (tmp_path / "t.csv").write_text("u\n" + "a\nb\n" * 20_000)
+    with pytest.raises(InputError, match="the disk under .* is full: make room or write somewhere else; "
+                                         "nothing was left behind"):
+        predict_file(run, tmp_path / "t.csv", small_disk / f"scores{ending}")
+    assert not list(small_disk.iterdir())
+
+
+# values and frames
+
+@pytest.mark.parametrize("cell", ["inf", "-inf"])
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_number_without_end_orders_nothing(tmp_path, cell, ending):
+    "By a line of a text, by a row of Parquet; and a time that is infinite."
+    times = [str(k + .5) for k in range(100)]
+    times[42] = cell
+    if ending == ".csv":
+        path, place = tmp_path / "t.csv", r"in line 44 of .*t\.csv"
+        path.write_text("y,u,t\n" + "".join(f"{k % 2},a,{t}\n" for k, t in enumerate(times)))
+    else:
+        path, place = tmp_path / "t.parquet", r"in row 43 of .*t\.parquet"
+        pq.write_table(pa.table({"y": [0, 1] * 50, "u": ["a"] * 100, "t": list(map(float, times))}), path)
+    refused(rf"split_time, 't', is {cell} {place}, which has no place in an order that is cut: mend the cell",
+            path, tmp_path / "out", split_time="t")
+    kept = encode(shop(split_time="t", where="t BETWEEN -9 AND 999"), path, tmp_path / "kept")
+    assert len(kept.train) + len(kept.valid) + len(kept.test) == 99
+
+def test_decimals_of_many_digits(tmp_path):
+    "Read where the digits are few enough for the engine, and refused where they are not."
+    amounts = [Decimal(k) / 4 for k in range(100)]
+    path = tmp_path / "t.parquet"
+    column = lambda kind, values: pq.write_table(
+        pa.table({"y": [0, 1] * 50, "u": pa.array(values, kind)}), path)
+    column(pa.decimal256(50, 2), amounts)
+    wide = encode(shop(), path, tmp_path / "wide")
+    column(pa.decimal128(30, 2), amounts)
+    assert encode(shop(), path, tmp_path / "narrow").fingerprint == wide.fingerprint
+    column(pa.decimal256(50, 2), [*amounts[:-1], Decimal("9" * 40)])
+    refused(r"the column 'u' of .*t\.parquet holds decimal numbers of more than 38 digits \(decimal256\(50, "
+            r"2\)\): save it with fewer, or as text", path, tmp_path / "out")
+
+@pytest.mark.parametrize("rows, said", [
+    (pd.DataFrame([["a", "b"]], columns=["u", "u"]), "has the column 'u' twice: give every column its own"),
+    (pl.LazyFrame({"u": ["a"]}), r"the type LazyFrame were given: give a DataFrame of pandas or polars, as "
+                                 r"rows\.collect\(\)"),
+    ({"u": ["a"]}, r"the type dict were given: give a DataFrame of pandas or polars, as pandas\.DataFrame"),
+    ([{"u": "a"}], r"the type list were given: give a DataFrame"),
+])
+def test_a_frame_that_is_none(run, rows, said):
+    with pytest.raises(InputError, match=said): predict_frame(run, rows)

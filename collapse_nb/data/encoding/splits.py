@@ -284,6 +284,12 @@ def moments(
         raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out "
                                      "with where")
     if kind in ("timestamp", "date"): values = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": values})
+    # the engine has no microseconds of a time that is infinite
+    endless = (values.is_null() | ~values.cast(pl.Float64).is_finite()).arg_true().to_list()
+    if endless:
+        text = rows.values.at(value, there, text=True)[endless[0]]
+        raise value.expression.wrong(f"is {text}{rows.place(value, there[endless[0]])}, which has no place in "
+                                     "an order that is cut: mend the cell, or leave such rows out with where")
     of_number = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
     of_number[there] = values.to_numpy()
     return Moments(codes, of_number, kind)

@@ -135,6 +135,11 @@ def _texts(values: pa.Array, path: Path, column: str) -> pl.Series:
                              "or numbers.") from None
     if pa.types.is_timestamp(kind) and kind.tz: # wall time of UTC
         values = pc.cast(pc.cast(values, pa.timestamp(kind.unit, "UTC")), pa.timestamp(kind.unit))
+    if pa.types.is_decimal256(kind): # the engine's have 38 digits
+        try: values = pc.cast(values, pa.decimal128(38, kind.scale))
+        except pa.ArrowInvalid:
+            raise InputError(f"the column {column!r} of {path} holds decimal numbers of more than 38 digits "
+                             f"({kind}): save it with fewer, or as text.") from None
     texts = computed(as_written("v", "timestamp" if pa.types.is_timestamp(kind) else ""), {"v": values})
     # where all digits are behind the point, the engine writes .10
     return texts.str.replace(r"^(-?)\.", "${1}0.") if pa.types.is_decimal(kind) else texts
