@@ -1,5 +1,7 @@
 "What a newcomer's table is refused for, in one sentence that says what to do; and what is read after all."
+import re
 import tomllib
+import unicodedata
 from decimal import Decimal
 
 import duckdb
@@ -244,3 +246,122 @@ def test_a_condition_that_is_none(tmp_path, sql, said, mended):
     with pytest.raises(InputError, match=said): encode(shop(where=sql), path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     encode(shop(where=mended), path, tmp_path / "out")
+
+
+# headers
+
+def folder_of(place, *texts):
+    "A folder of parts; the bytes of each are given."
+    place.mkdir()
+    for k, text in enumerate(texts): (place / f"{k + 1}.csv").write_bytes(text.encode())
+    return place
+
+BODY = TABLE.partition("\n")[2]
+
+@pytest.mark.parametrize("first, said", [
+    ("\n", "'', was taken as the header, and it is blank: take blank lines at the top out"),
+    (" \n", "' ', was taken as the header, and it is blank: take blank lines at the top out"),
+    ("sep=,\n", "'sep=,', was taken as the header, and it tells a spreadsheet the separator: take it out"),
+    ("sep=;\n", "'sep=;', was taken as the header, and it tells a spreadsheet the separator: take it out"),
+    ("# of March\n", "'# of March', was taken as the header, and it looks like a comment: take it out"),
+    ("# y; u, of March\n", "'# y; u, of March', was taken as the header, and it looks like a comment: take"),
+    ('{"y": 0, "u": "a"}\n', ", was taken as the header, and it looks like JSON: save the rows as CSV"),
+    ("[\n", r"'\[', was taken as the header, and it looks like JSON: save the rows as CSV"),
+    ("<!DOCTYPE html>\n", "'<!DOCTYPE html>', was taken as the header, and it looks like HTML or XML: fetch"),
+    ("version https://git-lfs.github.com/spec/v1\n", ", was taken as the header, and it begins a pointer of "
+     "Git LFS: fetch the file itself by git lfs pull"),
+])
+def test_a_first_line_that_is_no_header(run, tmp_path, first, said):
+    "Of the only file, of one to be scored, and of a part whose header comes next."
+    source = folder_of(tmp_path / "d", TABLE, first + TABLE)
+    refused(rf"^the first line of \S*2\.csv, .*{said}", source / "2.csv", tmp_path / "out")
+    refused(rf"^the first line of \S*2\.csv, .*{said}", source, tmp_path / "out")
+    with pytest.raises(InputError, match=rf"^the first line of \S*2\.csv, .*{said}"):
+        predict_file(run, source / "2.csv", tmp_path / "scores.csv")
+
+def test_a_pointer_in_place_of_a_part(tmp_path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 12\n"
+    refused(r"^the first line of \S*2\.csv, .*: fetch the file itself by git lfs pull", folder_of(
+        tmp_path / "d", TABLE, pointer), tmp_path / "out")
+
+def test_a_header_is_shown_where_a_column_is_unknown(tmp_path):
+    (path := tmp_path / "t.csv").write_text("Y,U\n" + BODY)
+    refused(r"'y': did you mean 'Y'\? Choose one of Y, U; the first line of \S*t\.csv, 'Y,U', was taken as "
+            r"the header\.$", path, tmp_path / "out")
+    path.write_text(BODY)
+    refused(r"the first line of \S*t\.csv, '0,a', was taken as the header: where it is none, write the names "
+            r"of the columns into the card, columns = ", path, tmp_path / "out")
+    encode(shop(columns=["y", "u"]), path, tmp_path / "mended")
+
+@pytest.mark.parametrize("text", ["\ufeff", "\ufeff\n", "\ufeff\r\n\r\n"])
+def test_a_file_of_a_byte_order_mark_alone_is_empty(tmp_path, text):
+    (path := tmp_path / "t.csv").write_bytes(text.encode())
+    refused("is empty: a header and rows were expected", path, tmp_path / "out")
+
+@pytest.mark.parametrize("header, said", [
+    ("Y,U\n", r"2\.csv has the column 'Y' where \S*1\.csv has 'y': did you mean 'y'\? Name the columns as "
+              r"in \S*1\.csv, 'y,u'"),
+    ("y, u\n", r"2\.csv has the column ' u' where \S*1\.csv has 'u': did you mean 'u'\? Name the columns"),
+    ("", r"2\.csv seems to have no header, its first line is '0,a': put the header of \S*1\.csv before "
+         r"it, 'y,u'"),
+    ("y;u\n", r"2\.csv does not fit the card \(its header, 'y;u', is one column\), which fits 1 of the "),
+    ("z,u\n", r"2\.csv lacks the column 'y', and the card, which uses it, fits 1 of the "),
+])
+def test_a_later_part_with_another_header(tmp_path, header, said):
+    refused(said, folder_of(tmp_path / "d", TABLE, header + BODY), tmp_path / "out")
+    refused(rf"{said}.*(1 other file does not fit either\.$|take it and 1 more away)",
+            folder_of(tmp_path / "e", TABLE, header + BODY, header + BODY), tmp_path / "out")
+
+def test_parts_none_of_which_fits(tmp_path):
+    table = pa.table({"y": [0, 1], "v": ["a", "b"]})
+    (folder := tmp_path / "d").mkdir()
+    for name in "1.parquet", "2.parquet": pq.write_table(table, folder / name)
+    refused(r"^the columns of \S*1\.parquet do not fit the card: unknown column in the field 'u', .*; it is "
+            r"the first of 2 files, and the card fits none of them\.$", folder, tmp_path / "out")
+
+def test_returns_that_were_doubled(tmp_path):
+    (path := tmp_path / "t.csv").write_bytes(TABLE.replace("\n", "\r\r\n").encode())
+    refused(r"ends its lines with two carriage returns and a line feed \(\\r\\r\\n\), .*: take the returns "
+            r"out, as tr -d '\\r' does", path, tmp_path / "out")
+    path.write_bytes(path.read_bytes().replace(b"\r", b"")) # what tr does
+    encode(shop(), path, tmp_path / "mended")
+
+def test_letters_that_look_the_same(tmp_path):
+    "Composed in the card and decomposed in the table, and the other way round; in a later part."
+    forms = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    for name, column in (forms, forms[::-1]):
+        (path := tmp_path / "t.csv").write_text(f"y,{column}\n{BODY}", encoding="utf-8")
+        how = "decomposed, a letter and then its accent" if name == forms[0] else "composed"
+        for fields in [name], {"f": f"lower({name})"}:
+            refused(rf"whose letters the table has {how} \(Unicode has two forms that look the same\): copy",
+                    path, tmp_path / "out", fields=fields)
+        encode(shop(fields=[column]), path, tmp_path / column)
+    refused("where .* has 'café', its letters composed in another way: did you mean",
+            folder_of(tmp_path / "d", f"y,{forms[0]}\n{BODY}", f"y,{forms[1]}\n{BODY}"), tmp_path / "out",
+            fields=forms[:1])
+
+@pytest.mark.parametrize("cell", ["0 ", "\ufeff0", "2", "x\ty"])
+def test_a_wrong_label_stands_in_quotes(tmp_path, cell):
+    (path := tmp_path / "t.csv").write_text(f"{TABLE}{cell},a\n", encoding="utf-8")
+    refused("line 102 has a label that must be 0 or 1, it is " + re.escape(repr(cell)), path,
+            tmp_path / "out")
+
+def test_a_card_with_a_byte_order_mark(tmp_path):
+    path = card_file(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_card(path).label == "y"
+
+
+# lists whose values are categories
+
+@pytest.mark.parametrize("kind", [pl.List(pl.Categorical), pl.List(pl.Enum(["a", "b", "c"])),
+                                  pl.Array(pl.Categorical, 2), pa.list_view(pa.string()),
+                                  pa.large_list_view(pa.string())], ids=str)
+def test_lists_of_categories_are_lists_of_texts(tmp_path, kind):
+    lists = [["a", "b"], ["b", "c"], ["c", "a"], ["a", "a"]] * 25
+    def encoded(values, name):
+        pq.write_table(pa.table({"y": [0, 1] * 50, "u": values}), tmp_path / name)
+        return encode(shop(), tmp_path / name, tmp_path / f"out-{name}")
+    own = isinstance(kind, pa.DataType)
+    as_kind = pa.array(lists, kind) if own else pl.Series(lists, dtype=kind).to_arrow()
+    assert encoded(as_kind, "kind").fingerprint == encoded(pa.array(lists), "plain").fingerprint

@@ -69,8 +69,12 @@ def parquet_types(
     [('y', 'int64'), ('shelf', 'string')]
     """
     with open_parquet(path) as file:
-        return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type)
-                for f in file.schema_arrow]
+        return [(f.name, _stored(f.type)) for f in file.schema_arrow]
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    "A type, whether its values, or those of its lists, are in a dictionary or not."
+    if is_list(kind): return pa.list_(_stored(kind.value_type))
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 def is_list(
     kind: pa.DataType, # of a column
@@ -82,7 +86,9 @@ def is_list(
     >>> is_list(pa.list_(pa.string())), is_list(pa.string())
     (True, False)
     """
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    ways = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view,
+            pa.types.is_large_list_view)
+    return any(is_one(kind) for is_one in ways)
 
 def value_type(
     kind: pa.DataType, # of a column
@@ -150,6 +156,7 @@ def _joined(array: pa.Array, path: Path, column: str, as_float: bool) -> pa.Arra
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     sizes = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     flat = array.flatten()
+    if pa.types.is_dictionary(flat.type): flat = flat.dictionary_decode()
     if as_float and pa.types.is_integer(flat.type): flat = _as_floats(flat, path, column)
     values = _texts(flat, path, column)
     if not _is_number(flat.type) and values.str.contains(UNIT, literal=True).any():
