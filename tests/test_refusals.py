@@ -85,13 +85,15 @@ def test_texts_kept_as_differences_are_read(tmp_path, write):
 
 # sources and places that are links or have no room
 
-def test_a_link_that_leads_to_no_file(tmp_path):
-    "As the source, met by a pattern or in a folder, for `open_source`, and for a card that reads a folder."
+def test_a_link_that_leads_to_no_file(run, tmp_path):
+    "As the source, met by a pattern or in a folder, and for all who take one."
     (tmp_path / "a.csv").write_text(TABLE)
     (link := tmp_path / "latest.csv").symlink_to("/nowhere/today.csv")
     said = r"latest\.csv is a link to /nowhere/today\.csv, and there is no such file: mend the link, or name"
     for source in link, tmp_path / "*.csv", tmp_path, [tmp_path / "a.csv", link]:
         refused(said, source, tmp_path.parent / "out")
+    for source in link, tmp_path / "*.csv":
+        with pytest.raises(InputError, match=said): predict_file(run, source, tmp_path / "scores.csv")
     with pytest.raises(InputError, match=said): open_source(str(card_file(tmp_path)), str(link))
     with pytest.raises(InputError, match=said): parts(load_card("movielens-1m"), [link])
     (loop := tmp_path / "loop.csv").symlink_to(loop)
@@ -311,6 +313,13 @@ def test_a_later_part_with_another_header(tmp_path, header, said):
     refused(said, folder_of(tmp_path / "d", TABLE, header + BODY), tmp_path / "out")
     refused(rf"{said}.*(1 other file does not fit either\.$|take it and 1 more away)",
             folder_of(tmp_path / "e", TABLE, header + BODY, header + BODY), tmp_path / "out")
+
+def test_a_part_without_columns(tmp_path):
+    (folder := tmp_path / "d").mkdir()
+    pq.write_table(pa.table({"y": [0, 1], "u": ["a", "b"]}), folder / "1.parquet")
+    pq.write_table(pa.table({}), folder / "2.parquet")
+    refused(r"^\S*2\.parquet lacks the column 'y', and the card, which uses it, fits 1 of the 2 files",
+            folder, tmp_path / "out")
 
 def test_parts_none_of_which_fits(tmp_path):
     table = pa.table({"y": [0, 1], "v": ["a", "b"]})

@@ -208,7 +208,7 @@ class Table:
         if looks_parquet(part.path) != parquet:
             return f"is {'no' if parquet else 'a'} Parquet file, and the card"
         names = [*self.own.get(part.path, ()), *part.fixed]
-        if lacks := [c for c in values.columns if c not in names] if names else []:
+        if lacks := [c for c in values.columns if c not in names] if part.path in self.own else []:
             return f"lacks the column {lacks[0]!r}, and the card, which uses it,"
         said, own = str(err), f"{part.path} "
         if said.startswith(own):
