@@ -328,8 +328,9 @@ def test_parts_none_of_which_fits(tmp_path):
     refused(r"^the columns of \S*1\.parquet do not fit the card: unknown column in the field 'u', .*; it is "
             r"the first of 2 files, and the card fits none of them\.$", folder, tmp_path / "out")
 
-def test_returns_that_were_doubled(tmp_path):
-    (path := tmp_path / "t.csv").write_bytes(TABLE.replace("\n", "\r\r\n").encode())
+@pytest.mark.parametrize("header", ["y,u\r\r\n", "y,u\n", "y,u\r\n"])
+def test_returns_that_were_doubled(tmp_path, header):
+    (path := tmp_path / "t.csv").write_bytes((header + BODY.replace("\n", "\r\r\n")).encode())
     refused(r"ends its lines with two carriage returns and a line feed \(\\r\\r\\n\), .*: take the returns "
             r"out, as tr -d '\\r' does", path, tmp_path / "out")
     path.write_bytes(path.read_bytes().replace(b"\r", b"")) # what tr does

@@ -228,7 +228,7 @@ def check_text(
     ends = _ends(head) if quotes else np.flatnonzero(np.frombuffer(head, np.uint8) == 10)
     first = head[:ends[0] + 1] if len(ends) else head
     a = np.frombuffer(first.removesuffix(b"\n").removesuffix(b"\r") if len(ends) else first, np.uint8)
-    if len(ends) and first.endswith(b"\r\r\n"):
+    if b"\r\r\n" in head and any(head.endswith(b"\r\r\n", 0, end + 1) for end in ends):
         raise InputError(f"{path} ends its lines with two carriage returns and a line feed (\\r\\r\\n), as "
                          "where line ends were converted twice: take the returns out, as tr -d '\\r' does.")
     if ((a == 13) & (outside_quotes(a) | (not quotes))).any():
