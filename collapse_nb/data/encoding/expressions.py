@@ -829,7 +829,7 @@ def of_kind(
         raise expression.wrong("is a span of time: ask for a number of it, as in DATE_DIFF('minute', a, b)")
     if kind == "boolean" and typed.kind not in ("boolean", "null"):
         sql = expression.sql
-        if typed.column: sql = in_quotes(sql)
+        if typed.column or _is_word(sql): sql = in_quotes(sql)
         elif not columns_of(sql): sql = "name" # of a column
         else: sql = f"({sql})"
         test = {"text": "= 'yes'", "timestamp": "> '2024-03-01'", "date": "> '2024-03-01'"}
