@@ -145,21 +145,24 @@ def predict_frame(
     """
     scorer, strange = Scorer(run, device), Strange(0, {}, 0)
     if not isinstance(rows, pd.DataFrame | pl.DataFrame):
-        how = "rows.collect()" if isinstance(rows, pl.LazyFrame) else "pandas.DataFrame(rows)"
+        ways = [f"rows.{way}()" for way in ("collect", "to_pandas", "to_frame") if hasattr(rows, way)]
+        ways += ["pandas.DataFrame(rows)"] if isinstance(rows, dict | list) else []
         raise InputError(f"rows of the type {type(rows).__name__} were given: give a DataFrame of pandas or "
-                         f"polars, as {how} makes one.")
+                         f"polars{f', as {ways[0]} makes one' if ways else ''}.")
     names = list(map(str, rows.columns))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"the frame has the column {twice[0]!r} twice: give every column its own name.")
     if not len(rows): raise InputError("a frame without rows was given: give the rows to score.")
-    try:
-        table = (rows.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(rows, pl.DataFrame) else
-                 pa.Table.from_pandas(rows, preserve_index=False))
-    except pa.ArrowException as err:
-        raise InputError(f"the frame has a column of values of several kinds ({str(err).splitlines()[0]}): "
-                         "give each column one type.") from None
     with TemporaryDirectory() as work:
-        pq.write_table(table, path := Path(work, "rows.parquet"))
+        path = Path(work, "rows.parquet")
+        try:
+            of_polars = isinstance(rows, pl.DataFrame)
+            pq.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()) if of_polars else
+                           pa.Table.from_pandas(rows, preserve_index=False), path)
+        except (pa.ArrowException, TypeError, ValueError) as err: # Arrow's words say which column
+            why = str(err).splitlines()[0]
+            raise InputError(f"the frame has a column that is no column of a table ({why}): give each column "
+                             "one type, of texts, numbers, truth values or times.") from None
         try: blocks = [block.to_pandas() for block in scorer.blocks(path, strange)]
         except InputError as err: raise InputError(str(err).replace(str(path), "the frame")) from None
         return pd.concat(blocks, ignore_index=True), strange

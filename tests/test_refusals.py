@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from collapse_nb.data.cards import Card, load_card
+from collapse_nb.data.dataset import read_schema
 from collapse_nb.data.encode import encode
 from collapse_nb.data.source import open_source
 from collapse_nb.data.sources.parts import parts
@@ -96,6 +97,9 @@ def test_a_link_that_leads_to_no_file(run, tmp_path):
         with pytest.raises(InputError, match=said): predict_file(run, source, tmp_path / "scores.csv")
     with pytest.raises(InputError, match=said): open_source(str(card_file(tmp_path)), str(link))
     with pytest.raises(InputError, match=said): parts(load_card("movielens-1m"), [link])
+    for name in ("x" * 300,), ("x" * 300, "t.csv"):
+        refused(r"x cannot be opened \(File name too long\): check the path|csv cannot be opened \(File name",
+                tmp_path.joinpath(*name), tmp_path / "out")
     (loop := tmp_path / "loop.csv").symlink_to(loop)
     refused("is a link to .*loop.csv, and there is no such file", loop, tmp_path / "out")
 
@@ -146,6 +150,16 @@ def test_a_number_without_end_orders_nothing(tmp_path, cell, ending):
     kept = encode(shop(split_time="t", where="t BETWEEN -9 AND 999"), path, tmp_path / "kept")
     assert len(kept.train) + len(kept.valid) + len(kept.test) == 99
 
+def test_numbers_as_far_apart_as_can_be(tmp_path):
+    "The difference of two is larger than any number; so that of two whole ones is than any of 64 bits."
+    for kind, cells in ("DOUBLE", ["-1.7e308", "1.7e308"]), ("BIGINT", [str(-9 * 10**18), str(9 * 10**18)]):
+        path = tmp_path / f"{kind}.csv"
+        path.write_text("y,u,t\n" + "".join(f"{k % 2},a,{cells[k // 2] if k in (0, 2) else k}\n"
+                                            for k in range(100)))
+        encode(shop(split_time=f"CAST(t AS {kind})"), path, tmp_path / kind)
+        time = read_schema(tmp_path / kind)["time"]
+        assert sum(time["rows"]) == 100 and time["rows"][0] == 1 == time["rows"][-1]
+
 def test_decimals_of_many_digits(tmp_path):
     "Read where the digits are few enough for the engine, and refused where they are not."
     amounts = [Decimal(k) / 4 for k in range(100)]
@@ -165,7 +179,13 @@ def test_decimals_of_many_digits(tmp_path):
     (pl.LazyFrame({"u": ["a"]}), r"the type LazyFrame were given: give a DataFrame of pandas or polars, as "
                                  r"rows\.collect\(\)"),
     ({"u": ["a"]}, r"the type dict were given: give a DataFrame of pandas or polars, as pandas\.DataFrame"),
-    ([{"u": "a"}], r"the type list were given: give a DataFrame"),
+    ([{"u": "a"}], r"the type list were given: give a DataFrame .*, as pandas\.DataFrame\(rows\) makes"),
+    (pd.Series(["a"]), r"the type Series were given: .*, as rows\.to_frame\(\) makes one"),
+    (pa.table({"u": ["a"]}), r"the type Table were given: .*, as rows\.to_pandas\(\) makes one"),
+    (None, r"the type NoneType were given: give a DataFrame of pandas or polars\.$"),
+    (pd.DataFrame({"u": ["a", 1]}, dtype=object), "a column that is no column of a table .*: give each column"),
+    (pd.DataFrame({"u": pd.arrays.SparseArray([1, 1])}), "a column that is no column of a table"),
+    (pd.DataFrame({"u": [{}]}), "a column that is no column of a table"),
 ])
 def test_a_frame_that_is_none(run, rows, said):
     with pytest.raises(InputError, match=said): predict_frame(run, rows)

@@ -84,9 +84,9 @@ def open_source(
             raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the "
                              f"source.{where}")
         return synthetic().head(rows)
+    refuse_lost_link(path)
     encoded = (path / "schema.json").exists()
     if not path.exists() and not glob.has_magic(source):
-        refuse_lost_link(path)
         refuse_address(source)
         raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of "
                          "files, or an encoded folder.")

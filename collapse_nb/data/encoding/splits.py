@@ -447,14 +447,17 @@ def over_time(
     low, high = when.keys.min(), when.keys.max()
     timely = when.kind in ("timestamp", "date")
     step = next((s for s in _STEPS if (high - low) / s <= 60),
-                _STEPS[-1]) if timely else max((high - low) / 50, 1e-12)
+                _STEPS[-1]) if timely else max((high / 2 - low / 2) / 25, 1e-12)
     start = low // step * step if timely else low
-    at = ((when.keys - start) // step).astype(np.int64)
+    # halves of numbers, for the difference of two may be larger than any
+    at = (when.keys - start) // step if timely else (when.keys / 2 - start / 2) // (step / 2)
+    at = at.astype(np.int64)
     rows = np.bincount(at)
     there = np.flatnonzero(rows)
     spans = {name: [when.text(keys.min()), when.text(keys.max())] for i, name in enumerate(PARTS)
              if len(keys := when.keys[part == i])}
-    return {"starts": [when.text(start + k * step) for k in there], "rows": rows[there].tolist(),
+    starts = [start + k * step if timely else 2 * (start / 2 + k * (step / 2)) for k in there]
+    return {"starts": list(map(when.text, starts)), "rows": rows[there].tolist(),
             "ones": np.bincount(at, labels)[there].astype(int).tolist(), "spans": spans}
 
 def _late(when: Moments, part: np.ndarray) -> float:

@@ -44,6 +44,7 @@ def refuse_lost_link(
     source: Path, # what somebody named, or what a pattern or a folder has
 ) -> None:
     """A link that leads to no file is not passed over: the rows of a day would be missing without a word.
+    Nor is a name that no file can have.
 
     Example:
 
@@ -54,7 +55,11 @@ def refuse_lost_link(
     ...     except InputError as err: print(str(err).partition("latest.csv ")[2])
     is a link to today.csv, and there is no such file: mend the link, or name the file itself.
     """
-    if source.is_symlink() and not source.exists():
+    try: there = source.exists()
+    except OSError as err: # too long
+        raise InputError(f"{source} cannot be opened ({err.strerror}): check the path of the "
+                         "source.") from None
+    if source.is_symlink() and not there:
         raise InputError(f"{source} is a link to {source.readlink()}, and there is no such file: mend the "
                          "link, or name the file itself.")
 
@@ -84,12 +89,12 @@ def refuse_address(
 
 def _named(source: Path) -> list[Path]:
     "The files that one name stands for."
+    refuse_lost_link(source)
     if source.is_dir():
         if files := _below(source): return files
         raise InputError(f"the folder {str(source)!r} holds no files: name the raw file, or the folder with "
                          "its parts, as the source.")
     if source.exists(): return [source]
-    refuse_lost_link(source)
     refuse_address(source)
     matches = sorted(Path(m) for m in glob.glob(str(source)))
     if not matches: raise InputError(f"there is no file {str(source)!r}: check the path of the source.")
