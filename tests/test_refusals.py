@@ -184,7 +184,7 @@ def test_decimals_of_many_digits(tmp_path):
     (pd.Series(["a"]), r"the type Series were given: .*, as rows\.to_frame\(\) makes one"),
     (pa.table({"u": ["a"]}), r"the type Table were given: .*, as rows\.to_pandas\(\) makes one"),
     (None, r"the type NoneType were given: give a DataFrame of pandas or polars\.$"),
-    (pd.DataFrame({"u": ["a", 1]}, dtype=object), "a column that is no column of a table .*: give each column"),
+    (pd.DataFrame({"u": ["a", 1]}, dtype=object), "a column that is no column of a table .*: give each"),
     (pd.DataFrame({"u": pd.arrays.SparseArray([1, 1])}), "a column that is no column of a table"),
     (pd.DataFrame({"u": [{}]}), "a column that is no column of a table"),
 ])
