@@ -32,6 +32,9 @@ def _checked(
     for column in ("dataset", "variant"):
         if len(names := sorted(set(frame[column]))) > 1:
             raise InputError(f"runs of several {column}s {names} were given: choose the rows of one of them.")
+    if len(set(frame.get("batch_norm", ()))) > 1:
+        raise InputError("runs scored with batch norm recomputed and with running averages were given: their "
+                         "AUCs are not alike, so choose the rows of one of them.")
     if len(twice := frame[frame.duplicated([*CELL, "seed"])]):
         raise InputError(f"{len(twice)} runs repeat the model, design, scale and seed of another: "
                          "keep one recipe, and each seed once.")
