@@ -119,7 +119,8 @@ def predict_file(
         try:
             for block in scorer.blocks(source, strange):
                 if out.suffix == ".csv":
-                    with open(path, "ab") as file: block.write_csv(file, include_header=not block["row"][0])
+                    text = block.write_csv(include_header=not block["row"][0])
+                    with open(path, "ab") as file: file.write(text.encode())
                     continue
                 table = block.to_arrow(compat_level=pl.CompatLevel.oldest())
                 writer = writer or pq.ParquetWriter(path, table.schema)
@@ -143,6 +144,13 @@ def predict_frame(
     name one as collapse fit prints it, STORE/ID.
     """
     scorer, strange = Scorer(run, device), Strange(0, {}, 0)
+    if not isinstance(rows, pd.DataFrame | pl.DataFrame):
+        how = "rows.collect()" if isinstance(rows, pl.LazyFrame) else "pandas.DataFrame(rows)"
+        raise InputError(f"rows of the type {type(rows).__name__} were given: give a DataFrame of pandas or "
+                         f"polars, as {how} makes one.")
+    names = list(map(str, rows.columns))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"the frame has the column {twice[0]!r} twice: give every column its own name.")
     if not len(rows): raise InputError("a frame without rows was given: give the rows to score.")
     try:
         table = (rows.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(rows, pl.DataFrame) else

@@ -359,7 +359,7 @@ def load_card(
     else:
         file, name = card_files().get(str(name_or_path)), str(name_or_path)
         if file is None: raise unknown("dataset", name, card_files())
-    try: values = tomllib.loads(file.read_text(encoding="utf-8"))
+    try: values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise InputError(f"the card {str(name_or_path)!r} is not TOML: {err}.") from None
     for way in "split_time", "split_group", "split_column":

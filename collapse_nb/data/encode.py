@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 
 from ..allocation import keep_freed_memory
 from .cards import Card, load_card
-from .dataset import Encoded, fresh_folder, open_encoded, read_schema, write_encoded
+from collapse_nb.data.dataset import (
+    Encoded, fresh_folder, is_taken, open_encoded, read_schema, write_encoded,
+)
 from .encoding.derived import Underivable, base_types
 from .encoding.fields import EncodedField, encoded_fields, remarks_on
 from .encoding.number import number
@@ -85,7 +87,7 @@ def _identity(files: list[Part], first: Path) -> dict:
 # %% ../../nbs/data/encode.ipynb #00000008
 def _done(out: Path, card: dict, source: dict) -> bool:
     "Whether this very encoding is there already."
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
+    if not is_taken(out) or (out.is_dir() and not any(out.iterdir())): return False
     said = read_schema(out) if (out / "schema.json").is_file() else {}
     if said.get("card") == card and said.get("source") == source: return True
     raise InputError(f"{out} is there already and is not this card and source encoded: choose another folder "

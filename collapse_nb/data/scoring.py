@@ -27,7 +27,7 @@ from .encoding.pieces import Piece, Table, pieces
 from .encoding.staged import pool
 from .encoding.types import column_type
 from .encoding.values import Numbers, Values, as_missing
-from .encoding.wanted import Value, Wanted
+from .encoding.wanted import UnknownColumn, Value, Wanted
 from .sources.formats import READERS
 from .sources.parts import Part, is_parquet, is_tabbed, parts
 from ..fields import FieldSchema
@@ -214,6 +214,8 @@ def _lacking(card: Card, table: Table) -> InputError | None:
         columns = (sql,) if field.column or any(sql in own for own in names.values()) else columns_of(sql)
         for column in columns:
             if any(column in own for own in names.values()): continue
+            said = table.headed(table.parts[0], UnknownColumn("it"))
+            if not isinstance(said, UnknownColumn): return said # its first line is no header
             path, more = table.parts[0].path, len(names) - 1
             which = f"{path} and {more:,} more lack" if more else f"{path} lacks"
             return InputError(f"{which} the column {column!r}, which {field.expression.entry} takes: add the "

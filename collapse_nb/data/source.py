@@ -14,7 +14,7 @@ import collapse_nb
 from .cards import Card, load_card
 from .dataset import Encoded, open_encoded, read_schema
 from .encode import encode
-from .sources.parts import parts, refuse_address
+from .sources.parts import parts, refuse_address, refuse_lost_link
 from .made_up.synthetic import synthetic
 from ..records import InputError
 
@@ -86,6 +86,7 @@ def open_source(
         return synthetic().head(rows)
     encoded = (path / "schema.json").exists()
     if not path.exists() and not glob.has_magic(source):
+        refuse_lost_link(path)
         refuse_address(source)
         raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of "
                          "files, or an encoded folder.")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIGNATURES', 'LISTED_IN', 'DEEPEST', 'KINDS', 'SQL_TYPES', 'MOST', 'LONGEST', 'engine', 'queried', 'is_engines',
            'computed', 'NoExpression', 'syntax', 'Column', 'Typed', 'own_value', 'as_text', 'as_written', 'Misfit',
-           'grown', 'may_outgrow', 'Compiler', 'Expression', 'double_quotes', 'why_none', 'columns_of',
+           'grown', 'may_outgrow', 'Compiler', 'Expression', 'in_quotes', 'double_quotes', 'why_none', 'columns_of',
            'columns_of_tree', 'of_kind', 'compile_expression', 'check_expression']
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000002
@@ -557,7 +557,15 @@ class Compiler:
                         for when, then in checks)
         return Typed(f"CASE {arms} ELSE {_wanted(values[-1], kind)} END", kind)
 
+    def _collate(self, node: dict) -> Typed:
+        raise Misfit("compares by COLLATE, and texts are compared letter by letter here: compare "
+                     "LOWER(column) where small and capital letters are one")
+
     def _operator(self, node: dict) -> Typed:
+        if node["type"] in ("ARRAY_EXTRACT", "ARRAY_SLICE"):
+            name = next(iter(columns_of_tree(node)), "column")
+            raise Misfit(f"takes a value apart by square brackets: write SUBSTR({name}, 1, 1) for a "
+                         f"character of a text, or SPLIT_PART({name}, '|', 1) for what stands between marks")
         children = [self(c) for c in node["children"]]
         match node["type"]:
             case "OPERATOR_NOT": return Typed(f"(NOT {_wanted(children[0], 'boolean')})", "boolean")
@@ -576,6 +584,7 @@ class Compiler:
     def _cast(self, node: dict) -> Typed:
         name, value = node["type_expr"]["type_name"].upper(), self(node["child"])
         kind = _BY_TYPE.get(name.removesuffix(" WITHOUT TIME ZONE"))
+        if name == "INTERVAL": raise Misfit(_span(value.literal))
         if not kind: raise Misfit(f"casts to {name}: choose {', '.join(SQL_TYPES[k] for k in KINDS)}")
         sql = (_wanted(value, kind) if value.kind != "text"
                or kind != "boolean" else f"CAST({value.sql} AS BOOLEAN)")
@@ -653,6 +662,13 @@ class Compiler:
         return Typed(f"NULLIF(CAST({sql} AS DOUBLE), {_NAN})"
                      if result == "float" else f"CAST({sql} AS {SQL_TYPES[result]})", result)
 
+def _span(text: str | None) -> str:
+    "What is wrong with a span of time that is written as a text, such as '1 month'."
+    plain = re.fullmatch(r"\s*(\d+)\s*(year|month|week|day|hour|minute|second)s?\s*", text or "", re.I)
+    mend = f"INTERVAL {plain[1]} {plain[2].upper()}" if plain else "INTERVAL 1 MONTH + INTERVAL 2 DAY"
+    return (f"has the span of time {text!r} as a text" if text else "makes a text a span of time") + (
+        f": write it in words of SQL, {'' if plain else 'as in '}{mend}")
+
 def _moments(name: str, values: list[Typed]) -> Typed:
     "Times and dates in arithmetic."
     if len(values) == 2 and name in "+-":
@@ -707,6 +723,18 @@ class Expression(NamedTuple):
         "The sentence for it."
         short = self.sql if len(self.sql) <= 200 else self.sql[:199] + "…"
         return InputError(f"{self.entry}, {short!r}, {why}.")
+
+def in_quotes(
+    column: str, # of a table
+) -> str:        # its name as SQL reads it
+    """A column's name in an expression, in double quotes where it needs them.
+
+    Example:
+
+    >>> in_quotes("hour"), in_quotes("hour of day")
+    ('hour', '"hour of day"')
+    """
+    return column if _is_word(column) else '"' + column.replace('"', '""') + '"'
 
 def double_quotes(
     sql: str,                 # an expression
@@ -800,8 +828,13 @@ def of_kind(
     if typed.kind == "interval":
         raise expression.wrong("is a span of time: ask for a number of it, as in DATE_DIFF('minute', a, b)")
     if kind == "boolean" and typed.kind not in ("boolean", "null"):
+        sql = expression.sql
+        if typed.column or _is_word(sql): sql = in_quotes(sql)
+        elif not columns_of(sql): sql = "name" # of a column
+        else: sql = f"({sql})"
+        test = {"text": "= 'yes'", "timestamp": "> '2024-03-01'", "date": "> '2024-03-01'"}
         raise expression.wrong(f"is {_CALLED[typed.kind]} and not a truth value: write a condition such as "
-                               f"{expression.sql} = 1")
+                               f"{sql} {test.get(typed.kind, '= 1')}")
     if kind == "number" and typed.kind == "text" and typed.column:
         return Typed(_wanted(typed, "number"), typed.column.number)
     if kind == "number" and typed.kind not in ("integer", "float"):
@@ -841,6 +874,14 @@ def _whole(node: dict) -> int | None:
         return None if (n := _count(inner[0])) is None else -n
     return _count(node)
 
+def _list_of(node: dict) -> str:
+    "What is wrong with a question for one of the values of a list, which the engine's grammar has for IN."
+    values, *asked = _arguments(node)
+    if values.get("function_name") not in ("list_value", "row"): return ""
+    name = next(iter(columns_of_tree(asked)), "name")
+    what = "the values in square brackets" if _arguments(values) else "a list without values"
+    return f"asks by IN for one of {what}: write them as in {name} IN ('a', 'b')"
+
 def _is_letter(code: int) -> bool: return 0 < code < 0xD800 or 0xDFFF < code < 0x110000
 
 def check_expression(
@@ -865,6 +906,7 @@ def check_expression(
         if not isinstance(node, dict): return
         if node.get("class") in ("FUNCTION", "WINDOW"):
             called = node["function_name"].lower()
+            if called == "contains" and (several := _list_of(node)): raise Misfit(several)
             is_function = called in SIGNATURES or called in _UNIFYING or called in (
                 "+", "-", "*", "/", "//", "%", "mod", "add", "subtract", "multiply", "divide")
             if node["class"] == "WINDOW" or not is_function:
@@ -878,7 +920,14 @@ def check_expression(
                 name = _called(node, expression.sql).upper()
                 raise Misfit(f"asks {name} for {times:,} copies or characters, and {MOST} are the most: "
                              "give a smaller number")
-        elif node.get("class") in ("STAR", "SUBQUERY", "LAMBDA", "PARAMETER"):
+        elif node.get("class") == "PARAMETER":
+            raise Misfit("has a place for a value, such as ?, and nobody fills it: write the value itself, "
+                         "as in name = 'yes'")
+        elif node.get("class") == "SUBQUERY" and node.get("subquery_type") == "ANY":
+            name = next(iter(columns_of_tree(node)), "name")
+            raise Misfit(f"compares with ANY, ALL or a query of several values: write {name} IN ('a', 'b'), "
+                         f"or {name} NOT IN ('a', 'b')")
+        elif node.get("class") in ("STAR", "SUBQUERY", "LAMBDA"):
             raise Misfit("stands for several columns, or is a query of its own: name one column")
         for value in node.values(): walk(value)
     try: walk(tree)

@@ -27,6 +27,12 @@ from ..sources.refused import Fault, Policy, Refusals, check_share
 from ..sources.text import Block, text_blocks
 
 # %% ../../../nbs/data/encoding/number.ipynb #00000005
+def _reasons(texts: pl.Series, wrong: pl.Series, why: Callable[[int], str]) -> pl.Series:
+    "Why some texts are wrong; they stand in quotes, so that a space or a byte-order mark shows."
+    at = wrong.arg_true().to_list()
+    reasons = [f"{why(i)} {'missing' if (text := texts[i]) is None else repr(text)}" for i in at]
+    return pl.Series([None], dtype=pl.String).new_from_index(0, len(texts)).scatter(at, reasons)
+
 def wrong_integers(
     texts: pl.Series,  # String
 ) -> pl.Series:        # String: why a text is no integer; null where it is one, or is missing
@@ -35,13 +41,12 @@ def wrong_integers(
     Example:
 
     >>> wrong_integers(pl.Series(["7", None, "1.5"])).to_list()
-    [None, None, 'has no integer, it is 1.5']
+    [None, None, "has no integer, it is '1.5'"]
     """
-    digits, number = pl.col("t").str.contains(r"^-?[0-9]+$"), pl.col("t").cast(pl.Int64, strict=False)
-    none, large = pl.format("has no integer, it is {}",
-                            "t"), pl.format("has an integer that overflows 64 bits, it is {}", "t")
-    why = pl.when(~digits).then(none).when(digits & number.is_null()).then(large)
-    return pl.DataFrame({"t": texts}).select(why=why)["why"]
+    digits, number = texts.str.contains(r"^-?[0-9]+$"), texts.cast(pl.Int64, strict=False)
+    wrong = (number.is_null() | ~digits) & texts.is_not_null()
+    large = "has an integer that overflows 64 bits, it is"
+    return _reasons(texts, wrong, lambda i: large if digits[i] else "has no integer, it is")
 
 WHICH_LABEL = ("write the card's label as a condition that says which value is a 1, as in label = \"clicked "
                "= 'yes'\"")
@@ -71,11 +76,9 @@ def wrong_labels(
     Example:
 
     >>> wrong_labels(pl.Series(["1", "2"])).to_list()
-    [None, 'has a label that must be 0 or 1, it is 2']
+    [None, "has a label that must be 0 or 1, it is '2'"]
     """
-    why = pl.select(pl.format("has a label that must be 0 or 1, it is {}",
-                              texts.fill_null("missing"))).to_series()
-    return why.set(as_label(texts).is_not_null(), None)
+    return _reasons(texts, as_label(texts).is_null(), lambda i: "has a label that must be 0 or 1, it is")
 
 # %% ../../../nbs/data/encoding/number.ipynb #00000007
 @dataclass
@@ -87,7 +90,7 @@ class Check:
     >>> from collapse_nb.data.encoding.distinct import series_codes
     >>> column = Texts()
     >>> Check(wrong_integers).bad_rows(column, series_codes(column, pl.Series(["7", "x", "7"])))
-    {1: 'has no integer, it is x'}
+    {1: "has no integer, it is 'x'"}
     """
     wrong: Callable[[pl.Series], pl.Series]      # texts -> reasons
     nulls: tuple[str, ...] = ()                  # texts that mean "missing"

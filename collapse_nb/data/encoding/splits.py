@@ -21,9 +21,10 @@ import torch
 from ..cards import Card
 from ..dataset import read_schema, split_sizes
 from .distinct import known_codes
-from .expressions import Column, computed
+from .expressions import Column, computed, in_quotes
 from .number import WHICH_LABEL, Numbered, as_label
 from .permutation import places
+from .types import given_type
 from .values import Values, remedy
 from .wanted import Value
 from ...records import InputError
@@ -245,11 +246,38 @@ class Moments:
         return computed("CAST(make_timestamp(k) AS VARCHAR)",
                         {"k": pl.Series([int(key)])})[0].removesuffix(" 00:00:00")
 
+def _two_spellings(texts: pl.Series, kind: str) -> str:
+    "Two texts that are one and the same time or number, or else the first two."
+    read = computed(f"CAST(CAST(c AS {kind}) AS VARCHAR)", {"c": texts})
+    again = read.is_duplicated().arg_true().to_list()
+    same = (read == read[again[0]]).arg_true().to_list() if again else []
+    return " and ".join(repr(text) for text in texts.gather(same[:2] or range(min(2, len(texts)))))
+
+def _spelled(column: str, texts: pl.Series, kind: str) -> str:
+    "What to do about a column of times, or of numbers, that is text because it could not be written again."
+    name = in_quotes(column)
+    key = column if re.fullmatch(r"[\w-]+", column, re.ASCII) else f"'{column}'" # in TOML
+    fitting = [k for k in ("timestamp", "integer", "float") if given_type(texts, k)[1] is None]
+    if kind == "DOUBLE" and texts.str.contains("^[0-9]{19}$").all():
+        sql = f"TO_TIMESTAMP(CAST({name} AS BIGINT) // 1000000000)"
+        said = "all its cells are whole numbers of 19 digits, as are nanoseconds since 1970"
+    else:
+        sql, what = ("", "numbers") if kind == "DOUBLE" else (f"CAST({name} AS TIMESTAMP)", "times")
+        said = f"all its cells are {what}, in more than one spelling or in one that no file is written in"
+        if fitting: sql = ""
+    mark = "'" if '"' in sql else '"'
+    mend = f"split_time = {mark}{sql}{mark}" if sql else f'types = {{ {key} = "{fitting[0]}" }}'
+    return f"{said}, {_two_spellings(texts, kind)}: write {mend}"
+
 def _odd_moment(rows: KeptRows, value: Value, codes: np.ndarray, there: np.ndarray) -> InputError | None:
-    "The sentence for the first cell that is no time, or no number, where most are."
+    """The sentence for a column whose cells are times, or numbers, in several spellings; or for the first
+    cell that is none where most are."""
     texts, counts = rows.values.at(value, there, text=True), np.bincount(codes)[there]
     for kind, name in ("TIMESTAMPTZ", "time"), ("DOUBLE", "number"):
         wrong = computed(f"c IS NOT NULL AND TRY_CAST(c AS {kind}) IS NULL", {"c": texts}).to_numpy()
+        if not wrong.any() and texts.null_count() < len(texts):
+            said = _spelled(value.columns[0], texts.drop_nulls(), kind)
+            return value.expression.wrong(f"is taken for text, and {said} in the card")
         if wrong.any() and 2 * counts[wrong].sum() < counts[texts.is_not_null().to_numpy()].sum():
             text, place = texts[int(wrong.argmax())], rows.place(value, there[wrong.argmax()])
             return value.expression.wrong(f"is a {name} in most rows, and the cell {text!r}{place} is none: "
@@ -284,6 +312,13 @@ def moments(
         raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out "
                                      "with where")
     if kind in ("timestamp", "date"): values = computed("epoch_us(CAST(t AS TIMESTAMP))", {"t": values})
+    # the engine has no microseconds of a time that is infinite
+    endless = (values.is_null() | ~values.cast(pl.Float64).is_finite()).arg_true().to_list()
+    if endless:
+        text = rows.values.at(value, there, text=True)[endless[0]]
+        raise value.expression.wrong(f"is {text}{rows.place(value, there[endless[0]])}, which has no place "
+                                     "in an order that is cut: mend the cell, or leave such rows out with "
+                                     "where")
     of_number = np.zeros(int(codes.max()) + 1 if len(codes) else 0, values.to_numpy().dtype)
     of_number[there] = values.to_numpy()
     return Moments(codes, of_number, kind)

@@ -69,8 +69,12 @@ def parquet_types(
     [('y', 'int64'), ('shelf', 'string')]
     """
     with open_parquet(path) as file:
-        return [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type)
-                for f in file.schema_arrow]
+        return [(f.name, _stored(f.type)) for f in file.schema_arrow]
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    "A type, whether its values, or those of its lists, are in a dictionary or not."
+    if is_list(kind): return pa.list_(_stored(kind.value_type))
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 def is_list(
     kind: pa.DataType, # of a column
@@ -82,7 +86,9 @@ def is_list(
     >>> is_list(pa.list_(pa.string())), is_list(pa.string())
     (True, False)
     """
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    ways = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view,
+            pa.types.is_large_list_view)
+    return any(is_one(kind) for is_one in ways)
 
 def value_type(
     kind: pa.DataType, # of a column
@@ -135,6 +141,11 @@ def _texts(values: pa.Array, path: Path, column: str) -> pl.Series:
                              "or numbers.") from None
     if pa.types.is_timestamp(kind) and kind.tz: # wall time of UTC
         values = pc.cast(pc.cast(values, pa.timestamp(kind.unit, "UTC")), pa.timestamp(kind.unit))
+    if pa.types.is_decimal256(kind): # the engine's have 38 digits
+        try: values = pc.cast(values, pa.decimal128(38, kind.scale))
+        except pa.ArrowInvalid:
+            raise InputError(f"the column {column!r} of {path} holds decimal numbers of more than 38 digits "
+                             f"({kind}): save it with fewer, or as text.") from None
     texts = computed(as_written("v", "timestamp" if pa.types.is_timestamp(kind) else ""), {"v": values})
     # where all digits are behind the point, the engine writes .10
     return texts.str.replace(r"^(-?)\.", "${1}0.") if pa.types.is_decimal(kind) else texts
@@ -145,6 +156,7 @@ def _joined(array: pa.Array, path: Path, column: str, as_float: bool) -> pa.Arra
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     sizes = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     flat = array.flatten()
+    if pa.types.is_dictionary(flat.type): flat = flat.dictionary_decode()
     if as_float and pa.types.is_integer(flat.type): flat = _as_floats(flat, path, column)
     values = _texts(flat, path, column)
     if not _is_number(flat.type) and values.str.contains(UNIT, literal=True).any():
@@ -206,6 +218,16 @@ def _larger(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
         waiting, n = [], 0
     if n: yield pa.Table.from_batches(waiting).unify_dictionaries().combine_chunks()
 
+def _with_dictionaries(path: Path, columns: list[str]) -> tuple[str, ...]:
+    """Those of some text columns that can be had as the file's own distinct values. pyarrow cannot do that
+    where any of a column's pages keep differences (DELTA_BYTE_ARRAY and its like)."""
+    with open_parquet(path) as file:
+        about = file.metadata
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        encodings = {about.schema.column(j).path: {e for group in groups for e in group.column(j).encodings}
+                     for j in range(about.num_columns) if about.schema.column(j).path in columns}
+    return tuple(c for c in columns if not any(e.startswith("DELTA") for e in encodings.get(c, ())))
+
 # column -> from its distinct values and their numbers to further columns
 Derive = Mapping[str, Callable[[pa.Array, np.ndarray], dict[str, tuple[np.ndarray, Texts]]]]
 
@@ -239,7 +261,7 @@ def parquet_rows(
             own[column] = codes, _texts(values, path, column).append(pl.Series([None], dtype=pl.String))
         return ParquetRows(len(codes), own, derive[column](values, codes) if column in derive else {})
 
-    texts = tuple(c for c in read if _is_text(kinds[c]))
+    texts = _with_dictionaries(path, [c for c in read if _is_text(kinds[c])])
     with (open_parquet(path, texts) as file, pool() as threads,
           tqdm(total=file.metadata.num_rows, unit="row", unit_scale=True, desc="read", delay=1,
                leave=False) as bar):
