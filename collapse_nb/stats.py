@@ -32,6 +32,9 @@ def _checked(
     for column in ("dataset", "variant"):
         if len(names := sorted(set(frame[column]))) > 1:
             raise InputError(f"runs of several {column}s {names} were given: choose the rows of one of them.")
+    if len(set(frame.get("batch_norm", ()))) > 1:
+        raise InputError("runs scored with batch norm recomputed and with running averages were given: their "
+                         "AUCs are not alike, so choose the rows of one of them.")
     if len(twice := frame[frame.duplicated([*CELL, "seed"])]):
         raise InputError(f"{len(twice)} runs repeat the model, design, scale and seed of another: "
                          "keep one recipe, and each seed once.")
@@ -172,6 +175,15 @@ def _verdicts(
     return [verdict(low, high) if p < .05 else "cannot tell"
             for low, high, p in zip(tested["low"], tested["high"], adjusted, strict=True)]
 
+def _seeds_needed(
+    tested: pd.DataFrame, # se and seeds of each contrast
+    verdicts: list[str],  # on it
+) -> np.ndarray:          # to find `SIGNIFICANT`; NaN where the verdict is another than "cannot tell"
+    "How many seeds each contrast takes that cannot be told."
+    return np.array([seeds_needed(SIGNIFICANT, row.se, row.seeds - 1, row.seeds)
+                     if judged == "cannot tell" else np.nan
+                     for row, judged in zip(tested.itertuples(), verdicts, strict=True)])
+
 # %% ../nbs/stats.ipynb #0000000d
 def _in_order(
     table: pd.DataFrame, # with columns model, design, scale
@@ -240,6 +252,7 @@ def cells(
     gain.loc[is_base, "p"] = np.nan # the base gains exactly nothing: no question
     gain = gain.assign(p_holm=holm(gain["p"].to_numpy()))
     gain["verdict"] = np.where(is_base, "", _verdicts(gain, gain["p_holm"]))
+    gain = gain.assign(sought=SIGNIFICANT, seeds_needed=_seeds_needed(gain, gain["verdict"]))
     table = table.assign(mean=mean, sd=se * np.sqrt(n), low=low, high=high)
     table = table[[*CELL, "mean", "sd", "n", "failed", "low", "high"]]
     gain = gain.drop(columns="se").rename(columns={"estimate": "gain"})
@@ -295,10 +308,8 @@ def contrasts(
     adjusted = np.concatenate([p[:1], holm(p[1:])])
     verdicts = _verdicts(tested, adjusted)
     adjusted[:1] = np.nan  # nothing to adjust: the primary contrast is alone
-    needed = [seeds_needed(SIGNIFICANT, row.se, row.seeds - 1, row.seeds) for row in tested.itertuples()]
-    needed = np.where(np.array(verdicts) == "cannot tell", needed, np.nan)
     table = head.join(tested).assign(p_holm=adjusted, verdict=verdicts, sought=SIGNIFICANT,
-                                     seeds_needed=needed)
+                                     seeds_needed=_seeds_needed(tested, verdicts))
     return table[[*head, "seeds", "seeds_left_out", "difference", "low", "high", "p", "p_holm", "verdict",
                   "half_width", "detectable", "sought", "seeds_needed"]]
 
@@ -415,7 +426,7 @@ MARGIN = .0005 # AUC: differences smaller than this are of no account
 def against_published(
     frame: pd.DataFrame,     # one row per run of one dataset and variant; may have no rows
     published: pd.DataFrame, # the published cells of that dataset, from `results.published`
-) -> pd.DataFrame:           # a row per cell: mean, n, failed, …_published, difference, low, high, verdict
+) -> pd.DataFrame:           # a row per cell: mean, n, failed, …_published, difference, low, high, verdict, …
     """Our cell minus the published one in test AUC, with its 95 % interval (App. Tables 3, 4).
 
     The verdict compares it with `MARGIN`: equivalent within, differs outside, or we cannot tell.
@@ -452,4 +463,5 @@ def against_published(
              | (high < -MARGIN)}
     verdicts = np.select(list(cases.values()), list(cases), "cannot tell")
     both = both.drop(columns=["sd", "n_published"])
-    return both.assign(difference=difference, low=low, high=high, verdict=verdicts)
+    return both.assign(difference=difference, low=low, high=high, verdict=verdicts,
+                       half_width=(high - low) / 2, detectable=detectable(se, freedom))

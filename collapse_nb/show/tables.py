@@ -131,15 +131,15 @@ def contrast_table(
     >>> primary = dict(model="DNN", scale=10, difference=0.0033, low=0.0018, high=0.0049, p=0.002,
     ...                p_holm=None, verdict="holds", left_out="")
     >>> contrast_table(pd.DataFrame([primary])).frame.loc[("DNN", "10x")].tolist()
-    ['+0.0033', '+0.0018 to +0.0049', '.002', 'holds', '–']
+    ['holds', '+0.0033', '+0.0018 to +0.0049', '.002', '–']
     """
     differences, intervals = _written(contrasts, "difference")
-    frame = pd.DataFrame({"ME − SE": differences, "95 % interval, seeds": intervals})
+    frame = pd.DataFrame({"“ME is better”": contrasts["verdict"].to_numpy(), "ME − SE": differences,
+                          "95 % interval, seeds": intervals})
     if bootstrap is not None:
         both = contrasts[["model", "scale"]].merge(bootstrap, how="left", on=["model", "scale"])
         frame["95 % interval, seeds and rows"] = _written(both, "difference")[1]
     frame["p"] = contrasts["p_holm"].fillna(contrasts["p"]).map(sentences.p_value).to_numpy()
-    frame["“ME is better”"] = contrasts["verdict"].to_numpy()
     frame["power .8"] = _sights(contrasts)
     sizes = contrasts["scale"].map(size_name)
     frame.index = pd.MultiIndex.from_arrays([contrasts["model"], sizes], names=["model", "size"])
@@ -218,10 +218,10 @@ def findings_table(
     """
     values, intervals = _written(findings, "value", [bounds_of(claim) for claim in findings["claim"]])
     paper = findings["paper"].fillna("").replace("", sentences.DASH)
-    frame = pd.DataFrame({"claim": findings["claim"], "where": findings["where"], "ours": values,
+    # the verdict stands beside its claim, for the end of a wide table is out of sight
+    frame = pd.DataFrame({"claim": findings["claim"], "verdict": findings["verdict"], "ours": values,
                           "95 % interval": intervals, "p": findings["p"].map(sentences.p_value),
-                          "paper": paper,
-                          "verdict": findings["verdict"], "power .8": _sights(findings)})
+                          "power .8": _sights(findings), "paper": paper, "where": findings["where"]})
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     caption = ["95 % intervals over seeds, unless the text says otherwise; p by Holm’s rule, but for a "
                "primary claim.",
