@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from collapse_nb.data.cards import Card
+from collapse_nb.data.dataset import read_schema
 from collapse_nb.data.encode import encode
 from collapse_nb.data.encoding.splits import source_rows
 from collapse_nb.data.scoring import encoded_rows, open_encoding
@@ -317,3 +318,101 @@ def test_refused_rows_count_on_the_way_back(tmp_path, way):
         for part, rows in found.items():
             stored = [words[int(i)] for i in getattr(data, part).x[:, 0]]
             assert stored == [lines[1 + row].split(",")[2] for row in rows.tolist()]
+
+
+SNOWFLAKE = 1765432109876543210
+
+
+@pytest.fixture(params=[pa.int64(), pa.uint64()], ids=str)
+def snowflakes(request, tmp_path) -> list[Path]:
+    "Forty ids of 19 digits that are one number to 15 digits."
+    ids = TABLE | {"uid": [SNOWFLAKE + i % 40 for i in range(ROWS)], "seven": [i % 7 for i in range(ROWS)]}
+    (tmp_path / "t.csv").write_text(text(ids))
+    pq.write_table(pa.table(ids | {"uid": pa.array(ids["uid"], request.param)}), tmp_path / "t.parquet")
+    return [tmp_path / "t.csv", tmp_path / "t.parquet"]
+
+
+@pytest.mark.parametrize(("where", "left"), {
+    f"uid <> {SNOWFLAKE}": lambda i, seven: i != SNOWFLAKE,
+    f"uid <> '{SNOWFLAKE}'": lambda i, seven: i != SNOWFLAKE,
+    f"uid < {SNOWFLAKE + 21}": lambda i, seven: i < SNOWFLAKE + 21,
+    f"uid BETWEEN {SNOWFLAKE + 3} AND {SNOWFLAKE + 21}": lambda i, seven: 3 <= i - SNOWFLAKE <= 21,
+    f"uid IN ({SNOWFLAKE}, {SNOWFLAKE + 2}) OR seven = 3":
+        lambda i, seven: i - SNOWFLAKE in (0, 2) or seven == 3,
+    f"uid - seven > {SNOWFLAKE + 11}": lambda i, seven: i - seven > SNOWFLAKE + 11,
+    f"-uid < -{SNOWFLAKE + 11}": lambda i, seven: i > SNOWFLAKE + 11,
+    f"uid // 10 <= '{SNOWFLAKE // 10}'": lambda i, seven: i // 10 <= SNOWFLAKE // 10,
+    f"ROUND(uid) = {SNOWFLAKE} OR seven > 1": lambda i, seven: i == SNOWFLAKE or seven > 1,
+    f"CAST(uid AS DECIMAL(38, 0)) <> {SNOWFLAKE}": lambda i, seven: i != SNOWFLAKE,
+}.items())
+def test_whole_numbers_of_many_digits_are_compared_by_all_of_them(snowflakes, where, left):
+    found = alike(snowflakes, fields=["row"], where=where)
+    assert set(found["row"].values()) == {f"r{i}" for i in range(ROWS) if left(SNOWFLAKE + i % 40, i % 7)}
+
+
+@pytest.mark.parametrize(("sql", "value"), {
+    "uid": lambda i: i, "uid % 10": lambda i: i % 10, "uid + 1": lambda i: i + 1,
+    "uid // 4": lambda i: i // 4, "ABS(-uid)": lambda i: i, "CAST(uid AS BIGINT) * 3": lambda i: 3 * i,
+    "CASE WHEN seven < 9 THEN uid + 0 ELSE 5 END": lambda i: i, "GREATEST(uid + 0, seven)": lambda i: i,
+    f"uid - {SNOWFLAKE}": lambda i: i - SNOWFLAKE,
+}.items())
+def test_whole_numbers_of_many_digits_are_computed_with_exactly(snowflakes, sql, value):
+    found = alike(snowflakes, fields=["site", {"f": sql}])
+    assert set(found["f"].values()) == {str(value(SNOWFLAKE + i)) for i in range(40)}
+
+
+def test_a_label_of_a_number_of_many_digits(snowflakes):
+    rows = alike(snowflakes, label="uid % 2 = 1", fields=["row"])["row"]
+    x, y = (np.load(snowflakes[0].with_name("t.csv-out") / f"{name}.npy") for name in "xy")
+    assert len(x) == ROWS and all(int(rows[i][1:]) % 2 == label for i, label in zip(x[:, 0], y, strict=True))
+
+
+@pytest.mark.parametrize("sql", ["uid * 1.5", "uid + 0.5", "ROUND(uid, 2)", "COALESCE(uid + 0, 1.5)",
+                                 "CASE WHEN uid > 1.5 THEN 'a' ELSE 'b' END"])
+def test_what_would_lose_digits_is_refused(snowflakes, sql):
+    for path in snowflakes:
+        refused(path, "of more than 18 digits for a decimal number, and the last digits would be lost: .* "
+                      "with a text", fields=["site", {"f": sql}])
+
+
+def test_bins_of_numbers_that_differ_in_their_last_digits(snowflakes):
+    for path in snowflakes:
+        refused(path, "differ in their last digits, beyond the 15 that bins keep: make smaller ones",
+                fields=[{"b": {"sql": "uid", "bins": 3}}])
+    found = alike(snowflakes, fields=[{"b": {"sql": f"uid - {SNOWFLAKE}", "bins": 4}}])
+    assert len(found["b"]) == 4
+
+
+def test_a_number_of_many_digits_orders_rows(snowflakes):
+    rows = alike(snowflakes, split_time="uid - seven", fields=["row"], vocabulary="all")["row"]
+    numbers = [int(rows[i][1:]) for i in np.load(snowflakes[0].with_name("t.csv-out") / "x.npy")[:, 0]]
+    times = [i % 40 - i % 7 for i in numbers]
+    train, valid = np.cumsum(read_schema(snowflakes[0].with_name("t.csv-out"))["sizes"])[:2]
+    assert max(times[:train]) < min(times[train:]) and max(times[:valid]) < min(times[valid:])
+
+
+def test_digits_without_end_are_texts(tmp_path):
+    table = TABLE | {"key": [f"{10**44 + i % 5}" for i in range(ROWS)]}
+    (tmp_path / "t.csv").write_text(text(table))
+    refused(tmp_path / "t.csv", "takes the column 'key' for a whole number of at most 38 digits, and the "
+                                "cell '10{41}", fields=["site", {"f": "key % 10"}])
+    encode(card(fields=["key"], where=f"key <> '{10**44}'"), tmp_path / "t.csv", tmp_path / "out")
+    assert len(values(tmp_path / "out")["key"]) == 4
+
+
+@pytest.mark.parametrize("entries", [
+    {"where": "c > 10"}, {"where": "c = 1234"}, {"fields": ["site", {"f": "c + 1"}]}, {"label": "c = 1"},
+    {"fields": ["site", {"b": {"sql": "c", "bins": 2}}]}, {"types": {"c": "float"}, "fields": ["c"]},
+    {"types": {"c": "integer"}, "fields": ["c"]}, {"fields": ["site", {"f": "CAST(c AS INTEGER)"}]}])
+def test_a_cell_with_an_underscore_is_no_number(tmp_path, entries):
+    table = TABLE | {"c": ["1", "0_1", "12_34"] * (ROWS // 3)}
+    (tmp_path / "t.csv").write_text(text(table))
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    for path in tmp_path / "t.csv", tmp_path / "t.parquet":
+        refused(path, r"the cell '0_1' in (line 3|row 2) of .* is (none|not)", **entries)
+
+
+def test_a_cell_with_an_underscore_is_a_text(tmp_path):
+    (tmp_path / "t.csv").write_text(text(TABLE | {"c": ["1", "0_1", "12_34"] * (ROWS // 3)}))
+    found = alike([tmp_path / "t.csv"], fields=["c", {"f": "TRY_CAST(c AS DOUBLE)"}], where="c <> '12_34'")
+    assert set(found["c"].values()) == {"1", "0_1"} and set(found["f"].values()) == {"1.0", None}

@@ -121,6 +121,15 @@ def binned(
     return names.gather(at).set(numbers.is_null(), None)
 
 # %% ../../../nbs/data/encoding/fields.ipynb #0000000a
+def _to_bins(numbers: pl.Series, value: Value) -> pl.Series: # Float64
+    "Numbers as bins are made of them, where no two of them become one."
+    floats = numbers.cast(pl.Float64)
+    if numbers.dtype == pl.Float64 or not (floats.abs() > 2**53).any(): return floats
+    if floats.n_unique() < numbers.n_unique():
+        raise value.expression.wrong("has numbers that differ in their last digits, beyond the 15 that bins "
+                                     "keep: make smaller ones, as in // 1000 or by subtracting one of them")
+    return floats
+
 @dataclass
 class EncodedField:
     """A field's vocabulary, and the way to it.
@@ -244,7 +253,7 @@ def _kind(value: Value, values: Values) -> str | None:
     "What a field is."
     if value.bins: return "bins"
     if value.transform: return "integer"
-    if not value.as_it_is: return values.typed(value).kind
+    if not value.as_it_is: return "integer" if (kind := values.typed(value).kind) == "huge" else kind
     column, = value.columns
     return (values.type(column).kind if column in values.types or values.numbers.texts[column].size <= MANY
             else None)
@@ -315,7 +324,7 @@ def encoded_fields(
         count = counts[index]
         if value.bins:
             codes = np.flatnonzero(count.every)
-            number = rows.values.at(value, codes, kind="number").cast(pl.Float64)
+            number = _to_bins(rows.values.at(value, codes, kind="number"), value)
             there = number.is_not_null().to_numpy()
             edges = quantile_edges(number.to_numpy()[there], count.counted[codes][there],
                                    value.bins) if there.any() else np.empty(0)

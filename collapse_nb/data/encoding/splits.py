@@ -21,7 +21,7 @@ import torch
 from ..cards import Card
 from ..dataset import read_schema, split_sizes
 from .distinct import known_codes
-from .expressions import Column, computed
+from .expressions import Column, as_digits, computed
 from .number import WHICH_LABEL, Numbered, as_label
 from .permutation import places
 from .values import Values, remedy
@@ -249,7 +249,8 @@ def _odd_moment(rows: KeptRows, value: Value, codes: np.ndarray, there: np.ndarr
     "The sentence for the first cell that is no time, or no number, where most are."
     texts, counts = rows.values.at(value, there, text=True), np.bincount(codes)[there]
     for kind, name in ("TIMESTAMPTZ", "time"), ("DOUBLE", "number"):
-        wrong = computed(f"c IS NOT NULL AND TRY_CAST(c AS {kind}) IS NULL", {"c": texts}).to_numpy()
+        cell = as_digits("c") if name == "number" else "c"
+        wrong = computed(f"c IS NOT NULL AND TRY_CAST({cell} AS {kind}) IS NULL", {"c": texts}).to_numpy()
         if wrong.any() and 2 * counts[wrong].sum() < counts[texts.is_not_null().to_numpy()].sum():
             text, place = texts[int(wrong.argmax())], rows.place(value, there[wrong.argmax()])
             return value.expression.wrong(f"is a {name} in most rows, and the cell {text!r}{place} is none: "
@@ -274,11 +275,16 @@ def moments(
     codes = rows.codes(value)
     there = np.flatnonzero(np.bincount(codes)) if len(codes) else np.empty(0, int)
     kind = rows.values.typed(value).kind
-    if kind not in ("timestamp", "date", "integer", "float"):
+    if kind not in ("timestamp", "date", "integer", "huge", "float"):
         if value.as_it_is and (odd := _odd_moment(rows, value, codes, there)): raise odd
         raise value.expression.wrong("is no time and no number: write it as one, as in STRPTIME(column, "
                                      "'%d.%m.%Y %H:%M')")
     values = rows.values.at(value, there)
+    if kind == "huge":
+        try: values, kind = values.cast(pl.Int64), "integer"
+        except pl.exceptions.InvalidOperationError:
+            raise value.expression.wrong("has numbers beyond 64 bits: order by smaller ones, as in "
+                                         f"({value.expression.sql}) // 1000") from None
     if missing := values.is_null().arg_true().to_list():
         if some: return None
         raise value.expression.wrong(f"is missing{rows.place(value, there[missing[0]])}: leave such rows out "

@@ -10,7 +10,7 @@ import re
 
 import polars as pl
 
-from .expressions import Column, computed
+from .expressions import Column, as_digits, computed
 
 # %% ../../../nbs/data/encoding/types.ipynb #00000005
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -19,6 +19,7 @@ _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _TIMESTAMP = (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
               r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$")
 _DIGITS = r"^[+-]?[0-9]{1,18}$" # what may have zeros in front
+_MORE_DIGITS = r"^[+-]?[0-9]+$"
 _PATTERNS = {"integer": _INTEGER, "float": _FLOAT, "boolean": r"(?i)^(true|false)$", "date": _DATE,
              "timestamp": _TIMESTAMP}
 NANS = ("nan", "NaN", "NAN")
@@ -74,7 +75,7 @@ def plain_text(
     (True, False)
     """
     fitting = lambda pattern: all(re.search(pattern, text) or text in NANS for text in texts)
-    return bool(texts) and not any(map(fitting, (*_PATTERNS.values(), _DIGITS)))
+    return bool(texts) and not any(map(fitting, (*_PATTERNS.values(), _MORE_DIGITS)))
 
 def looks_typed(
     texts: list[str], # some of a column
@@ -92,7 +93,8 @@ def looks_typed(
 
 def _castable(texts: pl.Series, name: str) -> pl.Series:
     "Which texts the engine can cast."
-    return computed(f"TRY_CAST(t AS {name}) IS NOT NULL", {"t": texts})
+    text = as_digits("t") if name == "DOUBLE" else "t"
+    return computed(f"TRY_CAST({text} AS {name}) IS NOT NULL", {"t": texts})
 
 # %% ../../../nbs/data/encoding/types.ipynb #00000007
 def column_type(
@@ -112,8 +114,9 @@ def column_type(
         if all(re.search(pattern, text)
                for text in few) and fits(texts, kind).all() and canonical(texts, kind).is_unique().all():
             return Column(kind, "integer" if kind == "integer" else "float")
-    return Column("text", "integer" if all(re.search(_DIGITS, text) for text in few)
-                  and texts.str.contains(_DIGITS).all() else "float")
+    number = (kind for kind, pattern in (("integer", _DIGITS), ("huge", _MORE_DIGITS))
+              if all(re.search(pattern, text) for text in few) and texts.str.contains(pattern).all())
+    return Column("text", next(number, "float"))
 
 def is_number(column: Column) -> bool:
     """Whether a column holds numbers.

@@ -16,7 +16,7 @@ from ..cards import TRANSFORMS, Card
 from .derived import Underivable
 from .distinct import Texts, Tuples, known_codes
 from collapse_nb.data.encoding.expressions import (
-    Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value,
+    Column, Typed, as_digits, as_text, compile_expression, computed, is_engines, of_kind, own_value,
 )
 from collapse_nb.data.encoding.types import (
     NANS, canonical, column_type, given_type, is_number, looks_typed, plain_text,
@@ -83,6 +83,10 @@ def as_missing(
 _FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "--", "?", ".", "(null)",
                 "<na>", "missing", "unknown",
                 "nan"}
+
+# types of the engine that texts are cast to, and what such a text is for the reader
+_READ_AS = {"DOUBLE": "number", "BIGINT": "number", "HUGEINT": "whole number of at most 38 digits",
+            "TIMESTAMPTZ": "time", "DATE": "date"}
 
 def remedy(
     text: str, # a cell that could not be read
@@ -265,10 +269,9 @@ class Values:
         for column, at in parts.items():
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
-            for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"), ("DATE", "date"):
-                is_cast = (f"CAST({own.slot} AS {sql_type})" in sql
-                           or (sql_type == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql))
-                if is_cast and computed(f"TRY_CAST(c AS {sql_type}) IS NULL", {"c": pl.Series([text])})[0]:
+            for sql_type, name in _READ_AS.items():
+                read = f"CAST({as_digits(own.slot) if 'number' in name else own.slot} AS {sql_type})"
+                if read in sql and computed(f"TRY_{read} IS NULL", {own.slot: pl.Series([text])})[0]:
                     return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell "
                                                   f"{text!r}{place} is none: {remedy(text)}")
         why = re.sub(" when casting from source column .*", "", why.splitlines()[0]) # the engine's own name
