@@ -416,3 +416,27 @@ def test_a_cell_with_an_underscore_is_a_text(tmp_path):
     (tmp_path / "t.csv").write_text(text(TABLE | {"c": ["1", "0_1", "12_34"] * (ROWS // 3)}))
     found = alike([tmp_path / "t.csv"], fields=["c", {"f": "TRY_CAST(c AS DOUBLE)"}], where="c <> '12_34'")
     assert set(found["c"].values()) == {"1", "0_1"} and set(found["f"].values()) == {"1.0", None}
+
+
+def test_a_whole_number_has_one_value_however_it_is_written(tmp_path):
+    digits = [str(i % 5 - 1) for i in range(ROWS)]
+    odd = {"-1": "-01", "0": "-0", "1": "+1", "2": "002", "3": "3"}
+    paths = [tmp_path / "plain.csv", tmp_path / "odd.csv"]
+    paths[0].write_text(text(TABLE | {"i": digits}))
+    paths[1].write_text(text(TABLE | {"i": [odd[d] if i % 2 else d for i, d in enumerate(digits)]}))
+    fields = ["i", {"next": "i + 1"}]
+    found = alike(paths, fields=fields, types={"i": "integer"}, min_count=80) # 60 rows of each spelling
+    assert set(found["i"].values()) == set(digits)
+    encode(card(fields=fields), paths[0], tmp_path / "out") # where the cells say what the column is
+    encoding = open_encoding(tmp_path / "out")
+    ids = [np.concatenate([x for x, _ in encoded_rows(encoding, path, tmp_path)]) for path in paths]
+    assert np.array_equal(*ids) and ids[0].max() == 4
+
+
+@pytest.mark.parametrize("cell", ["1_0", "--3", "+-3", "1e1", "0x3", "+"])
+def test_what_is_no_whole_number_is_refused_in_later_rows(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(text(TABLE | {"i": [i % 5 for i in range(ROWS)]}))
+    encode(card(fields=["i"]), tmp_path / "t.csv", tmp_path / "out")
+    (tmp_path / "new.csv").write_text(f"i\n3\n{cell}\n")
+    with pytest.raises(InputError, match=r"'i' is integer in training, and the cell .* in line 3"):
+        list(encoded_rows(open_encoding(tmp_path / "out"), tmp_path / "new.csv", tmp_path))

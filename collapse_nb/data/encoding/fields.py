@@ -148,9 +148,10 @@ class EncodedField:
     about: dict = field(default_factory=dict) # type, missing, lost, distinct, unseen: see `look`
     tells: str = ""    # how it tells the label, where it does: a clause; see `suspects`
 
-def _names_itself(value: Value) -> bool:
+def _names_itself(value: Value, values: Values) -> bool:
     "Whether each text is a value of its own."
-    return value.as_it_is and not (value.transform or value.bins or value.separator or value.several)
+    if not value.as_it_is or value.transform or value.bins or value.separator or value.several: return False
+    return values.card.types.get(value.columns[0], "text") == "text" # others may be written in two ways
 
 def _missing_codes(values: Values, column: str) -> np.ndarray:
     return known_codes(values.numbers.texts[column], ["", *values.nulls_of(column)])
@@ -174,7 +175,7 @@ def field_values(
     """
     there = counts.every > 0
     # rare texts need not be made; a missing value is one, however its texts are written
-    if _names_itself(value):
+    if _names_itself(value, values):
         missing = _missing_codes(values, value.columns[0])
         there = counts.counted >= max(min_count, 1)
         there[missing] = counts.every[missing] > 0
@@ -278,7 +279,7 @@ def about(
     {'type': 'text', 'missing': 2, 'lost': 1, 'distinct': 2}
     """
     missing = np.zeros(len(counts.every), bool)
-    if _names_itself(value): # a text for each number, and not all of them in the table
+    if _names_itself(value, values): # a text for each number, and not all of them in the table
         missing[_missing_codes(values, value.columns[0])] = True
         distinct, unseen = ((counts.every > 0) & ~missing).sum(), counts.counted == 0
     else:
