@@ -440,3 +440,121 @@ def test_what_is_no_whole_number_is_refused_in_later_rows(tmp_path, cell):
     (tmp_path / "new.csv").write_text(f"i\n3\n{cell}\n")
     with pytest.raises(InputError, match=r"'i' is integer in training, and the cell .* in line 3"):
         list(encoded_rows(open_encoding(tmp_path / "out"), tmp_path / "new.csv", tmp_path))
+
+
+@pytest.mark.parametrize("said", ["False", "false", "FALSE"])
+def test_a_truth_value_that_means_missing(truths, said):
+    found = alike(truths, fields=["member", {"is": "member IS NULL"}], null_values=[said])
+    assert set(found["member"].values()) == {"true", None} and set(found["is"].values()) == {"true", "false"}
+    out = truths[0].with_name("python.csv-out")
+    assert not [r for r in read_schema(out)["remarks"] if "null_values" in r]
+    encoding = open_encoding(out)
+    first, *others = (np.concatenate([x for x, _ in encoded_rows(encoding, path, path.parent)])
+                      for path in truths)
+    assert all(np.array_equal(first, x) for x in others)
+
+
+def test_a_truth_value_that_is_a_word_among_others(tmp_path):
+    (tmp_path / "t.csv").write_text(text(TABLE | {"w": ["false", "False", "x"] * (ROWS // 3)}))
+    found = alike([tmp_path / "t.csv"], fields=["w"], null_values=["False"])
+    assert set(found["w"].values()) == {"false", "x", None}
+
+
+def test_null_values_that_occur_nowhere_are_remarked_on(tmp_path):
+    gaps = [None if i % 9 == 4 else float(i % 5 - 1) for i in range(ROWS)]
+    table = TABLE | {"i": gaps, "other": ["?"] * ROWS}
+    (tmp_path / "t.csv").write_text(text(table))
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    paths = [tmp_path / "t.csv", tmp_path / "t.parquet"]
+    alike(paths, fields=["i", "site"], null_values=["-1", "c", "?"])
+    for path in paths:
+        remarks = read_schema(path.with_name(path.name + "-out"))["remarks"]
+        said = [f"null_values has {text!r}, which occurs nowhere in the columns that are used: {mend}"
+                for text, mend in {"-1": "the column 'i' has '-1.0', so write that",
+                                   "?": "write it as the cells have it, or take it out"}.items()]
+        assert [r for r in remarks if "null_values" in r] == said
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_joined_files_with_a_byte_order_mark_are_as_without(tmp_path, quoted):
+    table = {"site": TABLE["site"], "y": TABLE["y"], "row": TABLE["row"]}
+    body = text(table).encode()
+    if quoted: body = b"".join(b'"%s",%s\n' % tuple(line.split(b",", 1)) for line in body.splitlines())
+    paths = [tmp_path / "plain.csv", tmp_path / "marked.csv"]
+    for path, mark in zip(paths, (b"", MARK), strict=True): path.write_bytes(2 * (mark + body))
+    found = alike(paths, label="y = '1'", fields=["site", "row"], vocabulary="all")
+    assert set(found["site"].values()) == {*"abc", "site"}
+    plain, marked = (read_schema(path.with_name(path.name + "-out"))["remarks"] for path in paths)
+    assert any("header again" in r for r in plain)
+    assert marked == [r.replace("plain.csv", "marked.csv") for r in plain]
+    for path in paths: refused(path, "line 602 is a header where none belongs", label="y", fields=["site"])
+    for path in paths: path.write_bytes(path.read_bytes().replace(body.splitlines()[0] + b"\n", b""))
+    bare = [path.rename(tmp_path / f"bare-{path.name}") for path in paths]
+    found = alike(bare, columns=["site", "y", "row"], fields=["site", "row"])
+    assert set(found["site"].values()) == set("abc")
+
+
+def test_halves_are_written_as_they_are_read(tmp_path):
+    halves = np.array([dice.choice([.1, 2.5, 3, 65504, 6e-8, -0.3]) for _ in range(ROWS)], np.float16)
+    (tmp_path / "t.csv").write_text(text(TABLE | {"h": [repr(float(str(h))) for h in halves]}))
+    lists = pa.array([[h] for h in halves], pa.list_(pa.float16()))
+    pq.write_table(pa.table(TABLE | {"h": pa.array(halves), "l": lists}), tmp_path / "t.parquet")
+    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["h", {"twice": "h * 2"}])
+    assert {"0.1", "-0.3", "3.0"} < set(found["h"].values()) and "0.2" in found["twice"].values()
+    assert all(np.float16(v) in halves for v in found["h"].values())
+    encode(card(fields=["l"]), tmp_path / "t.parquet", tmp_path / "lists")
+    assert set(values(tmp_path / "lists")["l"].values()) - {None} == set(found["h"].values())
+
+
+MOMENT = np.datetime64("2024-03-01T09:12:44.123456000", "ns")
+
+
+@pytest.mark.parametrize(("where", "left"), {
+    "t > '2024-03-01 09:12:44.123456'": lambda t, u: t > MOMENT,
+    "t <= '2024-03-01T11:12:44.123456+02:00'": lambda t, u: t <= MOMENT,
+    "t <> '2024-03-01 09:12:44.123456000'": lambda t, u: t != MOMENT,
+    "t < '2024-03-01 09:12:44.123456500'": lambda t, u: t < MOMENT + np.timedelta64(500, "ns"),
+    "t < u": lambda t, u: t < u,
+    "t BETWEEN '2024-03-01' AND u": lambda t, u: t <= u,
+    "t > DATE_TRUNC('microseconds', u)": lambda t, u: t > u.astype("M8[us]"),
+}.items())
+@pytest.mark.parametrize("step", [333, 1001]) # of which the first ones differ in nanoseconds alone
+def test_times_below_a_microsecond(tmp_path, where, left, step):
+    t = MOMENT + np.arange(-300, ROWS - 300) * np.timedelta64(step, "ns")
+    u = MOMENT + np.arange(300 - ROWS, 300)[::-1] * np.timedelta64(500, "ns")
+    times = {"t": t, "u": u}
+    (tmp_path / "t.csv").write_text(text(TABLE | {name: [str(v).replace("T", " ") for v in cells]
+                                                  for name, cells in times.items()}))
+    pq.write_table(pa.table(TABLE | {name: pa.array(cells, pa.timestamp("ns"))
+                                     for name, cells in times.items()}), tmp_path / "t.parquet")
+    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["row"], where=where)
+    assert set(found["row"].values()) == {f"r{i}" for i in range(ROWS) if left(t[i], u[i])}
+
+
+LISTS = {
+    "truths": (pa.bool_(), [True, False], lambda v: str(v), {"true", "false"}),
+    "numbers": (pa.float64(), [1.5, 2.0, float("nan"), -3.25], lambda v: f"{v:g}", {"1.5", "2.0", "-3.25"}),
+    "whole": (pa.int64(), [1, 2, -7], str, {"1", "2", "-7"}),
+    "words": (pa.string(), ["a", "NA", "nan", "b"], str, {"a", "nan", "b"}),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_in_cells_and_in_parquet_hold_the_same_values(tmp_path, kind):
+    of, choice, word, expected = LISTS[kind]
+    lists = [[dice.choice(choice) for _ in range(1 + i % 3)] for i in range(ROWS)]
+    (tmp_path / "t.csv").write_text(text(TABLE | {"tags": ["|".join(map(word, v)) for v in lists]}))
+    pq.write_table(pa.table(TABLE | {"tags": pa.array(lists, pa.list_(of))}), tmp_path / "t.parquet")
+    cards = {"t.csv": {"tags": {"column": "tags", "separator": "|"}},
+             "t.parquet": {"tags": {"column": "tags"}}}
+    found = []
+    for name, fields in cards.items():
+        encode(card(fields=[fields], null_values=["NA"]), tmp_path / name, out := tmp_path / f"{name}-out")
+        found.append((values(out), np.load(out / "x.npy")))
+        known = np.concatenate([x for x, _ in encoded_rows(open_encoding(out), tmp_path / name, tmp_path)])
+        assert sorted(map(sorted, known.tolist())) == sorted(map(sorted, found[-1][1].tolist()))
+    assert found[0][0] == found[1][0] and set(found[0][0]["tags"].values()) - {None} == expected
+    assert np.array_equal(found[0][1], found[1][1])

@@ -244,7 +244,7 @@ class Column(NamedTuple):
     'n0'
     """
     kind: str              # one of KINDS
-    number: str = "float"  # how the number of a text is read: integer, huge or float
+    number: str = "float"  # how the number of a text is read: integer, huge or float; or nanoseconds
     slot: str = ""         # what its texts are called in the engine
     derived: bool = False  # whether it stands for a part of an expression, and has no cells of its own
 
@@ -406,6 +406,8 @@ def _together(nodes: list[Typed]) -> str:
 def _compared(left: Typed, right: Typed, order: bool) -> tuple[str, str]:
     "Both sides of a comparison, as one kind; `order` where it asks which comes first."
     kinds = {left.kind, right.kind} - {"null"}
+    if any(map(_is_fine, (left, right))) and all(map(_may_be_fine, (left, right))):
+        return _nanoseconds(left), _nanoseconds(right)
     numbers = kinds & set(_NUMBERS)
     if "text" in kinds and numbers:
         text, number = (left, right) if left.kind == "text" else (right, left)
@@ -429,7 +431,21 @@ def _number(node: Typed) -> str:
     "How the number of a node is read."
     if node.kind in _NUMBERS: return node.kind
     if node.kind == "boolean": return "integer"
-    return node.column.number if node.column else "float"
+    return node.column.number if node.column and node.column.number in _NUMBERS else "float"
+
+def _is_fine(node: Typed) -> bool: return node.column is not None and node.column.number == "nanoseconds"
+
+def _may_be_fine(node: Typed) -> bool:
+    "Whether a node may be compared with times below a microsecond."
+    if _is_fine(node) or node.kind in ("timestamp", "date"): return True
+    return node.kind == "text" and bool(node.literal)
+
+def _nanoseconds(node: Typed) -> str:
+    "A time as nanoseconds since 1970: the engine's times with an offset have microseconds."
+    time = f"epoch_us({_wanted(node, 'timestamp')}) * 1000::HUGEINT"
+    text = node.column.slot if node.column else node.sql
+    if node.kind != "text" and not node.column: return time
+    return f"({time} + CAST(rpad(regexp_extract({text}, '\\.[0-9]{{6}}([0-9]+)', 1), 3, '0') AS BIGINT))"
 
 def _as_digits(node: Typed) -> Typed:
     "A constant text of digits as the number that it is compared as."
