@@ -532,6 +532,7 @@ def test_times_below_a_microsecond(tmp_path, where, left, step):
                                      for name, cells in times.items()}), tmp_path / "t.parquet")
     found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["row"], where=where)
     assert set(found["row"].values()) == {f"r{i}" for i in range(ROWS) if left(t[i], u[i])}
+    refused(tmp_path / "t.csv", "'t'", fields=["site", {"b": {"sql": "t", "bins": 2}}])
 
 
 LISTS = {

@@ -350,7 +350,7 @@ def _wanted(node: Typed, kind: str) -> str:
     "The SQL of a node as that kind: one of KINDS, `number` or `moment`."
     have = node.kind
     if kind == "number":
-        kind = have if have in _NUMBERS else (node.column.number if node.column else "float")
+        kind = have if have in _NUMBERS else _read_as(node.column)
     if kind == "moment":
         kind = "date" if have == "date" else "interval" if have == "interval" else "timestamp"
     if have == kind: return node.sql
@@ -374,6 +374,10 @@ def _wanted(node: Typed, kind: str) -> str:
     if (have, kind) in steps: return f"CAST({node.sql} AS {SQL_TYPES[kind]})"
     mend = ": write a condition such as … = 1" if kind == "boolean" else ""
     raise Misfit(f"takes {_CALLED[have]} for {_CALLED[kind]}{mend}")
+
+def _read_as(column: Column | None) -> str:
+    "How the number of a text is read."
+    return column.number if column and column.number in _NUMBERS else "float"
 
 _NUMBERS = ("integer", "huge", "float")
 _CALLED = {"text": "a text", "integer": "a whole number", "huge": "a whole number of more than 18 digits",
@@ -431,7 +435,7 @@ def _number(node: Typed) -> str:
     "How the number of a node is read."
     if node.kind in _NUMBERS: return node.kind
     if node.kind == "boolean": return "integer"
-    return node.column.number if node.column and node.column.number in _NUMBERS else "float"
+    return _read_as(node.column)
 
 def _is_fine(node: Typed) -> bool: return node.column is not None and node.column.number == "nanoseconds"
 
@@ -876,7 +880,7 @@ def of_kind(
         raise expression.wrong(f"is {_CALLED[typed.kind]} and not a truth value: write a condition such as "
                                f"{expression.sql} = 1")
     if kind == "number" and typed.kind == "text" and typed.column:
-        return Typed(_wanted(typed, "number"), typed.column.number)
+        return Typed(_wanted(typed, "number"), _read_as(typed.column))
     if kind == "number" and typed.kind not in _NUMBERS:
         raise expression.wrong(f"is {_CALLED[typed.kind]}, and bins are made of numbers")
     return typed
