@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from collapse_nb.data.cards import Card
+from collapse_nb.data.dataset import read_schema
 from collapse_nb.data.encode import encode
 from collapse_nb.data.encoding.splits import source_rows
 from collapse_nb.data.scoring import encoded_rows, open_encoding
@@ -317,3 +318,244 @@ def test_refused_rows_count_on_the_way_back(tmp_path, way):
         for part, rows in found.items():
             stored = [words[int(i)] for i in getattr(data, part).x[:, 0]]
             assert stored == [lines[1 + row].split(",")[2] for row in rows.tolist()]
+
+
+SNOWFLAKE = 1765432109876543210
+
+
+@pytest.fixture(params=[pa.int64(), pa.uint64()], ids=str)
+def snowflakes(request, tmp_path) -> list[Path]:
+    "Forty ids of 19 digits that are one number to 15 digits."
+    ids = TABLE | {"uid": [SNOWFLAKE + i % 40 for i in range(ROWS)], "seven": [i % 7 for i in range(ROWS)]}
+    (tmp_path / "t.csv").write_text(text(ids))
+    pq.write_table(pa.table(ids | {"uid": pa.array(ids["uid"], request.param)}), tmp_path / "t.parquet")
+    return [tmp_path / "t.csv", tmp_path / "t.parquet"]
+
+
+@pytest.mark.parametrize(("where", "left"), {
+    f"uid <> {SNOWFLAKE}": lambda i, seven: i != SNOWFLAKE,
+    f"uid <> '{SNOWFLAKE}'": lambda i, seven: i != SNOWFLAKE,
+    f"uid < {SNOWFLAKE + 21}": lambda i, seven: i < SNOWFLAKE + 21,
+    f"uid BETWEEN {SNOWFLAKE + 3} AND {SNOWFLAKE + 21}": lambda i, seven: 3 <= i - SNOWFLAKE <= 21,
+    f"uid IN ({SNOWFLAKE}, {SNOWFLAKE + 2}) OR seven = 3":
+        lambda i, seven: i - SNOWFLAKE in (0, 2) or seven == 3,
+    f"uid - seven > {SNOWFLAKE + 11}": lambda i, seven: i - seven > SNOWFLAKE + 11,
+    f"-uid < -{SNOWFLAKE + 11}": lambda i, seven: i > SNOWFLAKE + 11,
+    f"uid // 10 <= '{SNOWFLAKE // 10}'": lambda i, seven: i // 10 <= SNOWFLAKE // 10,
+    f"ROUND(uid) = {SNOWFLAKE} OR seven > 1": lambda i, seven: i == SNOWFLAKE or seven > 1,
+    f"CAST(uid AS DECIMAL(38, 0)) <> {SNOWFLAKE}": lambda i, seven: i != SNOWFLAKE,
+}.items())
+def test_whole_numbers_of_many_digits_are_compared_by_all_of_them(snowflakes, where, left):
+    found = alike(snowflakes, fields=["row"], where=where)
+    assert set(found["row"].values()) == {f"r{i}" for i in range(ROWS) if left(SNOWFLAKE + i % 40, i % 7)}
+
+
+@pytest.mark.parametrize(("sql", "value"), {
+    "uid": lambda i: i, "uid % 10": lambda i: i % 10, "uid + 1": lambda i: i + 1,
+    "uid // 4": lambda i: i // 4, "ABS(-uid)": lambda i: i, "CAST(uid AS BIGINT) * 3": lambda i: 3 * i,
+    "CASE WHEN seven < 9 THEN uid + 0 ELSE 5 END": lambda i: i, "GREATEST(uid + 0, seven)": lambda i: i,
+    f"uid - {SNOWFLAKE}": lambda i: i - SNOWFLAKE,
+}.items())
+def test_whole_numbers_of_many_digits_are_computed_with_exactly(snowflakes, sql, value):
+    found = alike(snowflakes, fields=["site", {"f": sql}])
+    assert set(found["f"].values()) == {str(value(SNOWFLAKE + i)) for i in range(40)}
+
+
+def test_a_label_of_a_number_of_many_digits(snowflakes):
+    rows = alike(snowflakes, label="uid % 2 = 1", fields=["row"])["row"]
+    x, y = (np.load(snowflakes[0].with_name("t.csv-out") / f"{name}.npy") for name in "xy")
+    assert len(x) == ROWS and all(int(rows[i][1:]) % 2 == label for i, label in zip(x[:, 0], y, strict=True))
+
+
+@pytest.mark.parametrize("sql", ["uid * 1.5", "uid + 0.5", "ROUND(uid, 2)", "COALESCE(uid + 0, 1.5)",
+                                 "CASE WHEN uid > 1.5 THEN 'a' ELSE 'b' END"])
+def test_what_would_lose_digits_is_refused(snowflakes, sql):
+    for path in snowflakes:
+        refused(path, "of more than 18 digits for a decimal number, and the last digits would be lost: .* "
+                      "with a text", fields=["site", {"f": sql}])
+
+
+def test_bins_of_numbers_that_differ_in_their_last_digits(snowflakes):
+    for path in snowflakes:
+        refused(path, "differ in their last digits, beyond the 15 that bins keep: make smaller ones",
+                fields=[{"b": {"sql": "uid", "bins": 3}}])
+    found = alike(snowflakes, fields=[{"b": {"sql": f"uid - {SNOWFLAKE}", "bins": 4}}])
+    assert len(found["b"]) == 4
+
+
+def test_a_number_of_many_digits_orders_rows(snowflakes):
+    rows = alike(snowflakes, split_time="uid - seven", fields=["row"], vocabulary="all")["row"]
+    numbers = [int(rows[i][1:]) for i in np.load(snowflakes[0].with_name("t.csv-out") / "x.npy")[:, 0]]
+    times = [i % 40 - i % 7 for i in numbers]
+    train, valid = np.cumsum(read_schema(snowflakes[0].with_name("t.csv-out"))["sizes"])[:2]
+    assert max(times[:train]) < min(times[train:]) and max(times[:valid]) < min(times[valid:])
+
+
+def test_digits_without_end_are_texts(tmp_path):
+    table = TABLE | {"key": [f"{10**44 + i % 5}" for i in range(ROWS)]}
+    (tmp_path / "t.csv").write_text(text(table))
+    refused(tmp_path / "t.csv", "takes the column 'key' for a whole number of at most 38 digits, and the "
+                                "cell '10{41}", fields=["site", {"f": "key % 10"}])
+    encode(card(fields=["key"], where=f"key <> '{10**44}'"), tmp_path / "t.csv", tmp_path / "out")
+    assert len(values(tmp_path / "out")["key"]) == 4
+
+
+@pytest.mark.parametrize("entries", [
+    {"where": "c > 10"}, {"where": "c = 1234"}, {"fields": ["site", {"f": "c + 1"}]}, {"label": "c = 1"},
+    {"fields": ["site", {"b": {"sql": "c", "bins": 2}}]}, {"types": {"c": "float"}, "fields": ["c"]},
+    {"types": {"c": "integer"}, "fields": ["c"]}, {"fields": ["site", {"f": "CAST(c AS INTEGER)"}]}])
+def test_a_cell_with_an_underscore_is_no_number(tmp_path, entries):
+    table = TABLE | {"c": ["1", "0_1", "12_34"] * (ROWS // 3)}
+    (tmp_path / "t.csv").write_text(text(table))
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    for path in tmp_path / "t.csv", tmp_path / "t.parquet":
+        refused(path, r"the cell '0_1' in (line 3|row 2) of .* is (none|not)", **entries)
+
+
+def test_a_cell_with_an_underscore_is_a_text(tmp_path):
+    (tmp_path / "t.csv").write_text(text(TABLE | {"c": ["1", "0_1", "12_34"] * (ROWS // 3)}))
+    found = alike([tmp_path / "t.csv"], fields=["c", {"f": "TRY_CAST(c AS DOUBLE)"}], where="c <> '12_34'")
+    assert set(found["c"].values()) == {"1", "0_1"} and set(found["f"].values()) == {"1.0", None}
+
+
+def test_a_whole_number_has_one_value_however_it_is_written(tmp_path):
+    digits = [str(i % 5 - 1) for i in range(ROWS)]
+    odd = {"-1": "-01", "0": "-0", "1": "+1", "2": "002", "3": "3"}
+    paths = [tmp_path / "plain.csv", tmp_path / "odd.csv"]
+    paths[0].write_text(text(TABLE | {"i": digits}))
+    paths[1].write_text(text(TABLE | {"i": [odd[d] if i % 2 else d for i, d in enumerate(digits)]}))
+    fields = ["i", {"next": "i + 1"}]
+    found = alike(paths, fields=fields, types={"i": "integer"}, min_count=80) # 60 rows of each spelling
+    assert set(found["i"].values()) == set(digits)
+    encode(card(fields=fields), paths[0], tmp_path / "out") # where the cells say what the column is
+    encoding = open_encoding(tmp_path / "out")
+    ids = [np.concatenate([x for x, _ in encoded_rows(encoding, path, tmp_path)]) for path in paths]
+    assert np.array_equal(*ids) and ids[0].max() == 4
+
+
+@pytest.mark.parametrize("cell", ["1_0", "--3", "+-3", "1e1", "0x3", "+"])
+def test_what_is_no_whole_number_is_refused_in_later_rows(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(text(TABLE | {"i": [i % 5 for i in range(ROWS)]}))
+    encode(card(fields=["i"]), tmp_path / "t.csv", tmp_path / "out")
+    (tmp_path / "new.csv").write_text(f"i\n3\n{cell}\n")
+    with pytest.raises(InputError, match=r"'i' is integer in training, and the cell .* in line 3"):
+        list(encoded_rows(open_encoding(tmp_path / "out"), tmp_path / "new.csv", tmp_path))
+
+
+@pytest.mark.parametrize("said", ["False", "false", "FALSE"])
+def test_a_truth_value_that_means_missing(truths, said):
+    found = alike(truths, fields=["member", {"is": "member IS NULL"}], null_values=[said])
+    assert set(found["member"].values()) == {"true", None} and set(found["is"].values()) == {"true", "false"}
+    out = truths[0].with_name("python.csv-out")
+    assert not [r for r in read_schema(out)["remarks"] if "null_values" in r]
+    encoding = open_encoding(out)
+    first, *others = (np.concatenate([x for x, _ in encoded_rows(encoding, path, path.parent)])
+                      for path in truths)
+    assert all(np.array_equal(first, x) for x in others)
+
+
+def test_a_truth_value_that_is_a_word_among_others(tmp_path):
+    (tmp_path / "t.csv").write_text(text(TABLE | {"w": ["false", "False", "x"] * (ROWS // 3)}))
+    found = alike([tmp_path / "t.csv"], fields=["w"], null_values=["False"])
+    assert set(found["w"].values()) == {"false", "x", None}
+
+
+def test_null_values_that_occur_nowhere_are_remarked_on(tmp_path):
+    gaps = [None if i % 9 == 4 else float(i % 5 - 1) for i in range(ROWS)]
+    table = TABLE | {"i": gaps, "other": ["?"] * ROWS}
+    (tmp_path / "t.csv").write_text(text(table))
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    paths = [tmp_path / "t.csv", tmp_path / "t.parquet"]
+    alike(paths, fields=["i", "site"], null_values=["-1", "c", "?"])
+    for path in paths:
+        remarks = read_schema(path.with_name(path.name + "-out"))["remarks"]
+        said = [f"null_values has {text!r}, which occurs nowhere in the columns that are used: {mend}"
+                for text, mend in {"-1": "the column 'i' has '-1.0', so write that",
+                                   "?": "write it as the cells have it, or take it out"}.items()]
+        assert [r for r in remarks if "null_values" in r] == said
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_joined_files_with_a_byte_order_mark_are_as_without(tmp_path, quoted):
+    table = {"site": TABLE["site"], "y": TABLE["y"], "row": TABLE["row"]}
+    body = text(table).encode()
+    if quoted: body = b"".join(b'"%s",%s\n' % tuple(line.split(b",", 1)) for line in body.splitlines())
+    paths = [tmp_path / "plain.csv", tmp_path / "marked.csv"]
+    for path, mark in zip(paths, (b"", MARK), strict=True): path.write_bytes(2 * (mark + body))
+    found = alike(paths, label="y = '1'", fields=["site", "row"], vocabulary="all")
+    assert set(found["site"].values()) == {*"abc", "site"}
+    plain, marked = (read_schema(path.with_name(path.name + "-out"))["remarks"] for path in paths)
+    assert any("header again" in r for r in plain)
+    assert marked == [r.replace("plain.csv", "marked.csv") for r in plain]
+    for path in paths: refused(path, "line 602 is a header where none belongs", label="y", fields=["site"])
+    for path in paths: path.write_bytes(path.read_bytes().replace(body.splitlines()[0] + b"\n", b""))
+    bare = [path.rename(tmp_path / f"bare-{path.name}") for path in paths]
+    found = alike(bare, columns=["site", "y", "row"], fields=["site", "row"])
+    assert set(found["site"].values()) == set("abc")
+
+
+def test_halves_are_written_as_they_are_read(tmp_path):
+    halves = np.array([dice.choice([.1, 2.5, 3, 65504, 6e-8, -0.3]) for _ in range(ROWS)], np.float16)
+    (tmp_path / "t.csv").write_text(text(TABLE | {"h": [repr(float(str(h))) for h in halves]}))
+    lists = pa.array([[h] for h in halves], pa.list_(pa.float16()))
+    pq.write_table(pa.table(TABLE | {"h": pa.array(halves), "l": lists}), tmp_path / "t.parquet")
+    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["h", {"twice": "h * 2"}])
+    assert {"0.1", "-0.3", "3.0"} < set(found["h"].values()) and "0.2" in found["twice"].values()
+    assert all(np.float16(v) in halves for v in found["h"].values())
+    encode(card(fields=["l"]), tmp_path / "t.parquet", tmp_path / "lists")
+    assert set(values(tmp_path / "lists")["l"].values()) - {None} == set(found["h"].values())
+
+
+MOMENT = np.datetime64("2024-03-01T09:12:44.123456000", "ns")
+
+
+@pytest.mark.parametrize(("where", "left"), {
+    "t > '2024-03-01 09:12:44.123456'": lambda t, u: t > MOMENT,
+    "t <= '2024-03-01T11:12:44.123456+02:00'": lambda t, u: t <= MOMENT,
+    "t <> '2024-03-01 09:12:44.123456000'": lambda t, u: t != MOMENT,
+    "t < '2024-03-01 09:12:44.123456500'": lambda t, u: t < MOMENT + np.timedelta64(500, "ns"),
+    "t < u": lambda t, u: t < u,
+    "t BETWEEN '2024-03-01' AND u": lambda t, u: t <= u,
+    "t > DATE_TRUNC('microseconds', u)": lambda t, u: t > u.astype("M8[us]"),
+}.items())
+@pytest.mark.parametrize("step", [333, 1001]) # of which the first ones differ in nanoseconds alone
+def test_times_below_a_microsecond(tmp_path, where, left, step):
+    t = MOMENT + np.arange(-300, ROWS - 300) * np.timedelta64(step, "ns")
+    u = MOMENT + np.arange(300 - ROWS, 300)[::-1] * np.timedelta64(500, "ns")
+    times = {"t": t, "u": u}
+    (tmp_path / "t.csv").write_text(text(TABLE | {name: [str(v).replace("T", " ") for v in cells]
+                                                  for name, cells in times.items()}))
+    pq.write_table(pa.table(TABLE | {name: pa.array(cells, pa.timestamp("ns"))
+                                     for name, cells in times.items()}), tmp_path / "t.parquet")
+    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["row"], where=where)
+    assert set(found["row"].values()) == {f"r{i}" for i in range(ROWS) if left(t[i], u[i])}
+    refused(tmp_path / "t.csv", "'t'", fields=["site", {"b": {"sql": "t", "bins": 2}}])
+
+
+LISTS = {
+    "truths": (pa.bool_(), [True, False], lambda v: str(v), {"true", "false"}),
+    "numbers": (pa.float64(), [1.5, 2.0, float("nan"), -3.25], lambda v: f"{v:g}", {"1.5", "2.0", "-3.25"}),
+    "whole": (pa.int64(), [1, 2, -7], str, {"1", "2", "-7"}),
+    "words": (pa.string(), ["a", "NA", "nan", "b"], str, {"a", "nan", "b"}),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_in_cells_and_in_parquet_hold_the_same_values(tmp_path, kind):
+    of, choice, word, expected = LISTS[kind]
+    lists = [[dice.choice(choice) for _ in range(1 + i % 3)] for i in range(ROWS)]
+    (tmp_path / "t.csv").write_text(text(TABLE | {"tags": ["|".join(map(word, v)) for v in lists]}))
+    pq.write_table(pa.table(TABLE | {"tags": pa.array(lists, pa.list_(of))}), tmp_path / "t.parquet")
+    cards = {"t.csv": {"tags": {"column": "tags", "separator": "|"}},
+             "t.parquet": {"tags": {"column": "tags"}}}
+    found = []
+    for name, fields in cards.items():
+        encode(card(fields=[fields], null_values=["NA"]), tmp_path / name, out := tmp_path / f"{name}-out")
+        found.append((values(out), np.load(out / "x.npy")))
+        known = np.concatenate([x for x, _ in encoded_rows(open_encoding(out), tmp_path / name, tmp_path)])
+        assert sorted(map(sorted, known.tolist())) == sorted(map(sorted, found[-1][1].tolist()))
+    assert found[0][0] == found[1][0] and set(found[0][0]["tags"].values()) - {None} == expected
+    assert np.array_equal(found[0][1], found[1][1])

@@ -27,7 +27,7 @@ from .encoding.number import number
 from .encoding.permutation import packed_type, permuted
 from .encoding.pieces import Table
 from collapse_nb.data.encoding.splits import (
-    PARTS, Division, KeptRows, check_labels, divide, header_remarks, write_source_rows,
+    PARTS, Division, KeptRows, check_labels, divide, header_remarks, null_remarks, write_source_rows,
 )
 from .encoding.staged import ahead, pool
 from .encoding.suspects import find_telling
@@ -157,7 +157,7 @@ def _known(rows: KeptRows, division: Division, fields: list[EncodedField], n: in
              for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items()
              if not t.derived}
     remarks = (copies(rows.numbered.table.parts) + division.remarks + header_remarks(rows)
-               + remarks_on(fields, n, division.sizes[2]))
+               + null_remarks(rows) + remarks_on(fields, n, division.sizes[2]))
     split = {"split": {"by": division.by},
              "time": division.time} if division.by != "random" or division.time else {}
     return {"read": rows.numbered.read, "permutation": division.digest, "types": types,

@@ -8,7 +8,7 @@ __all__ = ['Known', 'Encoding', 'open_encoding', 'encoded_piece', 'encoded_rows'
 # %% ../../nbs/data/scoring.ipynb #00000002
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +65,8 @@ class Encoding:
     edges: dict[str, np.ndarray]     # field -> edges of its bins
     words: pl.DataFrame              # field, id, value
     fixed: bool = False              # whether the card says which kind of text every file is
+    # what the values of lists are, by field; older folders do not say it
+    values: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def known(self) -> list[Known]:
@@ -80,7 +82,7 @@ class Encoding:
     @cached_property
     def lists(self) -> dict[str, str]:
         "What the values of lists are, by field: whole numbers or decimal ones, or anything else."
-        return {name: column_type(known.words["value"].drop_nulls()).kind
+        return {name: self.values.get(name) or column_type(known.words["value"].drop_nulls()).kind
                 for name, width, known in zip(self.schema.names, self.schema.widths, self.known, strict=True)
                 if width > 1}
 
@@ -118,7 +120,8 @@ def open_encoding(
     # tabs by the name of a file are noted beside the card, so that a card that has them says so itself
     fixed = about.get("format_given", about["card"]["format"] == "tsv")
     words = pl.read_parquet(folder / "vocabulary.parquet")
-    return Encoding(card, schema_of_fields, types, edges, words, fixed)
+    of_lists = {name: f["values"] for name, f in fields.items() if "values" in f}
+    return Encoding(card, schema_of_fields, types, edges, words, fixed, of_lists)
 
 # %% ../../nbs/data/scoring.ipynb #00000007
 def _with_kind(card: Card, files: list[Part], fixed: bool) -> Card:
@@ -153,10 +156,9 @@ def _ids(encoding: Encoding, i: int, value: Value, values: Values) -> np.ndarray
     if mark := UNIT if value.several else value.separator:
         lists = pl.DataFrame({"code": np.arange(len(texts)), "value": texts,
                               "count": np.zeros(len(texts), np.int64)})
-        each = split_lists(lists, mark)
-        # in later rows 10 may be 10.0, beside a gap
-        if value.several and encoding.lists.get(name) == "integer":
-            each = each.with_columns(pl.col("value").str.replace(r"^(-?[0-9]+)\.0$", "$1"))
+        # cells of an older folder were kept as they are
+        kind = encoding.lists.get(name, "text") if value.several or name in encoding.values else "text"
+        each, _ = split_lists(lists, mark, encoding.card.null_values if name in encoding.values else (), kind)
         return pooled_ids(each, vocabulary.words, len(texts), encoding.schema.widths[i])
     if encoding.schema.widths[i] > 1:
         raise value.expression.wrong("held lists in training, and holds none here: give a list, or the "
@@ -209,16 +211,16 @@ def _lacking(card: Card, table: Table) -> InputError | None:
     "The sentence for files none of which has a column that a field takes."
     if not all(part.path in table.own for part in table.parts): return None # they could not be opened
     names = {part.path: table.own[part.path] | set(part.fixed) for part in table.parts}
-    for field in card.fields:
-        sql = field.column or field.sql
-        columns = (sql,) if field.column or any(sql in own for own in names.values()) else columns_of(sql)
+    for f in card.fields:
+        sql = f.column or f.sql
+        columns = (sql,) if f.column or any(sql in own for own in names.values()) else columns_of(sql)
         for column in columns:
             if any(column in own for own in names.values()): continue
             said = table.headed(table.parts[0], UnknownColumn("it"))
             if not isinstance(said, UnknownColumn): return said # its first line is no header
             path, more = table.parts[0].path, len(names) - 1
             which = f"{path} and {more:,} more lack" if more else f"{path} lacks"
-            return InputError(f"{which} the column {column!r}, which {field.expression.entry} takes: add the "
+            return InputError(f"{which} the column {column!r}, which {f.expression.entry} takes: add the "
                               "column to the new rows, its cells empty if nothing is known, for the "
                               "model was trained on it.")
     return None

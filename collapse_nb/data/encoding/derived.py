@@ -176,6 +176,9 @@ class Deriver:
         if pa.types.is_timestamp(values.type) and values.type.tz:
             values = pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")),
                              pa.timestamp(values.type.unit))
+        if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+            # the engine would round to microseconds, and reads a text's without
+            if (values.view(pa.int64()).to_numpy(zero_copy_only=False) % 1000).any(): raise Underivable
         before = self.values.size
         numbers = self.values.codes(_bits(values))
         if self.values.size > before:

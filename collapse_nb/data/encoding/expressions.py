@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIGNATURES', 'LISTED_IN', 'DEEPEST', 'KINDS', 'SQL_TYPES', 'MOST', 'LONGEST', 'engine', 'queried', 'is_engines',
-           'computed', 'NoExpression', 'syntax', 'Column', 'Typed', 'own_value', 'as_text', 'as_written', 'Misfit',
-           'grown', 'may_outgrow', 'Compiler', 'Expression', 'in_quotes', 'double_quotes', 'why_none', 'columns_of',
-           'columns_of_tree', 'of_kind', 'compile_expression', 'check_expression']
+           'computed', 'NoExpression', 'syntax', 'Column', 'Typed', 'as_digits', 'own_value', 'as_text', 'as_written',
+           'Misfit', 'grown', 'may_outgrow', 'Compiler', 'Expression', 'in_quotes', 'double_quotes', 'why_none',
+           'columns_of', 'columns_of_tree', 'of_kind', 'compile_expression', 'check_expression']
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #00000002
 import difflib
@@ -228,7 +228,9 @@ def syntax(
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #0000000f
 KINDS = ("text", "integer", "float", "boolean", "timestamp", "date")
-SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN",
+# a whole number of more than 18 digits is `huge`: no column is one, but the numbers of its texts may be
+SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "huge": "HUGEINT", "float": "DOUBLE",
+             "boolean": "BOOLEAN",
              "timestamp": "TIMESTAMP", "date": "DATE",
              "interval": "INTERVAL"}
 _NAN = "'nan'::DOUBLE"
@@ -242,7 +244,7 @@ class Column(NamedTuple):
     'n0'
     """
     kind: str              # one of KINDS
-    number: str = "float"  # how the number of a text is read: integer or float
+    number: str = "float"  # how the number of a text is read: integer, huge or float; or nanoseconds
     slot: str = ""         # what its texts are called in the engine
     derived: bool = False  # whether it stands for a part of an expression, and has no cells of its own
 
@@ -259,9 +261,25 @@ class Typed(NamedTuple):
     Typed(sql='(n0 + CAST(1 AS BIGINT))', kind='integer', column=None, literal=None)
     """
     sql: str                     # over columns of texts
-    kind: str                    # one of KINDS, interval, or null
+    kind: str                    # one of KINDS, huge, interval, or null
     column: Column | None = None # where it is a column as it is
-    literal: str | None = None   # where it is a constant text
+    literal: str | None = None   # where it is a constant text, or a huge constant
+
+def as_digits(
+    sql: str, # of a text
+) -> str:     # SQL of what may be read as a number
+    """A text as it is, but for underscores: the engine would read `1_2` as twelve.
+
+    Example:
+
+    >>> computed(f"TRY_CAST({as_digits('t')} AS BIGINT)", {"t": pl.Series(["12", "1_2"])}).to_list()
+    [12, None]
+    """
+    return f"replace({sql}, '_', '?')"
+
+def _plain(sql: str, kind: str) -> str:
+    "A text that is to be read as a kind."
+    return as_digits(sql) if kind in ("integer", "huge", "float") else sql
 
 def _typed_cast(sql: str, kind: str) -> str:
     "A text read as something else; NaN is missing."
@@ -332,10 +350,14 @@ def _wanted(node: Typed, kind: str) -> str:
     "The SQL of a node as that kind: one of KINDS, `number` or `moment`."
     have = node.kind
     if kind == "number":
-        kind = have if have in ("integer", "float") else (node.column.number if node.column else "float")
+        kind = have if have in _NUMBERS else _read_as(node.column)
     if kind == "moment":
         kind = "date" if have == "date" else "interval" if have == "interval" else "timestamp"
     if have == kind: return node.sql
+    if kind == "float" and node.literal is None and _number(node) == "huge":
+        raise Misfit(f"takes {_CALLED['huge']} for a decimal number, and the last digits would be lost: "
+                     "compute with whole numbers, compare it with a text, as in id = '1765432109876543210', "
+                     "or write CAST(… AS DOUBLE), where these digits do not matter")
     if have == "null": return f"CAST(NULL AS {SQL_TYPES[kind]})"
     if kind == "text": return node.column.slot if node.column and have != "boolean" else as_text(node)
     if have == "text":
@@ -343,23 +365,30 @@ def _wanted(node: Typed, kind: str) -> str:
             raise Misfit(f"takes the text {node.literal or ''!r} for a truth value"
                          if node.literal is not None else
                          "takes a text for a truth value: compare it, as in name = 'yes'")
-        if node.column: return _typed_cast(node.column.slot, kind)
         if node.literal is not None: _check_literal(node.literal, kind)
-        return _typed_cast(node.sql, kind)
-    steps = {("integer", "float"), ("float", "integer"), ("boolean", "integer"), ("boolean", "float"),
+        sql = node.column.slot if node.column else node.sql
+        return _typed_cast(_plain(sql, kind), kind)
+    steps = {("integer", "huge"), ("huge", "integer"), ("huge", "float"), ("boolean", "huge"),
+             ("integer", "float"), ("float", "integer"), ("boolean", "integer"), ("boolean", "float"),
              ("date", "timestamp"), ("timestamp", "date")}
     if (have, kind) in steps: return f"CAST({node.sql} AS {SQL_TYPES[kind]})"
     mend = ": write a condition such as … = 1" if kind == "boolean" else ""
     raise Misfit(f"takes {_CALLED[have]} for {_CALLED[kind]}{mend}")
 
-_CALLED = {"text": "a text", "integer": "a whole number", "float": "a decimal number",
+def _read_as(column: Column | None) -> str:
+    "How the number of a text is read."
+    return column.number if column and column.number in _NUMBERS else "float"
+
+_NUMBERS = ("integer", "huge", "float")
+_CALLED = {"text": "a text", "integer": "a whole number", "huge": "a whole number of more than 18 digits",
+           "float": "a decimal number",
            "boolean": "a truth value",
            "timestamp": "a time", "date": "a date", "interval": "a span of time", "null": "nothing"}
 
 @cache
 def _readable(text: str, kind: str) -> bool:
     "Whether a text can be read as that kind."
-    return engine().execute(f"SELECT TRY_CAST(?::VARCHAR AS {SQL_TYPES[kind]}) IS NOT NULL",
+    return engine().execute(f"SELECT TRY_CAST({_plain('?::VARCHAR', kind)} AS {SQL_TYPES[kind]}) IS NOT NULL",
                             [text]).fetchall()[0][0]
 
 def _check_literal(text: str, kind: str) -> None:
@@ -372,7 +401,8 @@ def _together(nodes: list[Typed]) -> str:
     kinds = {n.kind for n in nodes} - {"null"}
     if not kinds: return "text"
     if len(kinds) == 1: return kinds.pop()
-    if kinds <= {"integer", "float"}: return "float"
+    if kinds <= {"integer", "huge"}: return "huge"
+    if kinds <= set(_NUMBERS): return "float"
     if kinds <= {"date", "timestamp"}: return "timestamp"
     if "text" in kinds: return "text"
     raise Misfit(f"mixes {' and '.join(sorted(_CALLED[k] for k in kinds))}")
@@ -380,7 +410,9 @@ def _together(nodes: list[Typed]) -> str:
 def _compared(left: Typed, right: Typed, order: bool) -> tuple[str, str]:
     "Both sides of a comparison, as one kind; `order` where it asks which comes first."
     kinds = {left.kind, right.kind} - {"null"}
-    numbers = kinds & {"integer", "float"}
+    if any(map(_is_fine, (left, right))) and all(map(_may_be_fine, (left, right))):
+        return _nanoseconds(left), _nanoseconds(right)
+    numbers = kinds & set(_NUMBERS)
     if "text" in kinds and numbers:
         text, number = (left, right) if left.kind == "text" else (right, left)
         plain = text.literal is not None and re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text.literal)
@@ -391,16 +423,43 @@ def _compared(left: Typed, right: Typed, order: bool) -> tuple[str, str]:
         word = (left if left.kind == "text" else right).literal
         if word is None or word.lower() not in ("true", "false"): kind = "text"
         else: return tuple(word.upper() if n.kind == "text" else n.sql for n in (left, right))
-    elif kinds <= {"boolean", "integer", "float"} and len(kinds) > 1: kind = "number"
+    elif kinds <= {"boolean", *_NUMBERS} and len(kinds) > 1: kind = "number"
     else: kind = _together([left, right])
-    if kind == "number": kind = "float" if {_number(left), _number(right)} != {"integer"} else "integer"
+    if kind == "number": kind = _widest([_as_digits(left), _as_digits(right)])
+    if kind == "float" and kinds == {"text", "huge"} and text.column:
+        raise Misfit("compares a text that is not always a whole number with one of more than 18 digits, and "
+                     "the last ones would be lost: compare it with a text, as in id = '1765432109876543210'")
     return _wanted(left, kind), _wanted(right, kind)
 
 def _number(node: Typed) -> str:
     "How the number of a node is read."
-    if node.kind in ("integer", "float"): return node.kind
-    return "integer" if node.kind == "boolean" or (node.column
-                                                   and node.column.number == "integer") else "float"
+    if node.kind in _NUMBERS: return node.kind
+    if node.kind == "boolean": return "integer"
+    return _read_as(node.column)
+
+def _is_fine(node: Typed) -> bool: return node.column is not None and node.column.number == "nanoseconds"
+
+def _may_be_fine(node: Typed) -> bool:
+    "Whether a node may be compared with times below a microsecond."
+    if _is_fine(node) or node.kind in ("timestamp", "date"): return True
+    return node.kind == "text" and bool(node.literal)
+
+def _nanoseconds(node: Typed) -> str:
+    "A time as nanoseconds since 1970: the engine's times with an offset have microseconds."
+    time = f"epoch_us({_wanted(node, 'timestamp')}) * 1000::HUGEINT"
+    text = node.column.slot if node.column else node.sql
+    if node.kind != "text" and not node.column: return time
+    return f"({time} + CAST(rpad(regexp_extract({text}, '\\.[0-9]{{6}}([0-9]+)', 1), 3, '0') AS BIGINT))"
+
+def _as_digits(node: Typed) -> Typed:
+    "A constant text of digits as the number that it is compared as."
+    digits = re.fullmatch(r"-?(\d{1,38})", node.literal or "") if node.kind == "text" else None
+    return node._replace(kind="integer" if len(digits[1]) <= 18 else "huge") if digits else node
+
+def _widest(nodes: list[Typed]) -> str:
+    "How numbers are read that are compared or computed with one another."
+    kinds = {_number(n) for n in nodes}
+    return next((kind for kind in ("float", "huge") if kind in kinds), "integer")
 
 # %% ../../../nbs/data/encoding/expressions.ipynb #000000b1
 MOST = 256        # times that a text is repeated, or characters that it is filled up to
@@ -486,7 +545,10 @@ _TYPES = {"text": "VARCHAR TEXT STRING CHAR BPCHAR NVARCHAR",
           "integer": "TINYINT SMALLINT INTEGER INT BIGINT HUGEINT INT1 INT2 INT4 INT8 LONG SHORT SIGNED "
                      "UTINYINT USMALLINT UINTEGER UBIGINT",
           "float": "FLOAT REAL DOUBLE FLOAT4 FLOAT8 DECIMAL NUMERIC DEC"}
+_DECIMAL = ("DECIMAL", "NUMERIC", "DEC")
 _BY_TYPE = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+
+_TO_WHOLE = {"ceil", "ceiling", "floor", "trunc", "round"} # whose value has the digits of the argument
 
 # what takes a truth value for the text `true` or `false`; other functions would depend on its letters
 _JOINING = {"concat", "concat_ws", "||", "upper", "lower", "ucase", "lcase"}
@@ -530,6 +592,8 @@ class Compiler:
         if kind == "NULL_LITERAL": return Typed("NULL", "null")
         if kind == "INTEGER" and len(text.lstrip("-")) <= 18:
             return Typed(f"CAST({text} AS BIGINT)", "integer")
+        if kind == "INTEGER" and len(text.lstrip("-")) <= 38:
+            return Typed(f"CAST({text} AS HUGEINT)", "huge", None, text)
         if kind in ("INTEGER", "NUMERIC"): return Typed(f"CAST({text} AS DOUBLE)", "float")
         raise Misfit(f"has a constant of kind {kind.lower()}, {text!r}")
 
@@ -586,14 +650,17 @@ class Compiler:
         kind = _BY_TYPE.get(name.removesuffix(" WITHOUT TIME ZONE"))
         if name == "INTERVAL": raise Misfit(_span(value.literal))
         if not kind: raise Misfit(f"casts to {name}: choose {', '.join(SQL_TYPES[k] for k in KINDS)}")
+        digits = [c["literal"]["text"] for c in node["type_expr"].get("children", [])]
+        if kind in ("integer", "float") and _number(value) == "huge":
+            if kind == "integer" or (name in _DECIMAL and digits[1:] in ([], ["0"])): kind = "huge"
+            else: value = _rounded(value)
         sql = (_wanted(value, kind) if value.kind != "text"
                or kind != "boolean" else f"CAST({value.sql} AS BOOLEAN)")
-        if kind == "boolean" and value.kind in ("integer", "float"): sql = f"({value.sql} <> 0)"
+        if kind == "boolean" and value.kind in _NUMBERS: sql = f"({value.sql} <> 0)"
         if node["try_cast"]:
             sql = (sql.replace("CAST(", "TRY_CAST(", 1) if not sql.startswith("NULLIF(") else
                    sql.replace("NULLIF(CAST(", "NULLIF(TRY_CAST(", 1))
-        digits = [c["literal"]["text"] for c in node["type_expr"].get("children", [])]
-        if kind == "float" and name in ("DECIMAL", "NUMERIC", "DEC") and digits:
+        if kind == "float" and name in _DECIMAL and digits:
             sql = f"ROUND({sql}, {digits[1] if len(digits) > 1 else 0})"
         return Typed(sql, kind)
 
@@ -615,9 +682,10 @@ class Compiler:
         name = {"mod": "%", "add": "+", "subtract": "-", "multiply": "*", "divide": "/"}.get(name, name)
         kinds = {v.kind for v in values}
         if kinds & {"timestamp", "date", "interval"}: return _moments(name, values)
-        kind = "float" if name == "/" or {_number(v) for v in values} != {"integer"} else "integer"
+        if name == "/": values = [_rounded(v) for v in values]
+        kind = "float" if name == "/" else _widest(values)
         parts = [_wanted(v, kind) for v in values]
-        if len(parts) == 1: return Typed(f"({name}{parts[0]})", kind)
+        if len(parts) == 1: return Typed(f"({name}{parts[0]})", kind, None, values[0].literal)
         a, b = parts
         if name in ("/", "//", "%"): b = f"NULLIF({b}, 0)"
         if name == "//" and kind == "float": return Typed(f"trunc({a} / {b})", kind)
@@ -650,6 +718,10 @@ class Compiler:
             said = _SPOKEN.get(name, name.upper())
             raise Misfit(f"looks for letters in a truth value by {said}, and files write it in several ways: "
                          "make it a text by CASE WHEN … THEN 'yes' ELSE 'no' END")
+        if name in _TO_WHOLE and _number(values[0]) == "huge":
+            if len(values) == 1: return Typed(_wanted(values[0], "huge"), "huge") # it is whole
+            _wanted(values[0], "float") # which refuses
+        elif result == "float": values = [_rounded(v) for v in values]
         parts = [_wanted(v, "moment" if k == "s" else _KINDS[k]) for v, k in zip(values, kinds, strict=False)]
         parts = [f"CAST({p} AS INTEGER)" if k == "j" else p for p, k in zip(parts, kinds, strict=False)]
         if result == "=": result = _number(values[0])
@@ -668,6 +740,11 @@ def _span(text: str | None) -> str:
     mend = f"INTERVAL {plain[1]} {plain[2].upper()}" if plain else "INTERVAL 1 MONTH + INTERVAL 2 DAY"
     return (f"has the span of time {text!r} as a text" if text else "makes a text a span of time") + (
         f": write it in words of SQL, {'' if plain else 'as in '}{mend}")
+
+def _rounded(node: Typed) -> Typed:
+    "A huge number as a decimal one, for what has other digits than it: a quotient, a logarithm."
+    if node.kind not in ("text", "huge") or _number(node) != "huge": return node
+    return Typed(f"CAST({_wanted(node, 'huge')} AS DOUBLE)", "float")
 
 def _moments(name: str, values: list[Typed]) -> Typed:
     "Times and dates in arithmetic."
@@ -836,8 +913,8 @@ def of_kind(
         raise expression.wrong(f"is {_CALLED[typed.kind]} and not a truth value: write a condition such as "
                                f"{sql} {test.get(typed.kind, '= 1')}")
     if kind == "number" and typed.kind == "text" and typed.column:
-        return Typed(_wanted(typed, "number"), typed.column.number)
-    if kind == "number" and typed.kind not in ("integer", "float"):
+        return Typed(_wanted(typed, "number"), _read_as(typed.column))
+    if kind == "number" and typed.kind not in _NUMBERS:
         raise expression.wrong(f"is {_CALLED[typed.kind]}, and bins are made of numbers")
     return typed
 

@@ -17,7 +17,8 @@ from ..cards import Card
 from .distinct import known_codes
 from .splits import Division, KeptRows
 from .staged import pool, prefetched
-from .values import Values
+from .types import column_type, spelled
+from .values import Values, as_missing
 from .vocabulary import count_codes, make_vocabulary
 from .wanted import Value
 from ..sources.parquet import UNIT
@@ -121,6 +122,15 @@ def binned(
     return names.gather(at).set(numbers.is_null(), None)
 
 # %% ../../../nbs/data/encoding/fields.ipynb #0000000a
+def _to_bins(numbers: pl.Series, value: Value) -> pl.Series: # Float64
+    "Numbers as bins are made of them, where no two of them become one."
+    floats = numbers.cast(pl.Float64)
+    if numbers.dtype == pl.Float64 or not (floats.abs() > 2**53).any(): return floats
+    if floats.n_unique() < numbers.n_unique():
+        raise value.expression.wrong("has numbers that differ in their last digits, beyond the 15 that bins "
+                                     "keep: make smaller ones, as in // 1000 or by subtracting one of them")
+    return floats
+
 @dataclass
 class EncodedField:
     """A field's vocabulary, and the way to it.
@@ -139,9 +149,10 @@ class EncodedField:
     about: dict = field(default_factory=dict) # type, missing, lost, distinct, unseen: see `look`
     tells: str = ""    # how it tells the label, where it does: a clause; see `suspects`
 
-def _names_itself(value: Value) -> bool:
+def _names_itself(value: Value, values: Values) -> bool:
     "Whether each text is a value of its own."
-    return value.as_it_is and not (value.transform or value.bins or value.separator or value.several)
+    if not value.as_it_is or value.transform or value.bins or value.separator or value.several: return False
+    return values.card.types.get(value.columns[0], "text") == "text" # others may be written in two ways
 
 def _missing_codes(values: Values, column: str) -> np.ndarray:
     return known_codes(values.numbers.texts[column], ["", *values.nulls_of(column)])
@@ -165,7 +176,7 @@ def field_values(
     """
     there = counts.every > 0
     # rare texts need not be made; a missing value is one, however its texts are written
-    if _names_itself(value):
+    if _names_itself(value, values):
         missing = _missing_codes(values, value.columns[0])
         there = counts.counted >= max(min_count, 1)
         there[missing] = counts.every[missing] > 0
@@ -182,21 +193,34 @@ WIDEST = 256 # values a row, beyond which a list is a text and not a set of tags
 def split_lists(
     table: pl.DataFrame, # code, value, count: lists as texts
     mark: str,           # between their values
-) -> pl.DataFrame:       # code, value, count, with a row for each value of a list
+    nulls: tuple[str, ...] = (), # values that mean "missing"
+    kind: str = "",      # what the values are, where that is known: see `column_type`
+) -> tuple[pl.DataFrame, str]: # code, value, count, with a row for each value of a list; and the kind
     """Lists taken apart.
 
     Example:
 
-    >>> lists = pl.DataFrame({"code": [0, 1], "value": ["a|b|a", "|"], "count": [3, 2]})
-    >>> split_lists(lists, "|").rows()
-    [(0, 'a', 3), (0, 'b', 3), (1, None, 2)]
+    >>> lists = pl.DataFrame({"code": [0, 1], "value": ["a|b|a", "NA|"], "count": [3, 2]})
+    >>> parts, kind = split_lists(lists, "|", ("NA",))
+    >>> parts.rows(), kind
+    ([(0, 'a', 3), (0, 'b', 3), (1, None, 2)], 'text')
     """
     parts = table.with_columns(pl.col("value").str.split(mark)).explode("value")
     value = pl.col("value").str.strip_chars().replace("", None)
-    parts = parts.with_columns(value).unique(["code", "value"], maintain_order=True)
+    parts = parts.with_columns(value)
+    words = parts["value"].drop_nulls().unique()
+    there = as_missing(words, nulls)
+    kind = kind or column_type(there.drop_nulls()).kind
+    if kind == "boolean": nulls = (*nulls, *(text.lower() for text in nulls))
+    each = there.drop_nulls()
+    each = pl.DataFrame({"value": each, "as": as_missing(spelled(each, kind), nulls)})
+    each = each.filter(pl.col("as").is_not_null())
+    if not each["as"].equals(words): # else they are spelled so already
+        parts = parts.with_columns(pl.col("value").replace_strict(each["value"], each["as"], default=None))
+    parts = parts.unique(["code", "value"], maintain_order=True)
     # what has nothing but empty values has the missing one
     alone = parts.group_by("code").len().filter(pl.col("len") == 1).select("code")
-    return parts.filter(pl.col("value").is_not_null() | pl.col("code").is_in(alone["code"].implode()))
+    return parts.filter(pl.col("value").is_not_null() | pl.col("code").is_in(alone["code"].implode())), kind
 
 def pooled_ids(
     parts: pl.DataFrame, # from `split_lists`
@@ -225,17 +249,14 @@ def pooled_ids(
     padded[ids["code"].to_numpy(), ids["column"].to_numpy()] = ids["id"].to_numpy()
     return padded
 
-def _pooled(table: pl.DataFrame, mark: str, card: Card, name: str,
-            size: int) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
-    """The vocabulary of a field of several values, the ids of each number, and what the vocabulary was made
-    of."""
-    parts = split_lists(table, mark)
+def _pooled(parts: pl.DataFrame, card: Card, name: str, size: int) -> tuple[pl.DataFrame, np.ndarray]:
+    "The vocabulary of a field of several values, and the ids of each number."
     most = int(parts.group_by("code").len()["len"].max() or 0)
     if most > WIDEST:
         raise InputError(f"a row has {most:,} values of the field {name!r}, which is read as a list: at most "
                          f"{WIDEST} are; make fewer of them by an expression, or give no separator.")
     words, _ = make_vocabulary(parts, size, card.min_count)
-    return words, pooled_ids(parts, words, size), parts
+    return words, pooled_ids(parts, words, size)
 
 # %% ../../../nbs/data/encoding/fields.ipynb #0000000f
 MANY = 1 << 20 # distinct texts, of which nobody looks at all for the type
@@ -244,7 +265,7 @@ def _kind(value: Value, values: Values) -> str | None:
     "What a field is."
     if value.bins: return "bins"
     if value.transform: return "integer"
-    if not value.as_it_is: return values.typed(value).kind
+    if not value.as_it_is: return "integer" if (kind := values.typed(value).kind) == "huge" else kind
     column, = value.columns
     return (values.type(column).kind if column in values.types or values.numbers.texts[column].size <= MANY
             else None)
@@ -269,7 +290,7 @@ def about(
     {'type': 'text', 'missing': 2, 'lost': 1, 'distinct': 2}
     """
     missing = np.zeros(len(counts.every), bool)
-    if _names_itself(value): # a text for each number, and not all of them in the table
+    if _names_itself(value, values): # a text for each number, and not all of them in the table
         missing[_missing_codes(values, value.columns[0])] = True
         distinct, unseen = ((counts.every > 0) & ~missing).sum(), counts.counted == 0
     else:
@@ -315,7 +336,7 @@ def encoded_fields(
         count = counts[index]
         if value.bins:
             codes = np.flatnonzero(count.every)
-            number = rows.values.at(value, codes, kind="number").cast(pl.Float64)
+            number = _to_bins(rows.values.at(value, codes, kind="number"), value)
             there = number.is_not_null().to_numpy()
             edges = quantile_edges(number.to_numpy()[there], count.counted[codes][there],
                                    value.bins) if there.any() else np.empty(0)
@@ -326,11 +347,14 @@ def encoded_fields(
         if not (count.counted.sum() - table["count"].sum()) and table["value"].null_count() == table.height:
             raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of "
                              "the card's fields.")
-        if mark: words, ids, table = _pooled(table, mark, card, name, numbers.size(index))
+        if mark:
+            table, kind = split_lists(table, mark, card.null_values)
+            words, ids = _pooled(table, card, name, numbers.size(index))
         else: words, ids = make_vocabulary(table, numbers.size(index), card.min_count)
         field_about = {"name": name} | about(value, rows.values, count, table,
                                              ids if ids.ndim == 1 else ids.min(1), words.height)
         if edges is not None: field_about["edges"] = edges.tolist()
+        if mark: field_about["values"] = kind
         encoded.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1],
                                     field_about))
     return encoded

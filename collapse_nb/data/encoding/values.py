@@ -16,10 +16,10 @@ from ..cards import TRANSFORMS, Card
 from .derived import Underivable
 from .distinct import Texts, Tuples, known_codes
 from collapse_nb.data.encoding.expressions import (
-    Column, Typed, as_text, compile_expression, computed, is_engines, of_kind, own_value,
+    Column, Typed, as_digits, as_text, compile_expression, computed, is_engines, of_kind, own_value,
 )
 from collapse_nb.data.encoding.types import (
-    NANS, canonical, column_type, given_type, is_number, looks_typed, plain_text,
+    NANS, canonical, column_type, given_type, is_number, looks_typed, plain_digits, plain_text,
 )
 from .wanted import Value, Wanted
 from ...records import InputError
@@ -84,6 +84,10 @@ _FOR_MISSING = {"na", "n/a", "#n/a", "#na", "null", "none", "nil", "\\n", "-", "
                 "<na>", "missing", "unknown",
                 "nan"}
 
+# types of the engine that texts are cast to, and what such a text is for the reader
+_READ_AS = {"DOUBLE": "number", "BIGINT": "number", "HUGEINT": "whole number of at most 38 digits",
+            "TIMESTAMPTZ": "time", "DATE": "date"}
+
 def remedy(
     text: str, # a cell that could not be read
 ) -> str:      # a clause
@@ -127,10 +131,22 @@ class Values:
         self.nulls: dict[str, tuple[str, ...]] = {}
         self.distinct: dict[str, pl.Series] = {} # texts, and values, of columns that are computed with
 
+    def _null_texts(self, column: str) -> tuple[str, ...]:
+        "What the card says of a column: a truth value however it is written, for each file writes its own."
+        nulls, truths = self.card.null_values, ("true", "false")
+        said = {text.lower() for text in nulls} & set(truths)
+        given = self.known[column].kind if column in self.known else self.card.types.get(column)
+        if not said or (given or ("text" if self.closed else "boolean")) != "boolean": return nulls
+        texts = self.numbers.texts[column]
+        # more texts than there are ways to write the two are no truth values
+        words = as_missing(texts.texts(), nulls).drop_nulls().to_list() if texts.size < 64 else ["text"]
+        if any(word.lower() not in truths for word in words): return nulls
+        return (*nulls, *(word for word in words if word.lower() in said))
+
     def nulls_of(self, column: str) -> tuple[str, ...]:
         "The texts of a column that mean \"missing\"."
         if column not in self.nulls:
-            texts, nulls = self.numbers.texts[column], self.card.null_values
+            texts, nulls = self.numbers.texts[column], self._null_texts(column)
             self.nulls[column] = nulls
             looked = not self.closed or column in self.known
             if looked and len(known_codes(texts, list(NANS))) and is_number(self.type(column)):
@@ -140,19 +156,21 @@ class Values:
     def _written(self, column: str, nulls: tuple[str, ...], codes: np.ndarray | None = None) -> pl.Series:
         "Texts of a column, null where they mean that there is none."
         texts = as_missing(self.numbers.texts[column].texts(codes), nulls)
-        whole = column in self.known and self.known[column].kind == "integer"
-        # in later rows pandas has 10.0 for 10 beside a gap
-        return texts.str.replace(r"^(-?[0-9]+)\.0+$", "$1") if whole else texts
+        later = column in self.known
+        # no cell decides what such a column is
+        kind = self.known[column].kind if later else self.card.types.get(column)
+        return plain_digits(texts, later) if kind == "integer" else texts
 
     def type(self, column: str) -> Column:
         "What a column is."
         if column not in self.types:
+            nulls = self._null_texts(column)
             few, free = (np.arange(min(64, self.numbers.texts[column].size)), column not in self.known
                          and column not in self.card.types)
-            if free and plain_text(self._written(column, self.card.null_values, few).drop_nulls().to_list()):
+            if free and plain_text(self._written(column, nulls, few).drop_nulls().to_list()):
                 self.types[column] = Column("text", slot=self.slots[column]) # whatever the others are
                 return self.types[column]
-            texts = self._written(column, self.card.null_values)
+            texts = self._written(column, nulls)
             there = texts.filter(texts.is_not_null())
             preset = self.known.get(column)
             if kind := preset.kind if preset else self.card.types.get(column):
@@ -164,7 +182,7 @@ class Values:
         return self.types[column]
 
     def _not_of_type(self, column: str, kind: str, text: str) -> InputError:
-        code = int(known_codes(self.numbers.texts[column], [text])[0])
+        code = self._written(column, self._null_texts(column)).index_of(text)
         where = self.place(self.numbers.sets.index((column,)), code) if (column,) in self.numbers.sets else ""
         by, mend = ("in training", "") if column in self.known else ("by the card's types",
                                                                      ", or change its type")
@@ -265,10 +283,9 @@ class Values:
         for column, at in parts.items():
             text, own = self._texts(column)[int(at[0])], self.type(column)
             if text is None or own.kind != "text" or own.slot not in sql: continue
-            for sql_type, name in ("DOUBLE", "number"), ("TIMESTAMPTZ", "time"), ("DATE", "date"):
-                is_cast = (f"CAST({own.slot} AS {sql_type})" in sql
-                           or (sql_type == "DOUBLE" and f"CAST({own.slot} AS BIGINT)" in sql))
-                if is_cast and computed(f"TRY_CAST(c AS {sql_type}) IS NULL", {"c": pl.Series([text])})[0]:
+            for sql_type, name in _READ_AS.items():
+                read = f"CAST({as_digits(own.slot) if 'number' in name else own.slot} AS {sql_type})"
+                if read in sql and computed(f"TRY_{read} IS NULL", {own.slot: pl.Series([text])})[0]:
                     return value.expression.wrong(f"takes the column {column!r} for a {name}, and the cell "
                                                   f"{text!r}{place} is none: {remedy(text)}")
         why = re.sub(" when casting from source column .*", "", why.splitlines()[0]) # the engine's own name

@@ -6,6 +6,7 @@
 __all__ = ['Cells', 'kept', 'split_cells']
 
 # %% ../../../nbs/data/sources/cells.ipynb #00000002
+import codecs
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -171,6 +172,14 @@ def _unquoted(block: bytes, cells: Cells, mark: bytes, sure: bool,
             for i in reversed(bad)} | swallowed
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000e
+def _without_marks(cells: Cells) -> None:
+    "Take byte-order marks before rows off, which stand there where files were joined."
+    start, end, text = cells.starts[0], cells.ends[0], cells.text
+    at = np.flatnonzero(end - start >= len(codecs.BOM_UTF8))
+    for i, byte in enumerate(codecs.BOM_UTF8): at = at[text[start[at] + i] == byte]
+    cells.starts = cells.starts.copy()
+    cells.starts[0, at] += len(codecs.BOM_UTF8)
+
 def _without_returns(cells: Cells) -> None:
     "Take carriage returns before line feeds off the last cells."
     returns = (cells.stop > cells.starts[-1]) & (cells.text[cells.stop - 1] == 13)
@@ -204,6 +213,7 @@ def split_cells(
     else: begin, starts, ends, faults = _table(text, ord(separator), quoted, width)
     bad = _byte_faults(block, begin, ends)
     cells = Cells(text, begin, ends[-1].copy(), starts, ends)
+    if not block.isascii() and codecs.BOM_UTF8 in block: _without_marks(cells)
     if b"\r" in block: _without_returns(cells)
     if quoted: bad = _unquoted(block, cells, separator.encode(), bool(quotes), rows - len(faults)) | bad
     if bad:

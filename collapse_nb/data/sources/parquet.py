@@ -9,6 +9,7 @@ __all__ = ['BLOCK_ROWS', 'CELLS', 'UNIT', 'Derive', 'open_parquet', 'parquet_typ
 # %% ../../../nbs/data/sources/parquet.ipynb #00000002
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -124,11 +125,20 @@ def readable(
     return any(is_one(kind) for is_one in simple)
 
 # %% ../../../nbs/data/sources/parquet.ipynb #00000006
+@cache
+def _short_halves() -> np.ndarray: # (65536,) float64
+    "Of each half, the decimal number with the fewest digits that reads back as it: numpy writes that."
+    return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(str).astype(np.float64)
+
+def _halves(values: pa.Array) -> pa.Array:
+    "Halves, which the engine does not have, as the numbers that they are written as."
+    bits = values.to_numpy(zero_copy_only=False).astype(np.float16).view(np.uint16)
+    return pa.array(_short_halves()[bits], mask=values.is_null().to_numpy(zero_copy_only=False))
+
 def _texts(values: pa.Array, path: Path, column: str) -> pl.Series:
     "The texts of distinct values."
     kind = values.type
-    if pa.types.is_float16(kind): # the engine has no halves, and each is a single as well
-        values, kind = pc.cast(values, pa.float32()), pa.float32()
+    if pa.types.is_float16(kind): values, kind = _halves(values), pa.float64()
     if _is_text(kind): return pl.Series(pl.from_arrow(values), dtype=pl.String)
     if pa.types.is_null(kind): return pl.Series([None] * len(values), dtype=pl.String)
     if pa.types.is_integer(kind): return pl.Series(pl.from_arrow(values)).cast(pl.String)
