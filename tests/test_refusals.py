@@ -207,7 +207,7 @@ SPELLED = {
     "no zeros in front": (minutes("2024-02-01 05:00", "2024-2-1 5:00", form="2024-3-1 {}:{}:1"), "times",
                           'split_time = "CAST(t AS TIMESTAMP)"'),
     "nanoseconds": ([str(1709254800_000000000 + k * 10**9) for k in range(100)], "whole numbers of 19 digits",
-                    'split_time = "TO_TIMESTAMP(CAST(t AS BIGINT) // 1000000000)"'),
+                    'split_time = "TO_TIMESTAMP(CAST(t // 1000000000 AS DOUBLE))"'),
     "zeros in front": ([f"{k:03}" for k in range(99)] + ["7"], "numbers", 'types = { t = "integer" }'),
     "fractions": ([f"{k}.5" for k in range(99)] + ["7.50"], "numbers", 'types = { t = "float" }'),
 }
@@ -371,7 +371,7 @@ def test_letters_that_look_the_same(tmp_path):
             folder_of(tmp_path / "d", f"y,{forms[0]}\n{BODY}", f"y,{forms[1]}\n{BODY}"), tmp_path / "out",
             fields=forms[:1])
 
-@pytest.mark.parametrize("cell", ["0 ", "\ufeff0", "2", "x\ty"])
+@pytest.mark.parametrize("cell", ["0 ", "2", "x\ty"])
 def test_a_wrong_label_stands_in_quotes(tmp_path, cell):
     (path := tmp_path / "t.csv").write_text(f"{TABLE}{cell},a\n", encoding="utf-8")
     refused("line 102 has a label that must be 0 or 1, it is " + re.escape(repr(cell)), path,

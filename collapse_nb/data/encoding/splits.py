@@ -296,7 +296,7 @@ def _spelled(column: str, texts: pl.Series, kind: str) -> str:
     key = column if re.fullmatch(r"[\w-]+", column, re.ASCII) else f"'{column}'" # in TOML
     fitting = [k for k in ("timestamp", "integer", "float") if given_type(texts, k)[1] is None]
     if kind == "DOUBLE" and texts.str.contains("^[0-9]{19}$").all():
-        sql = f"TO_TIMESTAMP(CAST({name} AS BIGINT) // 1000000000)"
+        sql = f"TO_TIMESTAMP(CAST({name} // 1000000000 AS DOUBLE))"
         said = "all its cells are whole numbers of 19 digits, as are nanoseconds since 1970"
     else:
         sql, what = ("", "numbers") if kind == "DOUBLE" else (f"CAST({name} AS TIMESTAMP)", "times")

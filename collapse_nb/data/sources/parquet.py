@@ -202,8 +202,7 @@ def _coded(array: pa.Array, path: Path, column: str, as_float: bool) -> tuple[np
     """A column of a block: numbers of its distinct values, and these; the number behind the last is the
     missing one's."""
     if is_list(array.type): array = _joined(array, path, column, as_float)
-    # before 26, pyarrow numbers no halves, and each is a single as well
-    if pa.types.is_float16(array.type): array = pc.cast(array, pa.float32())
+    if pa.types.is_float16(array.type): array = _halves(array) # before 26, pyarrow numbers none
     coded = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
     codes, missing = coded.indices, len(coded.dictionary)
     if codes.null_count: codes = pc.fill_null(codes, missing)
