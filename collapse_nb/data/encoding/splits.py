@@ -170,14 +170,14 @@ def null_remarks(
     """
     lost, columns = list(rows.numbered.table.card.null_values), rows.numbered.numbers.texts
     if not lost: return []
+    def without(words: pl.Series) -> list[str]: # truth values have several spellings
+        there = {*words, *({"true", "false"} & set(words.str.to_lowercase()))}
+        return [t for t in lost if not there & {t, t.lower() if t.lower() in ("true", "false") else t}]
     for column, texts in columns.items():
-        there = set(texts.texts(known_codes(texts, list(rows.values.nulls_of(column)))))
-        lost = [t for t in lost if t not in there and not {t.lower()} & {"true", "false"} & {
-            s.lower() for s in there if s}]
+        lost = without(texts.texts(known_codes(texts, list(rows.values.nulls_of(column)))))
     for value in rows.wanted.fields if lost else []:
         if not (mark := UNIT if value.several else value.separator): continue
-        words = columns[value.columns[0]].texts().str.split(mark).explode().str.strip_chars().unique()
-        lost = [t for t in lost if t not in words.str.to_lowercase() and t not in words]
+        lost = without(columns[value.columns[0]].texts().str.split(mark).explode().str.strip_chars().unique())
     remarks = []
     for text in lost:
         other = text.removesuffix(".0") if text.endswith(".0") else f"{text}.0"
