@@ -281,6 +281,7 @@ class Numberer:
         self.rows += len(sets[0])
         if piece.cells is not None:
             self.crlf += piece.cells.crlf
+            if not self.refusals.count: return # no share to look at, and many files to ask for their size
             later = self.table.parts[self.table.parts.index(piece.part) + 1:]
             # files that come later may be packed: see `text_blocks`
             left = piece.block.left + sum(1032 * part.path.stat().st_size for part in later)
