@@ -326,8 +326,8 @@ def fit(
 ) -> None:
     "Train one model; a run that the store already has is not run again."
     from collapse_nb.nn.zoo import ModelSpec
-    from collapse_nb.train.fit import Recipe
-    spec, recipe = ModelSpec(model, design, scale, variant), Recipe(max_epochs=max_epochs)
+    from collapse_nb.train.recipe import recipe_for
+    spec, recipe = ModelSpec(model, design, scale, variant), recipe_for(card, max_epochs=max_epochs)
     if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
     frame = _train((card, source, rows), spec, recipe, range(seeds), device, store)
     _table(frame[["model", "design", "scale", "seed", "status", "best_epoch", "valid_auc", "test_auc",

@@ -150,15 +150,16 @@ class Reference:
         return torch.cat(x, 1)
 
     def compressed(self, e: list[Tensor], m: int) -> Tensor: # (B, 16 + 16)
-        """X'_h = f(beta_h + sum_i sum_c W_h,ic e_i * X_c), summed over k; f is ReLU (released) or the
-        identity (paper)."""
+        """X'_h = sum_i sum_c W_h,ic e_i * X_c, summed over k; released: the ReLU of that and a beta_h."""
         maps, pooled = list(e), []
         for layer in range(2):
-            W, beta = self.p[f"interaction.cin.{layer}.weight"][m], self.p[f"interaction.cin.{layer}.bias"][m]
-            C = len(maps)
-            new = [beta[h] + sum(W[h, i * C + c] * e[i] * maps[c] for i in range(len(e)) for c in range(C))
-                   for h in range(16)]
-            maps = [torch.where(x > 0, x, torch.zeros_like(x)) if self.released else x for x in new]
+            W, C = self.p[f"interaction.cin.{layer}.weight"][m], len(maps)
+            maps = [sum(W[h, i * C + c] * e[i] * maps[c] for i in range(len(e)) for c in range(C))
+                    for h in range(16)]
+            if self.released:
+                beta = self.p[f"interaction.cin.{layer}.bias"][m]
+                maps = [b + x for b, x in zip(beta, maps, strict=True)]
+                maps = [torch.where(x > 0, x, torch.zeros_like(x)) for x in maps]
             pooled += [sum(x[:, k] for k in range(self.dim)) for x in maps]
         return torch.stack(pooled, 1)
 

@@ -137,7 +137,8 @@ def test_trained_stored_and_read_back(tmp_path, form):
           show=False)
     plain, ours = (store.model(g, treats[g.treatment]) for g in groups)
     logits = predict(ours, Rows(data, "test", FIELDS, torch.device("cpu")))
-    torch.testing.assert_close(logits, torch.from_numpy(np.array(store.array(groups[1].id, "test_logits"))))
+    kept = torch.from_numpy(np.array(store.array(groups[1].id, "test_logits")))
+    torch.testing.assert_close(logits.half(), kept)
     assert (projections(ours).evenness > projections(plain).evenness + .1).all()
     moved = [p for n, p in ours.named_parameters() if "targets" in n or "gate" in n]
     assert moved and all((p - 1).abs().max() > 1e-3 for p in moved)

@@ -279,6 +279,8 @@ class Card(Exact):
         **_unless({}))                               # columns that are not what their cells look like
     # of a text: whether cells may stand in quotes; they may, unless they look otherwise
     quotes: bool | None = Slot(**_unless(None))
+    # rows per step in the studies of it; None for the recipe's
+    batch_size: int | None = Slot(None, ge=2, exclude=True)
     published: Annotated[Published, _LIST] | None = None # what others found
     files: _Texts = Slot((), exclude=True)            # those of a source that is a folder, in order
     # how to come by the raw file, where it may not be passed on

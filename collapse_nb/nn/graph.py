@@ -246,7 +246,7 @@ def _compressed(
     H, N, C = layer.shape
     inner = graph("Reshape", graph("MatMul", layer.weight.reshape(-1, H * N, C), x), shape(0, H, N, -1))
     maps = graph("ReduceSum", graph("Mul", inner, graph("Unsqueeze", x0, shape(1))), shape(2), keepdims=0)
-    maps = graph("Add", maps, layer.bias[..., None])
+    if layer.bias is not None: maps = graph("Add", maps, layer.bias[..., None])
     return graph("Relu", maps) if layer.relu else maps
 
 @writes(interactions.CompressedAndDeep)

@@ -349,11 +349,12 @@ class SumOverFields(torch.autograd.Function):
 
 # %% ../../nbs/nn/interactions.ipynb #0000010d
 class CompressedLayer(nn.Module):
-    """X'_hk = f(beta_h + sum_ic W_h,ic e_ik X_ck): `weight` is (G, H, N·C), `bias` is (G, H).
+    """X'_hk = f(sum_ic W_h,ic e_ik X_ck), in the released code f(beta_h + ...): `weight` is (G, H, N·C),
+    `bias` (G, H) or None.
 
     Example:
 
-    >>> layer = CompressedLayer(copies=1, num_fields=2, in_maps=2, out_maps=3, relu=False)
+    >>> layer = CompressedLayer(copies=1, num_fields=2, in_maps=2, out_maps=3, bias=False, relu=False)
     >>> layer.weight.shape, layer(torch.ones(1, 2, 5), torch.ones(1, 2, 5)).shape
     (torch.Size([1, 3, 4]), torch.Size([1, 3, 5]))
 
@@ -365,16 +366,17 @@ class CompressedLayer(nn.Module):
         num_fields: int, # N
         in_maps: int,    # C
         out_maps: int,   # H
+        bias: bool,      # a number per map (released), which the equation has not (paper)
         relu: bool,      # f is ReLU (released) or the identity (paper)
     ):
         super().__init__()
-        self.weight, self.bias = (nn.Parameter(torch.empty(copies, out_maps, *more))
-                                  for more in ([num_fields * in_maps], []))
+        self.weight = nn.Parameter(torch.empty(copies, out_maps, num_fields * in_maps))
+        self.bias = nn.Parameter(torch.empty(copies, out_maps)) if bias else None
         self.shape, self.relu = (out_maps, num_fields, in_maps), relu
 
     def reset(self, generators: Sequence[Generator]) -> None:
         "U(±1/sqrt(N·C)), torch's default for a convolution of width one."
-        for p in (self.weight, self.bias): draw(p, generators, uniform(self.weight.shape[-1] ** -0.5))
+        for p in self.parameters(): draw(p, generators, uniform(self.weight.shape[-1] ** -0.5))
 
     def forward(self,
         x0: Tensor, # (G, N, B·K) embeddings, field by field
@@ -383,7 +385,8 @@ class CompressedLayer(nn.Module):
         "First over c by one matrix product, then over i by multiplying and summing."
         out_maps, num_fields, in_maps = self.shape
         weight = computed(self.weight).reshape(-1, out_maps * num_fields, in_maps)
-        maps = SumOverFields.apply(weight, x0, x) + computed(self.bias)[..., None]
+        maps = SumOverFields.apply(weight, x0, x)
+        if self.bias is not None: maps = maps + computed(self.bias)[..., None]
         return F.relu(maps) if self.relu else maps
 
 # %% ../../nbs/nn/interactions.ipynb #0000010e
@@ -392,7 +395,8 @@ class CompressedAndDeep(nn.Module):
 
     Example:
 
-    >>> both = CompressedAndDeep(1, num_fields=2, dim=4, relu=False, hidden=8, dropout=0., maps=(3, 3))
+    >>> both = CompressedAndDeep(1, num_fields=2, dim=4, bias=False, relu=False, hidden=8, dropout=0.,
+    ...                          maps=(3, 3))
     >>> both.out_dim, both(torch.ones(1, 5, 2, 4)).shape
     (14, torch.Size([1, 5, 14]))
 
@@ -402,13 +406,14 @@ class CompressedAndDeep(nn.Module):
         copies: int,                     # G
         num_fields: int,                 # N
         dim: int,                        # K
+        bias: bool,                      # of the CIN's maps
         relu: bool,                      # activation of the CIN
         hidden: int,                     # width of the DNN stream
         dropout: float,                  # of the DNN stream
         maps: Sequence[int] = (16, 16),  # feature maps per CIN layer
     ):
         super().__init__()
-        self.cin = nn.ModuleList(CompressedLayer(copies, num_fields, c, h, relu)
+        self.cin = nn.ModuleList(CompressedLayer(copies, num_fields, c, h, bias, relu)
                                  for c, h in pairwise([num_fields, *maps]))
         self.dnn = hidden_stack(copies, num_fields * dim, hidden, 1, dropout)
         self.pooled_dim, self.out_dim = sum(maps), sum(maps) + hidden

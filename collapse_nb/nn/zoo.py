@@ -54,8 +54,11 @@ class ModelSpec(Record):
     hidden: int = Field(400, ge=1)                      # width of every hidden layer
     hidden_layers: int = Field(2, ge=1)                 # hidden layers before the output
     dropout: float = Field(0.2, ge=0, lt=1)             # share of activations dropped in training
+    # of xDeepFM: a bias per feature map, as in the released code; stored models that say nothing have it
+    cin_bias: bool = Field(True, exclude_if=bool)
 
     def __init__(self, model: str, design: str = "SE", scale: int = 1, variant: str = "paper", **more):
+        more = {"cin_bias": (model, variant) != ("xDeepFM", "paper")} | more
         super().__init__(model=model, design=design, scale=scale, variant=variant, **more)
 
     @model_validator(mode="after")
@@ -64,6 +67,8 @@ class ModelSpec(Record):
         if self.design == "ME" and self.model not in MULTI:
             raise ValueError(f"{self.model} has no multi-embedding design: choose SE, or one of "
                              f"{', '.join(MULTI)}.")
+        if not self.cin_bias and self.model != "xDeepFM":
+            raise ValueError(f"cin_bias = False was given for {self.model}, which has no CIN: leave it out.")
         if self.model == "FinalMLP" and self.hidden % self.fusion_heads:
             raise ValueError(f"FinalMLP splits its streams into {self.fusion_heads} heads and hidden = "
                              f"{self.hidden}: choose a multiple.")
@@ -261,7 +266,8 @@ def interaction(
         "IPNN": partial(interactions.InnerProducts, N, K, not (released and spec.design == "ME")),
         "NFwFM": partial(interactions.FieldWeightedPooling, copies, N, K, released, spec.dropout),
         "DCNv2": partial(interactions.CrossNetwork, copies, N, K),
-        "xDeepFM": partial(interactions.CompressedAndDeep, copies, N, K, released, spec.hidden, spec.dropout),
+        "xDeepFM": partial(interactions.CompressedAndDeep, copies, N, K, spec.cin_bias, released, spec.hidden,
+                           spec.dropout),
         "FinalMLP": partial(interactions.TwoStreams, copies, N, K, spec.hidden, spec.hidden_layers,
                             spec.dropout, not released),
         "FFM": partial(interactions.FieldAwarePairs, N, N - 1 + released),

@@ -20,7 +20,7 @@ from ..data.dataset import Encoded
 from ..data.source import expanded, home
 from ..nn.zoo import MULTI, ModelSpec
 from ..records import InputError, Record, unknown
-from .recipe import Recipe
+from .recipe import recipe_for
 from .rows import find_device
 from .runs import Group, writable_folder
 
@@ -91,12 +91,12 @@ class Study(Record):
         data: Encoded,        # the rows to train on
         spec: ModelSpec,      # the model
         treatment: str = "",  # what else is done to it
-        **recipe,             # what differs from the paper's recipe
+        **recipe,             # what differs from the dataset's recipe
     ) -> Group:               # with all of the study's seeds
         "The group of one model on the study's data."
         epochs = {"max_epochs": self.max_epochs} if self.max_epochs else {}
         return Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, treatment=treatment,
-                     recipe=Recipe(**epochs, **recipe), seeds=range(self.seeds),
+                     recipe=recipe_for(self.dataset, **epochs, **recipe), seeds=range(self.seeds),
                      origin=(self.dataset, self.source, self.rows))
 
 # %% ../../nbs/train/parameters.ipynb #00000009

@@ -154,8 +154,9 @@ def _rows_of(seeds: tuple[int, ...], path: Path) -> list[dict]:
 
 def _group(path: Path) -> Group:
     record = _json(path)
-    # a recipe that says nothing of batch norm is from before there was a choice
-    return Group(**record | {"recipe": {"batch_norm": RUNNING} | record["recipe"]})
+    # what a record says nothing of is as it was before there was a choice
+    return Group(**record | {"recipe": {"batch_norm": RUNNING} | record["recipe"],
+                             "spec": {"cin_bias": True} | record["spec"]})
 
 def _stored(folder: Path) -> tuple[Group, list[dict]]:
     "The group of a folder, and a row per seed."
@@ -313,7 +314,7 @@ class RunStore(StoredRuns):
             result.history.to_csv(folder / "history.csv", index=False)
             (folder / "schema.json").write_text(json.dumps(result.model.schema.to_dict()))
             np.save(folder / "abundance.npy", result.abundance.astype(np.float32))
-            np.save(folder / "test_logits.npy", result.test_logits.float().numpy())
+            np.save(folder / "test_logits.npy", result.test_logits.half().numpy())
             if self.weights: _keep_model(result, folder)
             sums = {f.name: checksum(f) for f in sorted(folder.iterdir())}
             (folder / SUMS).write_text(json.dumps(sums, indent=1))
