@@ -10,11 +10,11 @@ __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LAR
            'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims', 'mlp_margins', 'algebra_claims',
            'with_field_means', 'table_intervals', 'random_table_claims', 'growth_exponents', 'growth_claims',
            'small_field_claims', 'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'optimiser_intervals',
-           'law_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims']
+           'law_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims', 'batch_norm_rows']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -78,6 +78,7 @@ def apart_or_none(
 def contrast_or_none(
     cells: Mapping,     # name -> Series of test AUC by seed
     weights: Mapping,   # name -> weight of that cell
+    first: Collection | None = None, # as `seed_contrast`
 ) -> Measured | None:   # None where a cell has no runs, and without weights
     """Weighted sum of cells, seed by seed, with its interval.
 
@@ -85,7 +86,7 @@ def contrast_or_none(
     >>> contrast_or_none(cells, {"ME": 1, "SE": -1})[0], contrast_or_none(cells, {"ME": 1, "no such": -1})
     (0.375, None)
     """
-    return seed_contrast(cells, weights) if weights and cells.keys() >= weights.keys() else None
+    return seed_contrast(cells, weights, first) if weights and cells.keys() >= weights.keys() else None
 
 # %% ../nbs/claims.ipynb #00000008
 def auc_cells(
@@ -1005,7 +1006,7 @@ def frozen_claims(
 
 # %% ../nbs/claims.ipynb #0000004b
 def scaling_claims(
-    runs: pd.DataFrame, # one row per run of one dataset and variant
+    runs: pd.DataFrame, # one row per run of one dataset and variant; `stage` 2 for seeds that were added
     dataset: str,       # its name; where the paper has no numbers of it, those of Criteo stand beside ours
 ) -> list[dict]:        # the primary claim first, if any size was run in both designs
     """What notebook 06 claims about designs and sizes (§5.2, Table 1).
@@ -1029,9 +1030,10 @@ def scaling_claims(
     def printed(number: float) -> str: # the paper's number, in words
         if np.isnan(number): return ""
         return f"{number:+.5f}".replace("-", "−") + f" at {size}x on {paper_on.capitalize()}"
+    stage_one = runs["seed"][runs.get("stage", pd.Series(1, runs.index)) == 1]
     def difference(models: list, ours: tuple, base: tuple) -> Measured | None: # mean over models
-        signs = (1, ours), (-1, base)
-        return contrast_or_none(auc, {(m, *cell): sign / len(models) for m in models for sign, cell in signs})
+        weights = {(m, *cell): sign / len(models) for m in models for sign, cell in ((1, ours), (-1, base))}
+        return contrast_or_none(auc, weights, stage_one)
     rows = []
     if len(differences):
         first, names = differences.iloc[0], list(dict.fromkeys(table["model"]))
@@ -1051,3 +1053,33 @@ def scaling_claims(
     others = ("Criteo", 3, 9), ("Avazu", 4, 10)
     return rows + [finding(f"every cell on {name}", f"App., Table {number}, Fig. {figure}")
                    for name, number, figure in others if dataset != name.lower()]
+
+# %% ../nbs/claims.ipynb #00000102
+def batch_norm_rows(
+    recomputed: pd.DataFrame, # one row per run: design, seed, status, test_auc; of one model and size
+    running: pd.DataFrame,    # the same runs, scored with running averages
+) -> pd.DataFrame:            # a row for SE, ME and ME − SE
+    """Test AUC under both choices of batch norm, and the difference that the choice makes, seed by seed.
+
+    Columns: what, recomputed and running (means over seeds), sd_recomputed and sd_running, difference, low,
+    high (recomputed − running with its 95 % interval), p, seeds.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"design": ["SE", "ME"], "seed": 0, "status": "done", "test_auc": [.75, .875]})
+    >>> table = batch_norm_rows(runs, runs.assign(test_auc=.75))
+    >>> table[["what", "recomputed", "running", "difference"]].values.tolist()
+    [['SE', 0.75, 0.75, 0.0], ['ME', 0.875, 0.75, 0.125], ['ME − SE', 0.125, 0.0, 0.125]]
+    """
+    auc = {name: {design: of_cell for (design,), of_cell in auc_cells(runs, "design").items()}
+           for name, runs in (("recomputed", recomputed), ("running", running))}
+    for of_design in auc.values(): of_design["ME − SE"] = of_design["ME"] - of_design["SE"]
+    rows = []
+    for what in ("SE", "ME", "ME − SE"):
+        pair = {name: of_design[what].dropna() for name, of_design in auc.items()}
+        change = paired_difference(pair["recomputed"], pair["running"])
+        rows.append({"what": what, **{name: values.mean() for name, values in pair.items()},
+                     **{f"sd_{name}": values.std() for name, values in pair.items()},
+                     "difference": change[0], "low": change[1], "high": change[2], "p": change.p(),
+                     "seeds": int(change.seeds)})
+    return pd.DataFrame(rows)

@@ -7,14 +7,14 @@ __all__ = ['COLUMNS', 'Measured', 'mean_interval', 'seed_contrast', 'paired_diff
            'findings']
 
 # %% ../nbs/findings.ipynb #00000002
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
 from .records import InputError
-from .stats import detectable, holm, interval, seeds_needed, verdict
+from .stats import detectable, holm, interval, over_seeds, seeds_needed, verdict
 
 # %% ../nbs/findings.ipynb #00000005
 class Measured(tuple):
@@ -64,8 +64,9 @@ def _values(values) -> np.ndarray:
 def seed_contrast(
     cells: Mapping,   # name -> Series of one value per seed, its index the seeds; NaN where a run failed
     weights: Mapping, # name -> weight of that cell
+    first: Collection | None = None, # seeds whose spread decided how many there are; None for all
 ) -> Measured:        # of the weighted sum, seed by seed; NaN ends with fewer than two seeds in common
-    """The mean over seeds of sum_c w_c a_c, with Student's t interval.
+    """The mean over seeds of sum_c w_c a_c, with Student's t interval; of two stages, as `stats.over_seeds`.
 
     >>> cells = {"ME": pd.Series({0: 0.81, 1: 0.84}), "SE": pd.Series({1: 0.82, 0: 0.80, 2: 0.83})}
     >>> measured = seed_contrast(cells, {"ME": 1, "SE": -1})
@@ -79,11 +80,13 @@ def seed_contrast(
         raise InputError(f"cells {twice} of a contrast have several values of one seed: "
                          "give one value per seed.")
     by_seed = pd.concat([cells[name].astype(float) for name in weights], axis=1).dropna(how="all")
-    values = (by_seed.dropna().to_numpy() * list(weights.values())).sum(1)
+    complete = by_seed.dropna()
+    values = (complete.to_numpy() * list(weights.values())).sum(1)
     left_out = len(by_seed) - len(values)
     if not len(values): return Measured(np.nan, np.nan, np.nan, 0, left_out)
-    of_all = mean_interval(values)
-    return Measured(of_all[0], of_all.se, of_all.df, of_all.seeds, left_out)
+    counted = None if first is None else complete.index.isin(list(first))
+    mean, se, n, df = (float(x[0]) for x in over_seeds(values[:, None], counted))
+    return Measured(mean, se, df, n, left_out)
 
 def paired_difference(
     ours: pd.Series, # one value per seed, its index the seeds

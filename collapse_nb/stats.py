@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['CELL', 'MODELS', 'FOUND', 'SIGNIFICANT', 'MOST_SEEDS', 'MARGIN', 'over_seeds', 'interval', 'power', 'detectable',
-           'seeds_needed', 'verdict', 'holm', 'cells', 'contrasts', 'bootstrap', 'against_published']
+           'seeds_needed', 'verdict', 'holm', 'cells', 'contrasts', 'seeds_for_width', 'bootstrap', 'against_published']
 
 # %% ../nbs/stats.ipynb #00000002
+import math
 from functools import cache
 
 import numpy as np
@@ -43,19 +44,26 @@ def _checked(
 # %% ../nbs/stats.ipynb #0000000a
 def over_seeds(
     values: np.ndarray, # (…, S, C) of every seed and quantity; NaN where a seed has no value
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (…, C): mean, its standard error, how many seeds it is of
-    """Mean over seeds and its standard error, s / sqrt(n); the error has n − 1 degrees of freedom.
+    first: np.ndarray | None = None, # (S,) bool, seeds whose spread decided how many there are; None for all
+) -> tuple[np.ndarray, np.ndarray, np.ndarray,
+           np.ndarray]: # (…, C): mean, its standard error, how many seeds it is of, degrees of freedom
+    """Mean over seeds and its standard error, s / sqrt(n); s and its degrees of freedom are of `first` alone.
 
-    >>> mean, se, n = over_seeds(np.array([[0.1], [0.3], [np.nan]]))
-    >>> round(mean.item(), 6), round(se.item(), 6), n.item()
-    (0.2, 0.1, 2)
+    >>> mean, se, n, df = over_seeds(np.array([[0.1], [0.3], [np.nan]]))
+    >>> round(mean.item(), 6), round(se.item(), 6), n.item(), df.item()
+    (0.2, 0.1, 2, 1)
+
+    References: the second stage is due to [Stein 1945](https://doi.org/10.1214/aoms/1177731088).
     """
     present = np.isfinite(values)
     n = present.sum(-2)
     mean = np.where(present, values, 0).sum(-2) / np.where(n > 0, n, np.nan)
-    deviation = np.where(present, values - mean[..., None, :], 0)
-    variance = np.square(deviation).sum(-2) / np.where(n > 1, n - 1, np.nan)
-    return mean, np.sqrt(variance / np.maximum(n, 1)), n
+    of_spread = present if first is None else present & first[:, None]
+    m = of_spread.sum(-2)
+    centre = np.where(of_spread, values, 0).sum(-2) / np.where(m > 0, m, np.nan)
+    deviation = np.where(of_spread, values - centre[..., None, :], 0)
+    variance = np.square(deviation).sum(-2) / np.where(m > 1, m - 1, np.nan)
+    return mean, np.sqrt(variance / np.maximum(n, 1)), n, m - 1
 
 def interval(
     estimate, # what was estimated: a number, or an array of them
@@ -180,7 +188,7 @@ def _seeds_needed(
     verdicts: list[str],  # on it
 ) -> np.ndarray:          # to find `SIGNIFICANT`; NaN where the verdict is another than "cannot tell"
     "How many seeds each contrast takes that cannot be told."
-    return np.array([seeds_needed(SIGNIFICANT, row.se, row.seeds - 1, row.seeds)
+    return np.array([seeds_needed(SIGNIFICANT, row.se, row.df, row.seeds)
                      if judged == "cannot tell" else np.nan
                      for row, judged in zip(tested.itertuples(), verdicts, strict=True)])
 
@@ -196,15 +204,17 @@ def _in_order(
 
 def _by_seed(
     frame: pd.DataFrame, # one row per run, checked
-) -> tuple[pd.DataFrame,
-           np.ndarray]: # model, design, scale, n, failed of each cell; (S, cells) test AUC, NaN without a run
+) -> tuple[pd.DataFrame, np.ndarray,
+           np.ndarray]: # model, design, scale, n, failed of each cell; (S, cells) test AUC, NaN where there
+                        # is no run; (S,) whether a seed is of the first stage
     "Test AUC as a matrix, a row per seed and a column per cell, in the order of the table."
     auc = frame["test_auc"].where(frame["status"] == "done").astype(float)
     runs = frame[[*CELL, "seed"]].assign(auc=auc, failed=auc.isna())
     table = runs.groupby(CELL).agg(n=("auc", "count"), failed=("failed", "sum")).reset_index()
     table = _in_order(table)
     wide = runs.pivot(index="seed", columns=CELL, values="auc")
-    return table, wide[list(table[CELL].itertuples(index=False, name=None))].to_numpy()
+    first = wide.index.isin(frame["seed"][frame.get("stage", pd.Series(1, frame.index)) == 1])
+    return table, wide[list(table[CELL].itertuples(index=False, name=None))].to_numpy(), first
 
 def _contrast_values(
     auc: np.ndarray,     # (…, S, cells) test AUC, NaN where there is no run
@@ -218,16 +228,17 @@ def _contrast_values(
 def _tested(
     auc: np.ndarray,     # (S, cells) test AUC, NaN where there is no run
     weights: np.ndarray, # (C, cells) of each contrast
+    first: np.ndarray,   # (S,) bool, seeds of the first stage
 ) -> pd.DataFrame:       # a row per contrast: what its seeds say, and what they could have said
     "Contrasts taken seed by seed, with t intervals, p of zero, and their power."
-    estimate, se, n = over_seeds(_contrast_values(auc, weights))
-    low, high = interval(estimate, se, n - 1)
+    estimate, se, n, df = over_seeds(_contrast_values(auc, weights), first)
+    low, high = interval(estimate, se, np.maximum(df, 0))
     with np.errstate(divide="ignore", invalid="ignore"): # no spread at all: p is 0, or none where all is 0
-        p = 2 * student.sf(np.abs(estimate / se), n - 1)
+        p = 2 * student.sf(np.abs(estimate / se), df)
     any_cell = (np.isfinite(auc) @ (weights != 0).T).sum(0)
     return pd.DataFrame({"seeds": n, "seeds_left_out": any_cell - n, "estimate": estimate, "se": se,
-                         "low": low, "high": high, "p": p, "half_width": (high - low) / 2,
-                         "detectable": detectable(se, n - 1)})
+                         "df": df, "low": low, "high": high, "p": p, "half_width": (high - low) / 2,
+                         "detectable": detectable(se, df)})
 
 # %% ../nbs/stats.ipynb #00000054
 def cells(
@@ -242,20 +253,20 @@ def cells(
     >>> table[["scale", "mean", "n", "gain", "gain_seeds"]].round(3).values.tolist()
     [[1.0, 0.81, 2.0, 0.0, 2.0], [4.0, 0.83, 1.0, 0.03, 1.0]]
     """
-    table, auc = _by_seed(_checked(frame))
-    mean, se, n = over_seeds(auc)
-    low, high = interval(mean, se, n - 1)
+    table, auc, first = _by_seed(_checked(frame))
+    mean, se, n, df = over_seeds(auc, first)
+    low, high = interval(mean, se, np.maximum(df, 0))
     own = np.eye(len(table))
     is_base = ((table["scale"] == 1) & (table["design"] == "SE")).to_numpy()
     base = is_base & (table["model"].to_numpy()[:, None] == table["model"].to_numpy())
-    gain = _tested(auc, np.where(base.any(1)[:, None], own - base, np.nan))
+    gain = _tested(auc, np.where(base.any(1)[:, None], own - base, np.nan), first)
     gain.loc[is_base, "p"] = np.nan # the base gains exactly nothing: no question
     gain = gain.assign(p_holm=holm(gain["p"].to_numpy()))
     gain["verdict"] = np.where(is_base, "", _verdicts(gain, gain["p_holm"]))
     gain = gain.assign(sought=SIGNIFICANT, seeds_needed=_seeds_needed(gain, gain["verdict"]))
     table = table.assign(mean=mean, sd=se * np.sqrt(n), low=low, high=high)
     table = table[[*CELL, "mean", "sd", "n", "failed", "low", "high"]]
-    gain = gain.drop(columns="se").rename(columns={"estimate": "gain"})
+    gain = gain.drop(columns=["se", "df"]).rename(columns={"estimate": "gain"})
     return table.join(gain.rename(columns=lambda name: name if name == "gain" else f"gain_{name}"))
 
 # %% ../nbs/stats.ipynb #0000001a
@@ -286,13 +297,16 @@ def _plan(
 
 # %% ../nbs/stats.ipynb #0000001f
 def contrasts(
-    frame: pd.DataFrame, # one row per run of one dataset and variant
+    frame: pd.DataFrame, # one row per run of one dataset and variant; `stage` 2 for seeds that were added
 ) -> pd.DataFrame:       # a row per contrast, see below
     """ME − SE in test AUC, seed by seed, with 95 % t intervals and the verdict on “ME is better” (§5).
 
     Columns: kind, model, scale, left_out (models), seeds, seeds_left_out (a cell of the contrast lacks them),
     difference, low, high, p, p_holm, verdict, half_width, detectable (in AUC, with probability `FOUND`),
     sought (`SIGNIFICANT`), seeds_needed (to find what is sought, where the verdict is *cannot tell*).
+
+    Where seeds were added for the sake of an interval's width, the spread is that of the first ones alone,
+    and so are the degrees of freedom: see `seeds_for_width`.
 
     >>> runs = pd.DataFrame([("DNN", design, scale, seed, 0.80 + 0.01 * (design == "ME") + 0.001 * seed)
     ...                      for design, scale in (("SE", 1), ("SE", 4), ("ME", 4)) for seed in range(3)],
@@ -301,9 +315,9 @@ def contrasts(
     >>> table[["kind", "seeds", "verdict"]].values.tolist()
     [['primary', 3, 'holds']]
     """
-    table, auc = _by_seed(_checked(frame))
+    table, auc, first = _by_seed(_checked(frame))
     head, weights = _plan(table)
-    tested = _tested(auc, weights).rename(columns={"estimate": "difference"})
+    tested = _tested(auc, weights, first).rename(columns={"estimate": "difference"})
     p = tested["p"].to_numpy()
     adjusted = np.concatenate([p[:1], holm(p[1:])])
     verdicts = _verdicts(tested, adjusted)
@@ -312,6 +326,40 @@ def contrasts(
                                      seeds_needed=_seeds_needed(tested, verdicts))
     return table[[*head, "seeds", "seeds_left_out", "difference", "low", "high", "p", "p_holm", "verdict",
                   "half_width", "detectable", "sought", "seeds_needed"]]
+
+# %% ../nbs/stats.ipynb #00000102
+def seeds_for_width(
+    frame: pd.DataFrame, # one row per run of the first stage
+    until: float,        # half of the width that the primary contrast's 95 % interval may have, in AUC
+) -> int:                # how many seeds that takes in all, by Stein's rule; at least those that there are
+    """Seeds that bring the primary contrast's interval to a width.
+
+    Raises `InputError` where no size was run in both designs, or fewer than two seeds were.
+
+    >>> spread = [.002, -.002, 0., .001, -.001]
+    >>> runs = pd.DataFrame([("DNN", design, scale, seed, 0.80 + (design == "ME") * spread[seed])
+    ...                      for design, scale in (("SE", 4), ("ME", 4)) for seed in range(5)],
+    ...                     columns=["model", "design", "scale", "seed", "test_auc"])
+    >>> runs = runs.assign(dataset="a", variant="paper", status="done")
+    >>> [seeds_for_width(runs, until) for until in (.003, .001)]
+    [5, 20]
+
+    References: [Stein 1945](https://doi.org/10.1214/aoms/1177731088), a two-sample test.
+    """
+    if not until > 0:
+        raise InputError(f"until = {until} was given: give half the width of an interval, such as .001 of "
+                         "AUC.")
+    table, auc, first = _by_seed(_checked(frame))
+    head, weights = _plan(table)
+    if not len(head):
+        raise InputError("no size was run in both designs, so there is no contrast for seeds to be added to: "
+                         "give designs SE and ME, and a size above the base.")
+    tested = _tested(auc[first], weights[:1], first[first]).iloc[0]
+    if not tested["df"] > 0:
+        raise InputError(f"the primary contrast has {int(tested['seeds'])} seeds in all its cells, and a "
+                         "spread takes two: run five or more to begin with.")
+    n = math.ceil((student.ppf(.975, tested["df"]) * tested["se"] / until)**2 * tested["seeds"] - 1e-9)
+    return max(int(tested["seeds"]), n)
 
 # %% ../nbs/stats.ipynb #0000002c
 def _placements(

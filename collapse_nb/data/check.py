@@ -28,7 +28,7 @@ def held_against(
     ...     _ = write_synthetic(f"{folder}/rows", rows=200)
     ...     frame, lines = held_against(f"{folder}/rows", "synthetic")
     >>> int(frame.ids.sum()), lines[0]
-    (47816, 'synthetic: 200 rows kept, 0 refused of 200 read')
+    (89, 'synthetic: 200 rows kept, 0 refused of 200 read')
     """
     said, data = read_schema(path), open_encoded(path)
     if card_name not in ("", data.name):

@@ -117,6 +117,10 @@ class Scaling(Study):
     designs: Names = ("SE", "ME")                   # single-embedding, multi-embedding
     scales: Scales = (1, 2)                         # model sizes, 1 is the base
     variant: Literal["paper", "released"] = "paper" # paper or released
+    until: float = Field(0., ge=0)  # AUC: half-width of ME − SE that seeds are added for; 0: none
+    at_most: StrictInt = Field(50, ge=1)            # seeds of a cell that `until` may come to
+    # size at which the first model is scored with running averages too, 0 for none
+    control_scale: StrictInt = Field(2, ge=0)
 
     def model_post_init(self, context) -> None:
         super().model_post_init(context)

@@ -327,7 +327,7 @@ def synthetic(
     >>> len(data.train), data.bayes_auc > .5
     (400, True)
     >>> synthetic(rows=1000).schema.cardinalities[-1] # values that ten rows have, and one for all others
-    15
+    18
     """
     sizes, y = _sizes(rows), np.empty(rows, np.uint8)
     truth, schema, ids = _fields(seed, schema, rows)
