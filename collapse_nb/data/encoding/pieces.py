@@ -190,15 +190,16 @@ class Table:
         if not fitting:
             part, err = odd[0]
             if not odd[1:]: return None
-            said = str(self.headed(part, err)).removesuffix(".")
-            if str(part.path) not in said: said = f"the columns of {part.path} do not fit the card: {said}"
-            return InputError(f"{said}; it is the first of {len(odd):,} files, and the card fits none of "
+            sentence = str(self.headed(part, err)).removesuffix(".")
+            if str(part.path) not in sentence:
+                sentence = f"the columns of {part.path} do not fit the card: {sentence}"
+            return InputError(f"{sentence}; it is the first of {len(odd):,} files, and the card fits none of "
                               "them.")
         (part, err), (other, values) = odd[0], fitting[0]
-        if said := self._other_header(part, other, values):
+        if sentence := self._other_header(part, other, values):
             more = f"; {len(odd) - 1:,} other files do not fit either"
-            return InputError(f"{said}{more if odd[2:] else more.replace('files do', 'file does')}."
-                              if odd[1:] else f"{said}.")
+            return InputError(f"{sentence}{more if odd[2:] else more.replace('files do', 'file does')}."
+                              if odd[1:] else f"{sentence}.")
         fits = f"fits {len(fitting):,} of the {len(self.parts):,} files, such as {other.path}"
         return InputError(f"{part.path} {self._why(part, values, err)} {fits}: {_take_away(odd, fitting)}.")
 
@@ -210,11 +211,11 @@ class Table:
         names = [*self.own.get(part.path, ()), *part.fixed]
         if lacks := [c for c in values.columns if c not in names] if part.path in self.own else []:
             return f"lacks the column {lacks[0]!r}, and the card, which uses it,"
-        said, own = str(err), f"{part.path} "
-        if said.startswith(own):
-            return f"{said.removeprefix(own).partition(': ')[0].removesuffix('.')}, and the card"
-        why = said.replace(f"the header of {part.path}", "its header").partition(": ")[0].removesuffix(".")
-        return f"does not fit the card ({why}), which"
+        sentence, own = str(err), f"{part.path} "
+        if sentence.startswith(own):
+            return f"{sentence.removeprefix(own).partition(': ')[0].removesuffix('.')}, and the card"
+        why = sentence.replace(f"the header of {part.path}", "its header").partition(": ")[0]
+        return f"does not fit the card ({why.removesuffix('.')}), which"
 
     def _columns(self, part: Part) -> list[str]: # of the file itself
         return [n for n, _ in self.types(part) if n not in part.fixed]
@@ -226,12 +227,12 @@ class Table:
         "The sentence for a column that a text lacks says what was taken for the header."
         if not isinstance(err, UnknownColumn) or self.card.format == "parquet" or self.card.columns:
             return err
-        line, said = first_line(part.path), str(err).removesuffix(".")
+        line, sentence = first_line(part.path), str(err).removesuffix(".")
         if odd := odd_header(line):
             return InputError(f"the first line of {part.path}, {line!r}, was taken as the header, and it "
                               f"{odd}.")
         none = ": where it is none, write the names of the columns into the card, columns = [...]"
-        return UnknownColumn(f"{said}; the first line of {part.path}, {line!r}, was taken as the header"
+        return UnknownColumn(f"{sentence}; the first line of {part.path}, {line!r}, was taken as the header"
                              f"{none if any(map(_no_name, self._columns(part))) else ''}.")
 
     def _other_header(self, part: Part, other: Part, values: Wanted) -> str:
