@@ -57,7 +57,7 @@ def one_interrupt() -> Iterator[None]:
     before = {number: signal.signal(number, ask)
               for number in [signal.SIGTERM, *[signal.SIGINT] * (not ignored)]}
     # what is raised in a callback of polars is reported there, and comes out as an error of polars
-    sys.unraisablehook = lambda said: None if asked else hook(said)
+    sys.unraisablehook = lambda unraisable: None if asked else hook(unraisable)
     try: yield
     except BaseException:
         if signal.SIGTERM in asked: sys.exit(_say("ended by SIGTERM; finished work is kept.", 143))
@@ -80,22 +80,22 @@ def _typed(args: list[str], names: list[str]) -> str:
         if name in names: return f"{name} {value if mark else ' '.join(args[i + 1:i + 2])}"
     return names[0]
 
-def _wrong_option(err: Exception, said: str) -> tuple[str, str]:
+def _wrong_option(err: Exception, message: str) -> tuple[str, str]:
     "What is wrong with the name of an option, and what to do."
     option = err.option_name
-    if "requires an argument" in said: return f"was given {option} without its value", "give one, or "
-    if "does not take a value" in said: return f"takes no value for {option}", "leave it out, or "
+    if "requires an argument" in message: return f"was given {option} without its value", "give one, or "
+    if "does not take a value" in message: return f"takes no value for {option}", "leave it out, or "
     near = difflib.get_close_matches(option, getattr(err, "possibilities", None) or (), n=1, cutoff=0)
     return f"has no option {option}", f"did you mean {near[0]}? Else " if near else ""
 
-def _wrong_value(err: Exception, said: str, args: list[str]) -> tuple[str, str]:
+def _wrong_value(err: Exception, message: str, args: list[str]) -> tuple[str, str]:
     "What is wrong with a value, and what to do."
     param = err.param
     option = param.opts[0].startswith("-")
     name = param.opts[0] if option else param.metavar or param.name.upper()
-    if said.startswith("Missing"): return f"needs {name}, which is missing", "give it, or "
-    wanted = next((words for part, words in _VALUES.items() if part in said), f"what is right ({said})")
-    if "is not one of" in said: wanted = " or ".join(_quoted(said.partition("is not one of")[2]))
+    if message.startswith("Missing"): return f"needs {name}, which is missing", "give it, or "
+    wanted = next((words for part, words in _VALUES.items() if part in message), f"what is right ({message})")
+    if "is not one of" in message: wanted = " or ".join(_quoted(message.partition("is not one of")[2]))
     return f"was given {_typed(args, param.opts) if option else name}", f"give {wanted}, or "
 
 def usage(
@@ -112,19 +112,19 @@ def usage(
     >>> usage(err, ["ft"], ["encode", "fit"])
     "there is no command 'ft': did you mean fit? Choose encode, fit, or see collapse --help."
     """
-    command, said = next((word for word in args if word in commands), ""), err.format_message()
-    if said.startswith("No such command"):
-        name, = _quoted(said)[:1]
+    command, message = next((word for word in args if word in commands), ""), err.format_message()
+    if message.startswith("No such command"):
+        name, = _quoted(message)[:1]
         near = difflib.get_close_matches(name, commands, n=1)
         guess = f"did you mean {near[0]}? " if near else ""
         return f"there is no command {name!r}: {guess}Choose {', '.join(commands)}, or see collapse --help."
     path = f"collapse {command}".rstrip()
-    if getattr(err, "option_name", None): wrong, mend = _wrong_option(err, said)
-    elif getattr(err, "param", None): wrong, mend = _wrong_value(err, said, args)
-    elif "unexpected extra" in said:
-        more = said[said.rindex("(") + 1:-1]
+    if getattr(err, "option_name", None): wrong, mend = _wrong_option(err, message)
+    elif getattr(err, "param", None): wrong, mend = _wrong_value(err, message, args)
+    elif "unexpected extra" in message:
+        more = message[message.rindex("(") + 1:-1]
         wrong, mend = f"was given {more} besides, and takes no more", "leave it out, or "
-    else: wrong, mend = f"cannot be read ({said})", ""
+    else: wrong, mend = f"cannot be read ({message})", ""
     return f"{path} {wrong}: {mend}see {path} --help."
 
 # %% ../nbs/cli.ipynb #00000007
@@ -197,14 +197,14 @@ Device_ = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
 
 # %% ../nbs/cli.ipynb #0000000e
-def _fetched(card: str, folder: Path | None) -> Path:
+def _fetched(name: str, folder: Path | None) -> Path:
     "Where the raw files of a card lie, once they are here."
     from collapse_nb.data.cards import load_card
     from collapse_nb.data.sources.fetch import fetch
-    said = load_card(card)
-    source = fetch(said, folder or Path("data/raw") / said.name)
-    console.print(f"{said.name} is in {source}" + f"; terms: {said.licence}" * bool(said.licence))
-    console.print(f"Encode it with: collapse encode {card} --source {source} --out data/encoded/{said.name}")
+    card = load_card(name)
+    source = fetch(card, folder or Path("data/raw") / card.name)
+    console.print(f"{card.name} is in {source}" + f"; terms: {card.licence}" * bool(card.licence))
+    console.print(f"Encode it with: collapse encode {name} --source {source} --out data/encoded/{card.name}")
     return source
 
 # %% ../nbs/cli.ipynb #0000000f
@@ -270,12 +270,12 @@ def encode(
     if bool(valid) != bool(test) or (valid and not source):
         raise InputError("files of three parts are given as --source, --valid and --test: give all three.")
     from collapse_nb.data.cards import load_card
-    said, source = load_card(card), {"train": source, "valid": valid, "test": test} if valid else source
+    card, source = load_card(card), {"train": source, "valid": valid, "test": test} if valid else source
     with nullcontext() if out else TemporaryDirectory() as place:
-        out = out or Path(place, said.name)
-        data = _encode(said, source, out, (on_bad_row, max_bad), not (check or show)) if source else out
-        if check: _check(out, said.name)
-        if show: _show(data, said.name)
+        out = out or Path(place, card.name)
+        data = _encode(card, source, out, (on_bad_row, max_bad), not (check or show)) if source else out
+        if check: _check(out, card.name)
+        if show: _show(data, card.name)
 
 
 # %% ../nbs/cli.ipynb #00000012

@@ -108,8 +108,8 @@ def sentence(
             several = loc[-1] in ("str", "int", "float", "bool") and len(loc) > 1
             wrong.setdefault(_way(loc[:-1] if several else loc), (e["input"], []))[1].append(e)
     has = f"{what} has" if named else what
-    for way, (given, errors) in wrong.items():
-        sentences.append(f"{has} {way} = {_short(given)}: give {_expected(errors)}.")
+    for way, (value, errors) in wrong.items():
+        sentences.append(f"{has} {way} = {_short(value)}: give {_expected(errors)}.")
     return InputError(" ".join(sentences))
 
 # %% ../nbs/records.ipynb #0000000b

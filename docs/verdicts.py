@@ -65,13 +65,13 @@ def spread_out(table: pd.DataFrame) -> pd.DataFrame:
     return table.fillna({"paper": "", "note": ""})
 
 
-def beside_stored(stem: str, made: pd.DataFrame, places: int) -> pd.DataFrame:
+def beside_stored(stem: str, intervals: pd.DataFrame, places: int) -> pd.DataFrame:
     "A stored table of intervals with new ends of its differences; the rounding of rows moves nothing else."
     table = stored(stem)
     keys = ["model", "scale", "dim", "field", "measure", "table"]
-    pd.testing.assert_frame_equal(made[keys], table[keys], check_dtype=False)
+    pd.testing.assert_frame_equal(intervals[keys], table[keys], check_dtype=False)
     is_difference = table.table.str.contains(" − ")
-    ends = made[["low", "high"]].round(places)
+    ends = intervals[["low", "high"]].round(places)
     return table.assign(low=table.low.mask(is_difference, ends.low),
                         high=table.high.mask(is_difference, ends.high)).astype({"cardinality": "Int64"})
 
@@ -158,12 +158,12 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
     rows += restriction_claims(cells, tables["restriction"], control_scale)
     rows += arm_claims(cells, control_scale) + similarity_claims(tables["similarity"])
     rows += mlp_claims(cells, changes)
-    made = {row["claim"]: row for row in rows}
+    by_claim = {row["claim"]: row for row in rows}
     listed = spread_out(tables["findings-05"])
     algebra = listed["where"].str.startswith("App., non-linearity")
-    assert set(made) <= set(listed.claim), "data/results has other claims than the library: make results"
-    in_order = [made.get(row.claim) or (finding(row.claim, row.where, (row.value,) * 3, row.paper)
-                                        | {"verdict": row.verdict} if is_algebra else of_sets(row, seeds))
+    assert set(by_claim) <= set(listed.claim), "data/results has other claims than the library: make results"
+    in_order = [by_claim.get(row.claim) or (finding(row.claim, row.where, (row.value,) * 3, row.paper)
+                                            | {"verdict": row.verdict} if is_algebra else of_sets(row, seeds))
                 for row, is_algebra in zip(listed.itertuples(), algebra, strict=True)]
     table = without_gain_no_loss(findings(in_order), control_scale)
     return {"control-arms": arm_rows(tables["controls"], cells, control_scale), "findings-05": table,

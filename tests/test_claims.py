@@ -26,14 +26,14 @@ def test_every_study_is_stored():
 @pytest.mark.parametrize("number, dataset", CASES, ids=str)
 def test_stored_tables_follow_from_stored_rows(number, dataset):
     "`make verdicts` would change nothing."
-    for stem, made in STUDIES[number](dataset).items():
+    for stem, fresh in STUDIES[number](dataset).items():
         kept = stored(f"{stem}-{dataset}".removesuffix("-"))
-        assert list(made) == list(kept)
-        texts = [column for column in kept if not pd.api.types.is_numeric_dtype(made[column])]
-        ours, theirs = (table[texts].astype(object).fillna("") for table in (made, kept))
+        assert list(fresh) == list(kept)
+        texts = [column for column in kept if not pd.api.types.is_numeric_dtype(fresh[column])]
+        ours, theirs = (table[texts].astype(object).fillna("") for table in (fresh, kept))
         pd.testing.assert_frame_equal(ours, theirs)
         numbers = kept.columns.difference([*texts])
-        pd.testing.assert_frame_equal(made[numbers].astype(float), kept[numbers].astype(float), rtol=1e-7)
+        pd.testing.assert_frame_equal(fresh[numbers].astype(float), kept[numbers].astype(float), rtol=1e-7)
 
 @pytest.mark.parametrize("number, dataset", CASES, ids=str)
 def test_every_verdict_says_what_it_could_have_seen(number, dataset):

@@ -60,9 +60,9 @@ def alike(paths: list[Path], **entries) -> dict[str, dict[int, str]]:
     return values(outs[0])
 
 
-def refused(path: Path | list[Path], said: str, **entries) -> None:
+def refused(path: Path | list[Path], sentence: str, **entries) -> None:
     out = (path if isinstance(path, Path) else path[0]).with_suffix(".not")
-    with pytest.raises(InputError, match=said) as error: encode(card(**entries), path, out)
+    with pytest.raises(InputError, match=sentence) as error: encode(card(**entries), path, out)
     assert "\n" not in str(error.value)
     assert not out.exists()
 
@@ -81,18 +81,18 @@ def test_truth_values_have_one_text(truths):
     fields = ["member", {"pair": "CONCAT(member, '_', site)"}, {"upper": "UPPER(member)"},
               {"bar": "member || site"}, {"is": "CASE WHEN member THEN 'in' ELSE site END"},
               {"or": "COALESCE(member, site)"}, {"cast": "LEFT(CAST(member AS VARCHAR), 1)"}]
-    found = alike(truths, fields=fields)
-    assert {"true", "false", None} == set(found["member"].values())
-    assert {f"{t}_{s}" for t in ("true", "false", "") for s in "abc"} == set(found["pair"].values())
-    assert {"t", "f", None} == set(found["cast"].values())
+    words = alike(truths, fields=fields)
+    assert {"true", "false", None} == set(words["member"].values())
+    assert {f"{t}_{s}" for t in ("true", "false", "") for s in "abc"} == set(words["pair"].values())
+    assert {"t", "f", None} == set(words["cast"].values())
 
 
 @pytest.mark.parametrize("where", ["member = 'True'", "'TRUE' = member", "member IN ('true')",
                                    "member <> 'false'", "member",
                                    "CASE member WHEN 'True' THEN TRUE ELSE FALSE END"])
 def test_a_truth_value_is_compared_as_one(truths, where):
-    found = alike(truths, fields=["row"], where=where)
-    assert set(found["row"].values()) == {r for r, m in zip(TABLE["row"], TABLE["member"], strict=True) if m}
+    words = alike(truths, fields=["row"], where=where)
+    assert set(words["row"].values()) == {r for r, m in zip(TABLE["row"], TABLE["member"], strict=True) if m}
 
 
 @pytest.mark.parametrize("sql", ["member LIKE 'T%'", "SUBSTR(member, 1, 1)", "REPLACE(member, 'True', 'x')",
@@ -110,8 +110,8 @@ def test_decimals_have_the_digits_of_a_text(tmp_path, digits, scale):
     table = pa.table(TABLE).append_column("d", pa.array(cells, pa.decimal128(digits, scale)))
     pq.write_table(table, tmp_path / "t.parquet")
     fields = ["d", {"text": "CONCAT(d, site)"}, {"number": "d * 2"}]
-    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=fields)
-    assert set(found["d"].values()) == set(plain["d"])
+    words = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=fields)
+    assert set(words["d"].values()) == set(plain["d"])
 
 
 def parted(folder: Path, *tables: pa.Table) -> Path:
@@ -187,13 +187,13 @@ def test_a_quote_inside_a_cell_is_named_with_line_and_column(tmp_path, mark, cel
 
 def test_a_quote_that_opens_a_cell_is_named_with_line_and_column(tmp_path):
     lines = text({"y": TABLE["y"], "site": TABLE["site"], "note": TABLE["row"]}).splitlines()
-    for later, said in ((0, r"opened at line 51 \(column 3\) is never closed"),
-                        (9, "line 51 has a quote that opens")):
+    for later, sentence in ((0, r"opened at line 51 \(column 3\) is never closed"),
+                            (9, "line 51 has a quote that opens")):
         changed = list(lines)
         changed[50] = '1,a,"open'
         if later: changed[50 + later] = '1,b",c'
         (path := tmp_path / f"{later}.csv").write_text("\n".join(changed) + "\n")
-        refused(path, f"{said}.*quotes = false", fields=["site"])
+        refused(path, f"{sentence}.*quotes = false", fields=["site"])
 
 
 @pytest.mark.parametrize("mark", [",", "\t"])
@@ -273,22 +273,22 @@ def test_a_character_that_is_none_is_refused_with_the_card(code):
 @pytest.mark.parametrize("source", ["https:/x.y/t.csv", "https://x.y/t.csv", "s3://bucket/t.parquet"])
 def test_an_address_is_no_file(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
-    said = rf"{source.partition(':')[0]}://\w.* is an address, and only files are read: fetch it"
-    with pytest.raises(InputError, match=said): encode(card(), source, tmp_path / "out")
-    with pytest.raises(InputError, match=said): open_source("hflights", source)
+    sentence = rf"{source.partition(':')[0]}://\w.* is an address, and only files are read: fetch it"
+    with pytest.raises(InputError, match=sentence): encode(card(), source, tmp_path / "out")
+    with pytest.raises(InputError, match=sentence): open_source("hflights", source)
 
 
-@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("in_card", [False, True])
 @pytest.mark.parametrize(("first", "later"), [(",", "\t"), ("\t", ",")])
-def test_a_later_file_is_read_as_its_name_says(tmp_path, first, later, given):
+def test_a_later_file_is_read_as_its_name_says(tmp_path, first, later, in_card):
     kinds = {",": "csv", "\t": "tsv"}
     for mark, kind in kinds.items(): (tmp_path / f"t.{kind}").write_text(text(TABLE, mark))
-    entries = {"fields": ["site", "day"]} | ({"format": kinds[first]} if given else {})
+    entries = {"fields": ["site", "day"]} | ({"format": kinds[first]} if in_card else {})
     encode(card(**entries), tmp_path / f"t.{kinds[first]}", tmp_path / "out")
     encoding = open_encoding(tmp_path / "out")
     rows = lambda kind: np.concatenate(
         [x for x, _ in encoded_rows(encoding, tmp_path / f"t.{kind}", tmp_path)])
-    if not given: assert np.array_equal(rows("csv"), rows("tsv"))
+    if not in_card: assert np.array_equal(rows("csv"), rows("tsv"))
     else: # the card says what every text is
         with pytest.raises(InputError, match="is one column: separate columns"): rows(kinds[later])
         assert len(rows(kinds[first])) == ROWS
@@ -314,8 +314,7 @@ def test_refused_rows_count_on_the_way_back(tmp_path, way):
     for name, source in {"one": whole, "two": halves}.items():
         data = encode(card(**entries), source, tmp_path / name, "skip", .5)
         words = values(tmp_path / name)["row"]
-        found = source_rows(tmp_path / name)
-        for part, rows in found.items():
+        for part, rows in source_rows(tmp_path / name).items():
             stored = [words[int(i)] for i in getattr(data, part).x[:, 0]]
             assert stored == [lines[1 + row].split(",")[2] for row in rows.tolist()]
 
@@ -346,8 +345,8 @@ def snowflakes(request, tmp_path) -> list[Path]:
     f"CAST(uid AS DECIMAL(38, 0)) <> {SNOWFLAKE}": lambda i, seven: i != SNOWFLAKE,
 }.items())
 def test_whole_numbers_of_many_digits_are_compared_by_all_of_them(snowflakes, where, left):
-    found = alike(snowflakes, fields=["row"], where=where)
-    assert set(found["row"].values()) == {f"r{i}" for i in range(ROWS) if left(SNOWFLAKE + i % 40, i % 7)}
+    words = alike(snowflakes, fields=["row"], where=where)
+    assert set(words["row"].values()) == {f"r{i}" for i in range(ROWS) if left(SNOWFLAKE + i % 40, i % 7)}
 
 
 @pytest.mark.parametrize(("sql", "value"), {
@@ -357,8 +356,8 @@ def test_whole_numbers_of_many_digits_are_compared_by_all_of_them(snowflakes, wh
     f"uid - {SNOWFLAKE}": lambda i: i - SNOWFLAKE,
 }.items())
 def test_whole_numbers_of_many_digits_are_computed_with_exactly(snowflakes, sql, value):
-    found = alike(snowflakes, fields=["site", {"f": sql}])
-    assert set(found["f"].values()) == {str(value(SNOWFLAKE + i)) for i in range(40)}
+    words = alike(snowflakes, fields=["site", {"f": sql}])
+    assert set(words["f"].values()) == {str(value(SNOWFLAKE + i)) for i in range(40)}
 
 
 def test_a_label_of_a_number_of_many_digits(snowflakes):
@@ -379,8 +378,8 @@ def test_bins_of_numbers_that_differ_in_their_last_digits(snowflakes):
     for path in snowflakes:
         refused(path, "differ in their last digits, beyond the 15 that bins keep: make smaller ones",
                 fields=[{"b": {"sql": "uid", "bins": 3}}])
-    found = alike(snowflakes, fields=[{"b": {"sql": f"uid - {SNOWFLAKE}", "bins": 4}}])
-    assert len(found["b"]) == 4
+    words = alike(snowflakes, fields=[{"b": {"sql": f"uid - {SNOWFLAKE}", "bins": 4}}])
+    assert len(words["b"]) == 4
 
 
 def test_a_number_of_many_digits_orders_rows(snowflakes):
@@ -414,8 +413,8 @@ def test_a_cell_with_an_underscore_is_no_number(tmp_path, entries):
 
 def test_a_cell_with_an_underscore_is_a_text(tmp_path):
     (tmp_path / "t.csv").write_text(text(TABLE | {"c": ["1", "0_1", "12_34"] * (ROWS // 3)}))
-    found = alike([tmp_path / "t.csv"], fields=["c", {"f": "TRY_CAST(c AS DOUBLE)"}], where="c <> '12_34'")
-    assert set(found["c"].values()) == {"1", "0_1"} and set(found["f"].values()) == {"1.0", None}
+    words = alike([tmp_path / "t.csv"], fields=["c", {"f": "TRY_CAST(c AS DOUBLE)"}], where="c <> '12_34'")
+    assert set(words["c"].values()) == {"1", "0_1"} and set(words["f"].values()) == {"1.0", None}
 
 
 def test_a_whole_number_has_one_value_however_it_is_written(tmp_path):
@@ -425,8 +424,8 @@ def test_a_whole_number_has_one_value_however_it_is_written(tmp_path):
     paths[0].write_text(text(TABLE | {"i": digits}))
     paths[1].write_text(text(TABLE | {"i": [odd[d] if i % 2 else d for i, d in enumerate(digits)]}))
     fields = ["i", {"next": "i + 1"}]
-    found = alike(paths, fields=fields, types={"i": "integer"}, min_count=80) # 60 rows of each spelling
-    assert set(found["i"].values()) == set(digits)
+    words = alike(paths, fields=fields, types={"i": "integer"}, min_count=80) # 60 rows of each spelling
+    assert set(words["i"].values()) == set(digits)
     encode(card(fields=fields), paths[0], tmp_path / "out") # where the cells say what the column is
     encoding = open_encoding(tmp_path / "out")
     ids = [np.concatenate([x for x, _ in encoded_rows(encoding, path, tmp_path)]) for path in paths]
@@ -442,10 +441,10 @@ def test_what_is_no_whole_number_is_refused_in_later_rows(tmp_path, cell):
         list(encoded_rows(open_encoding(tmp_path / "out"), tmp_path / "new.csv", tmp_path))
 
 
-@pytest.mark.parametrize("said", ["False", "false", "FALSE"])
-def test_a_truth_value_that_means_missing(truths, said):
-    found = alike(truths, fields=["member", {"is": "member IS NULL"}], null_values=[said])
-    assert set(found["member"].values()) == {"true", None} and set(found["is"].values()) == {"true", "false"}
+@pytest.mark.parametrize("null", ["False", "false", "FALSE"])
+def test_a_truth_value_that_means_missing(truths, null):
+    words = alike(truths, fields=["member", {"is": "member IS NULL"}], null_values=[null])
+    assert set(words["member"].values()) == {"true", None} and set(words["is"].values()) == {"true", "false"}
     out = truths[0].with_name("python.csv-out")
     assert not [r for r in read_schema(out)["remarks"] if "null_values" in r]
     encoding = open_encoding(out)
@@ -456,8 +455,8 @@ def test_a_truth_value_that_means_missing(truths, said):
 
 def test_a_truth_value_that_is_a_word_among_others(tmp_path):
     (tmp_path / "t.csv").write_text(text(TABLE | {"w": ["false", "False", "x"] * (ROWS // 3)}))
-    found = alike([tmp_path / "t.csv"], fields=["w"], null_values=["False"])
-    assert set(found["w"].values()) == {"false", "x", None}
+    words = alike([tmp_path / "t.csv"], fields=["w"], null_values=["False"])
+    assert set(words["w"].values()) == {"false", "x", None}
 
 
 def test_null_values_that_occur_nowhere_are_remarked_on(tmp_path):
@@ -469,10 +468,10 @@ def test_null_values_that_occur_nowhere_are_remarked_on(tmp_path):
     alike(paths, fields=["i", "site"], null_values=["-1", "c", "?"])
     for path in paths:
         remarks = read_schema(path.with_name(path.name + "-out"))["remarks"]
-        said = [f"null_values has {text!r}, which occurs nowhere in the columns that are used: {mend}"
-                for text, mend in {"-1": "the column 'i' has '-1.0', so write that",
-                                   "?": "write it as the cells have it, or take it out"}.items()]
-        assert [r for r in remarks if "null_values" in r] == said
+        expected = [f"null_values has {text!r}, which occurs nowhere in the columns that are used: {mend}"
+                    for text, mend in {"-1": "the column 'i' has '-1.0', so write that",
+                                       "?": "write it as the cells have it, or take it out"}.items()]
+        assert [r for r in remarks if "null_values" in r] == expected
 
 
 MARK = b"\xef\xbb\xbf"
@@ -485,16 +484,16 @@ def test_joined_files_with_a_byte_order_mark_are_as_without(tmp_path, quoted):
     if quoted: body = b"".join(b'"%s",%s\n' % tuple(line.split(b",", 1)) for line in body.splitlines())
     paths = [tmp_path / "plain.csv", tmp_path / "marked.csv"]
     for path, mark in zip(paths, (b"", MARK), strict=True): path.write_bytes(2 * (mark + body))
-    found = alike(paths, label="y = '1'", fields=["site", "row"], vocabulary="all")
-    assert set(found["site"].values()) == {*"abc", "site"}
+    words = alike(paths, label="y = '1'", fields=["site", "row"], vocabulary="all")
+    assert set(words["site"].values()) == {*"abc", "site"}
     plain, marked = (read_schema(path.with_name(path.name + "-out"))["remarks"] for path in paths)
     assert any("header again" in r for r in plain)
     assert marked == [r.replace("plain.csv", "marked.csv") for r in plain]
     for path in paths: refused(path, "line 602 is a header where none belongs", label="y", fields=["site"])
     for path in paths: path.write_bytes(path.read_bytes().replace(body.splitlines()[0] + b"\n", b""))
     bare = [path.rename(tmp_path / f"bare-{path.name}") for path in paths]
-    found = alike(bare, columns=["site", "y", "row"], fields=["site", "row"])
-    assert set(found["site"].values()) == set("abc")
+    words = alike(bare, columns=["site", "y", "row"], fields=["site", "row"])
+    assert set(words["site"].values()) == set("abc")
 
 
 def test_halves_are_written_as_they_are_read(tmp_path):
@@ -502,11 +501,11 @@ def test_halves_are_written_as_they_are_read(tmp_path):
     (tmp_path / "t.csv").write_text(text(TABLE | {"h": [repr(float(str(h))) for h in halves]}))
     lists = pa.array([[h] for h in halves], pa.list_(pa.float16()))
     pq.write_table(pa.table(TABLE | {"h": pa.array(halves), "l": lists}), tmp_path / "t.parquet")
-    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["h", {"twice": "h * 2"}])
-    assert {"0.1", "-0.3", "3.0"} < set(found["h"].values()) and "0.2" in found["twice"].values()
-    assert all(np.float16(v) in halves for v in found["h"].values())
+    words = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["h", {"twice": "h * 2"}])
+    assert {"0.1", "-0.3", "3.0"} < set(words["h"].values()) and "0.2" in words["twice"].values()
+    assert all(np.float16(v) in halves for v in words["h"].values())
     encode(card(fields=["l"]), tmp_path / "t.parquet", tmp_path / "lists")
-    assert set(values(tmp_path / "lists")["l"].values()) - {None} == set(found["h"].values())
+    assert set(values(tmp_path / "lists")["l"].values()) - {None} == set(words["h"].values())
 
 
 MOMENT = np.datetime64("2024-03-01T09:12:44.123456000", "ns")
@@ -530,8 +529,8 @@ def test_times_below_a_microsecond(tmp_path, where, left, step):
                                                   for name, cells in times.items()}))
     pq.write_table(pa.table(TABLE | {name: pa.array(cells, pa.timestamp("ns"))
                                      for name, cells in times.items()}), tmp_path / "t.parquet")
-    found = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["row"], where=where)
-    assert set(found["row"].values()) == {f"r{i}" for i in range(ROWS) if left(t[i], u[i])}
+    words = alike([tmp_path / "t.csv", tmp_path / "t.parquet"], fields=["row"], where=where)
+    assert set(words["row"].values()) == {f"r{i}" for i in range(ROWS) if left(t[i], u[i])}
     refused(tmp_path / "t.csv", "'t'", fields=["site", {"b": {"sql": "t", "bins": 2}}])
 
 
@@ -551,11 +550,11 @@ def test_lists_in_cells_and_in_parquet_hold_the_same_values(tmp_path, kind):
     pq.write_table(pa.table(TABLE | {"tags": pa.array(lists, pa.list_(of))}), tmp_path / "t.parquet")
     cards = {"t.csv": {"tags": {"column": "tags", "separator": "|"}},
              "t.parquet": {"tags": {"column": "tags"}}}
-    found = []
+    encodings = []
     for name, fields in cards.items():
         encode(card(fields=[fields], null_values=["NA"]), tmp_path / name, out := tmp_path / f"{name}-out")
-        found.append((values(out), np.load(out / "x.npy")))
-        known = np.concatenate([x for x, _ in encoded_rows(open_encoding(out), tmp_path / name, tmp_path)])
-        assert sorted(map(sorted, known.tolist())) == sorted(map(sorted, found[-1][1].tolist()))
-    assert found[0][0] == found[1][0] and set(found[0][0]["tags"].values()) - {None} == expected
-    assert np.array_equal(found[0][1], found[1][1])
+        encodings.append((values(out), np.load(out / "x.npy")))
+        ids = np.concatenate([x for x, _ in encoded_rows(open_encoding(out), tmp_path / name, tmp_path)])
+        assert sorted(map(sorted, ids.tolist())) == sorted(map(sorted, encodings[-1][1].tolist()))
+    assert encodings[0][0] == encodings[1][0] and set(encodings[0][0]["tags"].values()) - {None} == expected
+    assert np.array_equal(encodings[0][1], encodings[1][1])

@@ -34,10 +34,10 @@ def card_file(folder):
     (path := folder / "shop.toml").write_text('name = "shop"\nlabel = "y"\nfields = ["u"]\n')
     return path
 
-def refused(said, source, out, **card):
+def refused(sentence, source, out, **card):
     "Encoding is refused with a sentence, which is returned, and nothing is left of it."
     before = sorted(out.parent.iterdir())
-    with pytest.raises(InputError, match=said) as err: encode(shop(**card), source, out)
+    with pytest.raises(InputError, match=sentence) as err: encode(shop(**card), source, out)
     assert sorted(out.parent.iterdir()) == before
     return str(err.value)
 
@@ -90,35 +90,36 @@ def test_a_link_that_leads_to_no_file(run, tmp_path):
     "As the source, met by a pattern or in a folder, and for all who take one."
     (tmp_path / "a.csv").write_text(TABLE)
     (link := tmp_path / "latest.csv").symlink_to("/nowhere/today.csv")
-    said = r"latest\.csv is a link to /nowhere/today\.csv, and there is no such file: mend the link, or name"
+    sentence = (r"latest\.csv is a link to /nowhere/today\.csv, and there is no such file: mend the link, or "
+                "name")
     for source in link, tmp_path / "*.csv", tmp_path, [tmp_path / "a.csv", link]:
-        refused(said, source, tmp_path.parent / "out")
+        refused(sentence, source, tmp_path.parent / "out")
     for source in link, tmp_path / "*.csv":
-        with pytest.raises(InputError, match=said): predict_file(run, source, tmp_path / "scores.csv")
-    with pytest.raises(InputError, match=said): open_source(str(card_file(tmp_path)), str(link))
-    with pytest.raises(InputError, match=said): parts(load_card("movielens-1m"), [link])
+        with pytest.raises(InputError, match=sentence): predict_file(run, source, tmp_path / "scores.csv")
+    with pytest.raises(InputError, match=sentence): open_source(str(card_file(tmp_path)), str(link))
+    with pytest.raises(InputError, match=sentence): parts(load_card("movielens-1m"), [link])
     for name in ("x" * 300,), ("x" * 300, "t.csv"):
         refused(r"x cannot be opened \(File name too long\): check the path|csv cannot be opened \(File name",
                 tmp_path.joinpath(*name), tmp_path / "out")
     (loop := tmp_path / "loop.csv").symlink_to(loop)
     refused("is a link to .*loop.csv, and there is no such file", loop, tmp_path / "out")
 
-@pytest.mark.parametrize("name, said", [
+@pytest.mark.parametrize("name, sentence", [
     ("x" * 300, r" \(File name too long\): choose another place"),
     ("x" * 240, r" \(File name too long\): choose another place"), # the name of what is written meanwhile
     ("link", r", a link to \S*nothing, which is not there: remove the link, or choose another name"),
 ])
-def test_a_place_that_cannot_be_written(run, tmp_path, name, said):
+def test_a_place_that_cannot_be_written(run, tmp_path, name, sentence):
     "For `encode`, for scores, and for ONNX."
     (tmp_path / "t.csv").write_text(TABLE)
     for ending in "", ".csv", ".parquet", ".onnx":
         if name == "link": (tmp_path / f"link{ending}").symlink_to(tmp_path / "nothing")
     before = sorted(tmp_path.iterdir())
-    refused(rf"cannot write \S*{name}{said}", tmp_path / "t.csv", tmp_path / name)
+    refused(rf"cannot write \S*{name}{sentence}", tmp_path / "t.csv", tmp_path / name)
     for ending in ".csv", ".parquet":
-        with pytest.raises(InputError, match=rf"cannot write \S*{name}{ending}{said}"):
+        with pytest.raises(InputError, match=rf"cannot write \S*{name}{ending}{sentence}"):
             predict_file(run, tmp_path / "t.csv", tmp_path / f"{name}{ending}")
-    with pytest.raises(InputError, match=rf"cannot write \S*{name}.onnx{said}"):
+    with pytest.raises(InputError, match=rf"cannot write \S*{name}.onnx{sentence}"):
         export_onnx(open_run(run)[1], tmp_path / f"{name}.onnx")
     assert sorted(tmp_path.iterdir()) == before
 
@@ -175,7 +176,7 @@ def test_decimals_of_many_digits(tmp_path):
     refused(r"the column 'u' of .*t\.parquet holds decimal numbers of more than 38 digits \(decimal256\(50, "
             r"2\)\): save it with fewer, or as text", path, tmp_path / "out")
 
-@pytest.mark.parametrize("rows, said", [
+@pytest.mark.parametrize("rows, sentence", [
     (pd.DataFrame([["a", "b"]], columns=["u", "u"]), "has the column 'u' twice: give every column its own"),
     (pl.LazyFrame({"u": ["a"]}), r"the type LazyFrame were given: give a DataFrame of pandas or polars, as "
                                  r"rows\.collect\(\)"),
@@ -188,8 +189,8 @@ def test_decimals_of_many_digits(tmp_path):
     (pd.DataFrame({"u": pd.arrays.SparseArray([1, 1])}), "a column that is no column of a table"),
     (pd.DataFrame({"u": [{}]}), "a column that is no column of a table"),
 ])
-def test_a_frame_that_is_none(run, rows, said):
-    with pytest.raises(InputError, match=said): predict_frame(run, rows)
+def test_a_frame_that_is_none(run, rows, sentence):
+    with pytest.raises(InputError, match=sentence): predict_frame(run, rows)
 
 
 # times in several spellings, each with the remedy that is printed
@@ -219,27 +220,27 @@ def test_a_time_in_several_spellings(tmp_path, name, column):
     path = tmp_path / "t.csv"
     path.write_text(f"y,u,{column}\n" + "".join(f"{k % 2},a,{t}\n" for k, t in enumerate(cells)))
     card = {"split": (.5, .3, .2), "split_time": column}
-    said = refused(f"split_time, '{column}', is taken for text, and all its cells are {what}", path,
-                   tmp_path / "out", **card)
+    sentence = refused(f"split_time, '{column}', is taken for text, and all its cells are {what}", path,
+                       tmp_path / "out", **card)
     if column != "t":
         key = "'seen at'" if "types" in remedy else '"seen at"'
         remedy = remedy.replace(" t ", f" {key} ").replace("(t ", f"({key} ")
         if '"seen at"' in remedy: remedy = "split_time = '" + remedy.split(' = "')[1][:-1] + "'"
-    assert remedy in said and sum(repr(cell) in said for cell in cells) >= 2, said
+    assert remedy in sentence and sum(repr(cell) in sentence for cell in cells) >= 2, sentence
     encode(shop(**card | tomllib.loads(remedy)), path, tmp_path / "mended")
 
 def test_nanoseconds_are_the_same_in_parquet(tmp_path):
     cells = [int(cell) for cell in SPELLED["nanoseconds"][0]]
     pq.write_table(pa.table({"y": [0, 1] * 50, "u": ["a"] * 100, "t": cells}), path := tmp_path / "t.parquet")
-    said = refused("split_time, 't', is taken for text, and all its cells are whole numbers of 19 digits",
-                   path, tmp_path / "out", split_time="t")
-    mend = tomllib.loads(said[said.index("split_time = "):said.index(" in the card")])
+    sentence = refused("split_time, 't', is taken for text, and all its cells are whole numbers of 19 digits",
+                       path, tmp_path / "out", split_time="t")
+    mend = tomllib.loads(sentence[sentence.index("split_time = "):sentence.index(" in the card")])
     assert len(encode(shop(**mend), path, tmp_path / "mended").train) == 80
 
 
 # expressions
 
-@pytest.mark.parametrize("sql, said, mended", [
+@pytest.mark.parametrize("sql, sentence, mended", [
     ("d + INTERVAL '1 month' > '2024-04-09'", "has the span of time '1 month' as a text: write .* INTERVAL 1 "
      "MONTH", "d + INTERVAL 1 MONTH > '2024-04-09'"),
     ("d - INTERVAL '1 month 2 days' < '2024-04-09'", "write .* as in INTERVAL 1 MONTH [+] INTERVAL 2 DAY",
@@ -261,12 +262,12 @@ def test_nanoseconds_are_the_same_in_parquet(tmp_path):
      "SUBSTR(u, 1, 1) IN ('a', 'b')"),
     ("u COLLATE NOCASE = 'a'", r"compares by COLLATE, .*: compare LOWER\(column\)", "LOWER(u) < 'c'"),
 ])
-def test_a_condition_that_is_none(tmp_path, sql, said, mended):
+def test_a_condition_that_is_none(tmp_path, sql, sentence, mended):
     "And the condition that the sentence asks for is one."
     path = tmp_path / "t.csv"
     path.write_text("y,u,d,my word\n" + "".join(f"{k % 2},{'ab'[k // 2 % 2]},2024-0{4 + k % 3}-01,yes\n"
                                                 for k in range(200)))
-    with pytest.raises(InputError, match=said): encode(shop(where=sql), path, tmp_path / "out")
+    with pytest.raises(InputError, match=sentence): encode(shop(where=sql), path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     encode(shop(where=mended), path, tmp_path / "out")
 
@@ -281,7 +282,7 @@ def folder_of(place, *texts):
 
 BODY = TABLE.partition("\n")[2]
 
-@pytest.mark.parametrize("first, said", [
+@pytest.mark.parametrize("first, sentence", [
     ("\n", "'', was taken as the header, and it is blank: take blank lines at the top out"),
     (" \n", "' ', was taken as the header, and it is blank: take blank lines at the top out"),
     ("sep=,\n", "'sep=,', was taken as the header, and it tells a spreadsheet the separator: take it out"),
@@ -294,12 +295,12 @@ BODY = TABLE.partition("\n")[2]
     ("version https://git-lfs.github.com/spec/v1\n", ", was taken as the header, and it begins a pointer of "
      "Git LFS: fetch the file itself by git lfs pull"),
 ])
-def test_a_first_line_that_is_no_header(run, tmp_path, first, said):
+def test_a_first_line_that_is_no_header(run, tmp_path, first, sentence):
     "Of the only file, of one to be scored, and of a part whose header comes next."
     source = folder_of(tmp_path / "d", TABLE, first + TABLE)
-    refused(rf"^the first line of \S*2\.csv, .*{said}", source / "2.csv", tmp_path / "out")
-    refused(rf"^the first line of \S*2\.csv, .*{said}", source, tmp_path / "out")
-    with pytest.raises(InputError, match=rf"^the first line of \S*2\.csv, .*{said}"):
+    refused(rf"^the first line of \S*2\.csv, .*{sentence}", source / "2.csv", tmp_path / "out")
+    refused(rf"^the first line of \S*2\.csv, .*{sentence}", source, tmp_path / "out")
+    with pytest.raises(InputError, match=rf"^the first line of \S*2\.csv, .*{sentence}"):
         predict_file(run, source / "2.csv", tmp_path / "scores.csv")
 
 def test_a_pointer_in_place_of_a_part(tmp_path):
@@ -321,7 +322,7 @@ def test_a_file_of_a_byte_order_mark_alone_is_empty(tmp_path, text):
     (path := tmp_path / "t.csv").write_bytes(text.encode())
     refused("is empty: a header and rows were expected", path, tmp_path / "out")
 
-@pytest.mark.parametrize("header, said", [
+@pytest.mark.parametrize("header, sentence", [
     ("Y,U\n", r"2\.csv has the column 'Y' where \S*1\.csv has 'y': did you mean 'y'\? Name the columns as "
               r"in \S*1\.csv, 'y,u'"),
     ("y, u\n", r"2\.csv has the column ' u' where \S*1\.csv has 'u': did you mean 'u'\? Name the columns"),
@@ -330,9 +331,9 @@ def test_a_file_of_a_byte_order_mark_alone_is_empty(tmp_path, text):
     ("y;u\n", r"2\.csv does not fit the card \(its header, 'y;u', is one column\), which fits 1 of the "),
     ("z,u\n", r"2\.csv lacks the column 'y', and the card, which uses it, fits 1 of the "),
 ])
-def test_a_later_part_with_another_header(tmp_path, header, said):
-    refused(said, folder_of(tmp_path / "d", TABLE, header + BODY), tmp_path / "out")
-    refused(rf"{said}.*(1 other file does not fit either\.$|take it and 1 more away)",
+def test_a_later_part_with_another_header(tmp_path, header, sentence):
+    refused(sentence, folder_of(tmp_path / "d", TABLE, header + BODY), tmp_path / "out")
+    refused(rf"{sentence}.*(1 other file does not fit either\.$|take it and 1 more away)",
             folder_of(tmp_path / "e", TABLE, header + BODY, header + BODY), tmp_path / "out")
 
 def test_a_part_without_columns(tmp_path):

@@ -118,13 +118,13 @@ def _field(name: str, value: object) -> CardField:
     raise InputError(f"the field {name!r} is given as {value!r}: write an SQL expression or {{ column = ..., "
                      f"transform = ... }}, {{ sql = ..., bins = ... }}, {{ column = ..., separator = ... }}.")
 
-def _fields(given: object) -> tuple[CardField, ...]:
+def _fields(entry: object) -> tuple[CardField, ...]:
     "Fields in the order of writing, from a list or a table."
-    if isinstance(given, dict): return tuple(_field(n, v) for n, v in given.items())
-    if not isinstance(given, list | tuple):
-        raise InputError(f"fields is {given!r}: give a list of columns or a table of expressions.")
+    if isinstance(entry, dict): return tuple(_field(n, v) for n, v in entry.items())
+    if not isinstance(entry, list | tuple):
+        raise InputError(f"fields is {entry!r}: give a list of columns or a table of expressions.")
     fields = []
-    for i, item in enumerate(given):
+    for i, item in enumerate(entry):
         if isinstance(item, CardField): fields.append(item)
         elif isinstance(item, dict) and item: fields += [_field(n, v) for n, v in item.items()]
         elif isinstance(item, str) and item: fields.append(CardField(name=item, column=item))
@@ -176,12 +176,12 @@ def refuse_leaks(
 # %% ../../nbs/data/cards.ipynb #00000013
 def _whole(card: "Card") -> "Card":
     "What no single entry of a card can know."
-    names = [f.name for f in card.fields]
-    if card.format != "embedded" and not (card.label and names):
+    field_names = [f.name for f in card.fields]
+    if card.format != "embedded" and not (card.label and field_names):
         raise InputError(f"the card {card.name!r} needs a label and at least one field: write label = "
                          "\"...\" and fields = [...].")
-    for what, given in ("field", names), ("column", card.columns):
-        if twice := sorted({n for n in given if given.count(n) > 1}):
+    for what, names in ("field", field_names), ("column", card.columns):
+        if twice := sorted({n for n in names if names.count(n) > 1}):
             raise InputError(f"the card {card.name!r} names the {what}s {twice} twice: give every {what} its "
                              "own name.")
     if not all(f > 0 for f in card.split) or abs(sum(card.split) - 1) > 1e-9:

@@ -30,15 +30,15 @@ def held_against(
     >>> int(frame.ids.sum()), lines[0]
     (89, 'synthetic: 200 rows kept, 0 refused of 200 read')
     """
-    said, data = read_schema(path), open_encoded(path)
+    record, data = read_schema(path), open_encoded(path)
     if card_name not in ("", data.name):
         raise InputError(f"{path} holds {data.name} and {card_name} was asked for: name one or the other.")
-    published = (said.get("card") or {}).get("published") or {}
+    published = (record.get("card") or {}).get("published") or {}
     frame = pd.DataFrame({"field": data.schema.names, "ids": data.schema.cardinalities})
     if published:
         frame = frame.assign(published=published["cardinalities"]).assign(difference=lambda f: f.ids
                                                                           - f.published)
-    read, kept = said.get("read", {}), sum(said["sizes"])
+    read, kept = record.get("read", {}), sum(record["sizes"])
     lines = [f"{data.name}: {kept:,} rows kept"
              + (f" (published: {published['rows']:,})" if published else "")
              + f", {read.get('refused', 0):,} refused of {read.get('rows', kept):,} read",

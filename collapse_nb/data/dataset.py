@@ -251,8 +251,8 @@ def fingerprint(
     >>> fingerprint(schema, (8, 1, 1), "00", "11"), fingerprint(schema, (8, 1, 1), "00", "12")
     ('deb37ec34c906e4d', 'c2977e594822053e')
     """
-    said = json.dumps([*schema.to_dict().values(), list(sizes), x_sum, y_sum])
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    text = json.dumps([*schema.to_dict().values(), list(sizes), x_sum, y_sum])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 # %% ../../nbs/data/dataset.ipynb #0000001f
 class _Hashed:
@@ -277,7 +277,7 @@ def write_encoded(
     schema: FieldSchema,                              # N fields, in P columns of x
     sizes: tuple[int, int, int],                      # rows of train, valid, test
     blocks: Iterable[tuple[np.ndarray, np.ndarray]],  # ids (b, P) and labels (b,), in final order
-    known: dict,                                      # further entries of schema.json; read after the blocks
+    entries: dict,                                    # further entries of schema.json; read after the blocks
 ) -> None:
     """Write x.npy, y.npy and schema.json.
 
@@ -287,7 +287,7 @@ def write_encoded(
     >>> x, y = np.array([[0, 2], [1, 0], [1, 1]], np.int32), np.array([0, 1, 1], np.uint8)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_encoded(Path(folder), "toy", FieldSchema(["site", "device"], [2, 3]), (1, 1, 1), [(x, y)],
-    ...                   known={})
+    ...                   entries={})
     ...     sorted(os.listdir(folder)), open_encoded(folder).test.x.tolist()
     (['schema.json', 'x.npy', 'y.npy'], [[1, 1]])
 
@@ -305,9 +305,9 @@ def write_encoded(
             ones += int(y.sum(dtype=np.int64))
     known_sums = {"x.npy": hx.hexdigest(), "y.npy": hy.hexdigest()}
     sums = {f.name: known_sums.get(f.name) or checksum(f) for f in sorted(folder.iterdir()) if f.is_file()}
-    said = {"format": 1, "name": name, **schema.to_dict(), "sizes": sizes,
-            "label_rate": ones / rows, **known, "sha256": sums}
-    (folder / "schema.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    record = {"format": 1, "name": name, **schema.to_dict(), "sizes": sizes,
+              "label_rate": ones / rows, **entries, "sha256": sums}
+    (folder / "schema.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 # %% ../../nbs/data/dataset.ipynb #00000022
 def _splits(x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]) -> list[Split]:
@@ -359,11 +359,11 @@ def read_schema(
     if not (path / file).is_file():
         raise InputError(f"{path} is not an encoded folder, it has no {file}: make one with encode(card, "
                          "source, out).")
-    try: said = json.loads((path / file).read_text(encoding="utf-8"))
+    try: record = json.loads((path / file).read_text(encoding="utf-8"))
     except ValueError: raise InputError(f"{path}/{file} is damaged: encode the data again.") from None
-    if not isinstance(said, dict) or said.get("format") != 1:
+    if not isinstance(record, dict) or record.get("format") != 1:
         raise InputError(f"{path}/{file} is not of format 1: encode the data again with this version.")
-    return said
+    return record
 
 # %% ../../nbs/data/dataset.ipynb #00000029
 def open_encoded(
@@ -382,15 +382,16 @@ def open_encoded(
     ...     data.name, len(data.train), round(data.label_rate, 2)
     ('toy', 1, 0.67)
     """
-    path, said = Path(path), read_schema(path)
-    for name, expected in said["sha256"].items():
+    path, record = Path(path), read_schema(path)
+    for name, expected in record["sha256"].items():
         if not (path / name).is_file():
             raise InputError(f"{name} is missing from the encoded folder {path}: encode the data again.")
         if verify and checksum(path / name) != expected:
             raise InputError(f"the checksum of {name} in {path} is off, the file was changed or cut: encode "
                              "the data again.")
-    schema, sums = FieldSchema(said["names"], said["cardinalities"], said.get("widths", ())), said["sha256"]
+    schema = FieldSchema(record["names"], record["cardinalities"], record.get("widths", ()))
+    sums = record["sha256"]
     x, y = (np.load(path / f, mmap_mode="c") for f in ("x.npy", "y.npy"))
-    mark = fingerprint(schema, said["sizes"], sums["x.npy"], sums["y.npy"])
-    return Encoded(said["name"], schema, *_splits(x, y, said["sizes"]), mark, said["label_rate"],
-                   said.get("bayes_auc"), path.resolve())
+    mark = fingerprint(schema, record["sizes"], sums["x.npy"], sums["y.npy"])
+    return Encoded(record["name"], schema, *_splits(x, y, record["sizes"]), mark, record["label_rate"],
+                   record.get("bayes_auc"), path.resolve())

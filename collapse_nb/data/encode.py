@@ -88,8 +88,8 @@ def _identity(files: list[Part], first: Path) -> dict:
 def _done(out: Path, card: dict, source: dict) -> bool:
     "Whether this very encoding is there already."
     if not is_taken(out) or (out.is_dir() and not any(out.iterdir())): return False
-    said = read_schema(out) if (out / "schema.json").is_file() else {}
-    if said.get("card") == card and said.get("source") == source: return True
+    record = read_schema(out) if (out / "schema.json").is_file() else {}
+    if record.get("card") == card and record.get("source") == source: return True
     raise InputError(f"{out} is there already and is not this card and source encoded: choose another folder "
                      "or remove it.")
 
@@ -143,16 +143,16 @@ def _write(card: Card, source: _Source, folder: Path, derives: bool = True) -> N
         write_source_rows(folder, rows, division)
         schema = FieldSchema([f.name for f in fields], [f.words.height + 1 for f in fields],
                              [f.width for f in fields])
-        known = source.identity | _known(rows, division, fields, len(labels))
+        entries = source.identity | _entries(rows, division, fields, len(labels))
         # by the names of the files
-        if table.card.format == "tsv" != known["card"]["format"]: known["read_as"] = "tsv"
+        if table.card.format == "tsv" != entries["card"]["format"]: entries["read_as"] = "tsv"
         # its threads end before its files go
         with closing(_ordered(rows, labels, fields, schema, division, work)) as ordered:
-            write_encoded(folder, card.name, schema, division.sizes, ordered, known)
+            write_encoded(folder, card.name, schema, division.sizes, ordered, entries)
 
 # %% ../../nbs/data/encode.ipynb #0000000c
-def _known(rows: KeptRows, division: Division, fields: list[EncodedField], n: int) -> dict:
-    "What is kept beside the rows."
+def _entries(rows: KeptRows, division: Division, fields: list[EncodedField], n: int) -> dict:
+    "Entries of schema.json: what is kept beside the rows."
     types = {c: [t.kind, t.number]
              for c, t in (rows.values.types | base_types(rows.numbered.table.derived)).items()
              if not t.derived}

@@ -82,8 +82,9 @@ class Encoding:
     @cached_property
     def lists(self) -> dict[str, str]:
         "What the values of lists are, by field: whole numbers or decimal ones, or anything else."
-        return {name: self.values.get(name) or column_type(known.words["value"].drop_nulls()).kind
-                for name, width, known in zip(self.schema.names, self.schema.widths, self.known, strict=True)
+        return {name: self.values.get(name) or column_type(vocabulary.words["value"].drop_nulls()).kind
+                for name, width, vocabulary in zip(self.schema.names, self.schema.widths, self.known,
+                                                   strict=True)
                 if width > 1}
 
 def open_encoding(
@@ -107,18 +108,18 @@ def open_encoding(
     if not (folder / schema).is_file() or not (folder / "vocabulary.parquet").is_file():
         raise InputError(f"{folder} does not say how values become ids (it has no {schema} and "
                          "vocabulary.parquet): name an encoded folder, or the folder of a run on one.")
-    about = read_schema(folder, schema)
-    if "types" not in about:
+    record = read_schema(folder, schema)
+    if "types" not in record:
         raise InputError(f"{folder} was encoded by an older version, which did not keep what columns are: "
                          "encode the table and train again.")
-    card = Card(**about["card"] | {"fields": [CardField(**f) for f in about["card"]["fields"]],
-                                   "format": about.get("read_as", about["card"]["format"])})
-    fields = {f["name"]: f for f in about["fields"]}
+    card = Card(**record["card"] | {"fields": [CardField(**f) for f in record["card"]["fields"]],
+                                   "format": record.get("read_as", record["card"]["format"])})
+    fields = {f["name"]: f for f in record["fields"]}
     edges = {name: np.array(f["edges"]) for name, f in fields.items() if "edges" in f}
-    types = {c: Column(kind, number) for c, (kind, number) in about["types"].items()}
-    schema_of_fields = FieldSchema(about["names"], about["cardinalities"], about.get("widths", ()))
+    types = {c: Column(kind, number) for c, (kind, number) in record["types"].items()}
+    schema_of_fields = FieldSchema(record["names"], record["cardinalities"], record.get("widths", ()))
     # tabs by the name of a file are noted beside the card, so that a card that has them says so itself
-    fixed = about.get("format_given", about["card"]["format"] == "tsv")
+    fixed = record.get("format_given", record["card"]["format"] == "tsv")
     words = pl.read_parquet(folder / "vocabulary.parquet")
     of_lists = {name: f["values"] for name, f in fields.items() if "values" in f}
     return Encoding(card, schema_of_fields, types, edges, words, fixed, of_lists)
@@ -216,8 +217,8 @@ def _lacking(card: Card, table: Table) -> InputError | None:
         columns = (sql,) if f.column or any(sql in own for own in names.values()) else columns_of(sql)
         for column in columns:
             if any(column in own for own in names.values()): continue
-            said = table.headed(table.parts[0], UnknownColumn("it"))
-            if not isinstance(said, UnknownColumn): return said # its first line is no header
+            err = table.headed(table.parts[0], UnknownColumn("it"))
+            if not isinstance(err, UnknownColumn): return err # its first line is no header
             path, more = table.parts[0].path, len(names) - 1
             which = f"{path} and {more:,} more lack" if more else f"{path} lacks"
             return InputError(f"{which} the column {column!r}, which {f.expression.entry} takes: add the "

@@ -31,7 +31,7 @@ def home() -> Path:
     return here if (here / "settings.ini").is_file() else Path.cwd()
 
 def expanded(
-    given: str, # a path, with ~ or ~name for a home folder
+    path: str, # with ~ or ~name for a home folder
 ) -> Path:
     """The path with the home folder in its place.
 
@@ -40,9 +40,9 @@ def expanded(
     >>> expanded("data/clicks.csv").as_posix(), expanded("~").is_absolute()
     ('data/clicks.csv', True)
     """
-    try: return Path(given).expanduser()
+    try: return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f"the home folder in {given!r} cannot be found: write the whole path.") from None
+        raise InputError(f"the home folder in {path!r} cannot be found: write the whole path.") from None
 
 def encoded_folder(
     card: Card,   # how the file is read
@@ -91,8 +91,8 @@ def open_source(
         raise InputError(f"source {source!r} does not exist: give a raw file, a folder or a pattern of "
                          "files, or an encoded folder.")
     data = open_encoded(path) if encoded else encode(card, path, encoded_folder(card, path))
-    said = read_schema(path).get("card") if encoded else None
-    if data.name == card.name and said and said != card.model_dump(mode="json"):
+    encoded_card = read_schema(path).get("card") if encoded else None
+    if data.name == card.name and encoded_card and encoded_card != card.model_dump(mode="json"):
         raise InputError(f"{source!r} was encoded by another version of the card {card.name}: encode the raw "
                          "file again.")
     if data.name != card.name:

@@ -715,9 +715,9 @@ class Compiler:
             raise Misfit(f"calls {name.upper()} without a constant text such as 'hour'")
         if name not in _JOINING and any(v.kind == "boolean" and k == "t"
                                         for v, k in zip(values, kinds, strict=False)):
-            said = _SPOKEN.get(name, name.upper())
-            raise Misfit(f"looks for letters in a truth value by {said}, and files write it in several ways: "
-                         "make it a text by CASE WHEN … THEN 'yes' ELSE 'no' END")
+            operation = _SPOKEN.get(name, name.upper())
+            raise Misfit(f"looks for letters in a truth value by {operation}, and files write it in several "
+                         "ways: make it a text by CASE WHEN … THEN 'yes' ELSE 'no' END")
         if name in _TO_WHOLE and _number(values[0]) == "huge":
             if len(values) == 1: return Typed(_wanted(values[0], "huge"), "huge") # it is whole
             _wanted(values[0], "float") # which refuses

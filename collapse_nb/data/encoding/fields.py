@@ -347,14 +347,13 @@ def encoded_fields(
         if not (count.counted.sum() - table["count"].sum()) and table["value"].null_count() == table.height:
             raise InputError(f"the field {name!r} has no values, it is missing in all rows: take it out of "
                              "the card's fields.")
+        entries = {} if edges is None else {"edges": edges.tolist()}
         if mark:
-            table, kind = split_lists(table, mark, card.null_values)
+            table, entries["values"] = split_lists(table, mark, card.null_values)
             words, ids = _pooled(table, card, name, numbers.size(index))
         else: words, ids = make_vocabulary(table, numbers.size(index), card.min_count)
         field_about = {"name": name} | about(value, rows.values, count, table,
-                                             ids if ids.ndim == 1 else ids.min(1), words.height)
-        if edges is not None: field_about["edges"] = edges.tolist()
-        if mark: field_about["values"] = kind
+                                             ids if ids.ndim == 1 else ids.min(1), words.height) | entries
         encoded.append(EncodedField(name, index, words, ids, 1 if ids.ndim == 1 else ids.shape[1],
                                     field_about))
     return encoded

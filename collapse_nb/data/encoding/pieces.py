@@ -6,8 +6,6 @@
 __all__ = ['SEPARATORS', 'Piece', 'Table', 'pieces']
 
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000002
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -25,10 +23,11 @@ from .staged import ahead, prefetched
 from .wanted import UnknownColumn, Wanted, check_columns, wanted
 from ..sources.cells import Cells, split_cells
 from ..sources.files import unpack
+from ..sources.headers import other_header, take_away, taken_header, why_no_part
 from ..sources.parquet import ParquetRows, is_list, parquet_rows, parquet_types, value_type
-from ..sources.parts import Part, looks_parquet
+from ..sources.parts import Part
 from ..sources.refused import Fault
-from ..sources.text import Block, first_line, odd_header, text_blocks, text_columns
+from ..sources.text import Block, text_blocks, text_columns
 from ...records import InputError
 
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000005
@@ -77,19 +76,6 @@ class Piece:
 
 # %% ../../../nbs/data/encoding/pieces.ipynb #00000007
 SEPARATORS = {"csv": ",", "tsv": "\t"}
-
-def _take_away(odd: list[tuple[Part, object]], fitting: list[tuple[Part, object]]) -> str:
-    "What to do about files that are no part of a table."
-    folders, ends = {part.path.parent for part, _ in fitting}, {part.path.suffix for part, _ in fitting}
-    it = "it" if len(odd) == 1 else f"it and {len(odd) - 1:,} more"
-    others = {"", *(part.path.suffix for part, _ in odd)}
-    by_pattern = len(folders) == len(ends) == 1 and ends.isdisjoint(others)
-    return f"take {it} away, or name the files of the table" + (
-        f" by a pattern, '{next(iter(folders)) / ('*' + next(iter(ends)))}'" if by_pattern else "")
-
-def _no_name(cell: str) -> bool:
-    "Whether a cell of a first line looks more like a value than like the name of a column."
-    return not cell or bool(re.match(r"[-+]?\.?[0-9]", cell))
 
 def _as_float(kind: pa.DataType | None) -> pa.DataType | None:
     "The type of a column whose whole numbers are read as decimal ones."
@@ -190,31 +176,23 @@ class Table:
         if not fitting:
             part, err = odd[0]
             if not odd[1:]: return None
-            said = str(self.headed(part, err)).removesuffix(".")
-            if str(part.path) not in said: said = f"the columns of {part.path} do not fit the card: {said}"
-            return InputError(f"{said}; it is the first of {len(odd):,} files, and the card fits none of "
+            sentence = str(self.headed(part, err)).removesuffix(".")
+            if str(part.path) not in sentence:
+                sentence = f"the columns of {part.path} do not fit the card: {sentence}"
+            return InputError(f"{sentence}; it is the first of {len(odd):,} files, and the card fits none of "
                               "them.")
         (part, err), (other, values) = odd[0], fitting[0]
-        if said := self._other_header(part, other, values):
+        text, own = self.card.format != "parquet", self.own.get(part.path)
+        sentence = "" if self.card.columns else other_header(part, other, values.columns, self._columns, text)
+        if sentence:
             more = f"; {len(odd) - 1:,} other files do not fit either"
-            return InputError(f"{said}{more if odd[2:] else more.replace('files do', 'file does')}."
-                              if odd[1:] else f"{said}.")
+            return InputError(f"{sentence}{more if odd[2:] else more.replace('files do', 'file does')}."
+                              if odd[1:] else f"{sentence}.")
         fits = f"fits {len(fitting):,} of the {len(self.parts):,} files, such as {other.path}"
-        return InputError(f"{part.path} {self._why(part, values, err)} {fits}: {_take_away(odd, fitting)}.")
-
-    def _why(self, part: Part, values: Wanted, err: InputError) -> str:
-        "What keeps a file from being part of the table: a clause that goes on with what the card fits."
-        parquet = self.card.format == "parquet"
-        if looks_parquet(part.path) != parquet:
-            return f"is {'no' if parquet else 'a'} Parquet file, and the card"
-        names = [*self.own.get(part.path, ()), *part.fixed]
-        if lacks := [c for c in values.columns if c not in names] if part.path in self.own else []:
-            return f"lacks the column {lacks[0]!r}, and the card, which uses it,"
-        said, own = str(err), f"{part.path} "
-        if said.startswith(own):
-            return f"{said.removeprefix(own).partition(': ')[0].removesuffix('.')}, and the card"
-        why = said.replace(f"the header of {part.path}", "its header").partition(": ")[0].removesuffix(".")
-        return f"does not fit the card ({why}), which"
+        lacking = [c for c in values.columns if own is not None and c not in own | set(part.fixed)]
+        clause = why_no_part(part.path, lacking, err, text)
+        mend = take_away([p.path for p, _ in odd], [p.path for p, _ in fitting])
+        return InputError(f"{part.path} {clause} {fits}: {mend}.")
 
     def _columns(self, part: Part) -> list[str]: # of the file itself
         return [n for n, _ in self.types(part) if n not in part.fixed]
@@ -226,40 +204,7 @@ class Table:
         "The sentence for a column that a text lacks says what was taken for the header."
         if not isinstance(err, UnknownColumn) or self.card.format == "parquet" or self.card.columns:
             return err
-        line, said = first_line(part.path), str(err).removesuffix(".")
-        if odd := odd_header(line):
-            return InputError(f"the first line of {part.path}, {line!r}, was taken as the header, and it "
-                              f"{odd}.")
-        none = ": where it is none, write the names of the columns into the card, columns = [...]"
-        return UnknownColumn(f"{said}; the first line of {part.path}, {line!r}, was taken as the header"
-                             f"{none if any(map(_no_name, self._columns(part))) else ''}.")
-
-    def _other_header(self, part: Part, other: Part, values: Wanted) -> str:
-        "What is wrong with a file whose columns are called almost as those of another, or not at all."
-        text = self.card.format != "parquet"
-        if self.card.columns or looks_parquet(part.path) == text: return ""
-        alike = lambda name: unicodedata.normalize("NFC", name.strip().casefold())
-        try: odd = odd_header(line := first_line(part.path)) if text else ""
-        except InputError: return "" # it cannot be opened
-        if odd: # where the header comes next, it is a part after all
-            own = "Git LFS" in odd or first_line(part.path, 1) == first_line(other.path)
-            return (f"the first line of {part.path}, {line!r}, was taken as the header, and it {odd}" if own
-                    else "")
-        try: names, right = self._columns(part), self._columns(other)
-        except InputError: return ""
-        lacks = [c for c in values.columns if c in right and c not in names]
-        near = {c: n for c in lacks for n in names if alike(n) == alike(c)}
-        header = f", {first_line(other.path)!r}" if text else ""
-        if lacks and len(near) == len(lacks):
-            c, n = next(iter(near.items()))
-            same = c.casefold() == n.strip().casefold()
-            return (f"{part.path} has the column {n!r} where {other.path} has {c!r}"
-                    f"{'' if same else ', its letters composed in another way'}: did you mean {c!r}? Name "
-                    f"the columns as in {other.path}{header}")
-        headless = (text and len(names) == len(right) and not set(names) & set(right)
-                    and any(map(_no_name, names)) and not any(map(_no_name, right)))
-        return (f"{part.path} seems to have no header, its first line is {line!r}: put the "
-                f"header of {other.path} before it{header}") if headless else ""
+        return taken_header(part.path, self._columns(part), err)
 
     def derive(self,
         values: Wanted, # from `wanted`

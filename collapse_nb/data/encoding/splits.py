@@ -297,14 +297,14 @@ def _spelled(column: str, texts: pl.Series, kind: str) -> str:
     fitting = [k for k in ("timestamp", "integer", "float") if given_type(texts, k)[1] is None]
     if kind == "DOUBLE" and texts.str.contains("^[0-9]{19}$").all():
         sql = f"TO_TIMESTAMP(CAST({name} // 1000000000 AS DOUBLE))"
-        said = "all its cells are whole numbers of 19 digits, as are nanoseconds since 1970"
+        reason = "all its cells are whole numbers of 19 digits, as are nanoseconds since 1970"
     else:
         sql, what = ("", "numbers") if kind == "DOUBLE" else (f"CAST({name} AS TIMESTAMP)", "times")
-        said = f"all its cells are {what}, in more than one spelling or in one that no file is written in"
+        reason = f"all its cells are {what}, in more than one spelling or in one that no file is written in"
         if fitting: sql = ""
     mark = "'" if '"' in sql else '"'
     mend = f"split_time = {mark}{sql}{mark}" if sql else f'types = {{ {key} = "{fitting[0]}" }}'
-    return f"{said}, {_two_spellings(texts, kind)}: write {mend}"
+    return f"{reason}, {_two_spellings(texts, kind)}: write {mend}"
 
 def _odd_moment(rows: KeptRows, value: Value, codes: np.ndarray, there: np.ndarray) -> InputError | None:
     """The sentence for a column whose cells are times, or numbers, in several spellings; or for the first
@@ -314,8 +314,8 @@ def _odd_moment(rows: KeptRows, value: Value, codes: np.ndarray, there: np.ndarr
         cell = as_digits("c") if name == "number" else "c"
         wrong = computed(f"c IS NOT NULL AND TRY_CAST({cell} AS {kind}) IS NULL", {"c": texts}).to_numpy()
         if not wrong.any() and texts.null_count() < len(texts):
-            said = _spelled(value.columns[0], texts.drop_nulls(), kind)
-            return value.expression.wrong(f"is taken for text, and {said} in the card")
+            clause = _spelled(value.columns[0], texts.drop_nulls(), kind)
+            return value.expression.wrong(f"is taken for text, and {clause} in the card")
         if wrong.any() and 2 * counts[wrong].sum() < counts[texts.is_not_null().to_numpy()].sum():
             text, place = texts[int(wrong.argmax())], rows.place(value, there[wrong.argmax()])
             return value.expression.wrong(f"is a {name} in most rows, and the cell {text!r}{place} is none: "

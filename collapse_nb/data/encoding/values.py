@@ -134,14 +134,14 @@ class Values:
     def _null_texts(self, column: str) -> tuple[str, ...]:
         "What the card says of a column: a truth value however it is written, for each file writes its own."
         nulls, truths = self.card.null_values, ("true", "false")
-        said = {text.lower() for text in nulls} & set(truths)
-        given = self.known[column].kind if column in self.known else self.card.types.get(column)
-        if not said or (given or ("text" if self.closed else "boolean")) != "boolean": return nulls
+        null_truths = {text.lower() for text in nulls} & set(truths)
+        kind = self.known[column].kind if column in self.known else self.card.types.get(column)
+        if not null_truths or (kind or ("text" if self.closed else "boolean")) != "boolean": return nulls
         texts = self.numbers.texts[column]
         # more texts than there are ways to write the two are no truth values
         words = as_missing(texts.texts(), nulls).drop_nulls().to_list() if texts.size < 64 else ["text"]
         if any(word.lower() not in truths for word in words): return nulls
-        return (*nulls, *(word for word in words if word.lower() in said))
+        return (*nulls, *(word for word in words if word.lower() in null_truths))
 
     def nulls_of(self, column: str) -> tuple[str, ...]:
         "The texts of a column that mean \"missing\"."

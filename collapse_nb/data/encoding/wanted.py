@@ -101,12 +101,12 @@ def _missing(expression: Expression, column: str, names: tuple[str, ...]) -> Inp
         return UnknownColumn(str(expression.wrong(
             f"names the column {column!r}, whose letters the table has {how} (Unicode has two forms that "
             "look the same): copy the name from the table into the card, or bring both to one form")))
-    said = str(unknown(f"column in {expression.entry}, {expression.sql!r}:", column,
-                       [n for n in names if n != SPLIT]))
+    sentence = str(unknown(f"column in {expression.entry}, {expression.sql!r}:", column,
+                           [n for n in names if n != SPLIT]))
     if f'"{column}"' in expression.sql: # which SQL takes for a name, whatever was meant
         text = "'" + column.replace("'", "''") + "'"
-        said = f"{said.removesuffix('.')}, or write a text in single quotes, {text}."
-    return UnknownColumn(said)
+        sentence = f"{sentence.removesuffix('.')}, or write a text in single quotes, {text}."
+    return UnknownColumn(sentence)
 
 def wanted(
     card: Card,               # what is wanted

@@ -68,7 +68,8 @@ def raw_fields(
     """
     with (card_folder() / "raw_fields.csv").open(encoding="utf-8") as file:
         rows = [RawField(**{k: v for k, v in row.items() if v}) for row in csv.DictReader(file)]
-    if format not in (known := sorted({f.format for f in rows})): raise unknown("raw format", format, known)
+    formats = sorted({f.format for f in rows})
+    if format not in formats: raise unknown("raw format", format, formats)
     return tuple(f for f in rows if f.format == format)
 
 # %% ../../../nbs/data/made_up/frequencies.ipynb #00000009

@@ -98,7 +98,7 @@ def _table(a: np.ndarray, separator: int, quoted: bool,
 # %% ../../../nbs/data/sources/cells.ipynb #0000000a
 def _byte_faults(block: bytes, begin: np.ndarray, ends: np.ndarray) -> dict[int, tuple[int, str]]:
     "Row -> column and reason, for good rows with bytes that are no text."
-    found, view, done = {}, memoryview(block), 0
+    faults, view, done = {}, memoryview(block), 0
     wrong = [(int(p), "has a zero byte")
              for p in np.flatnonzero(np.frombuffer(block, np.uint8) == 0)] if b"\0" in block else []
     while done < len(block) and not block.isascii():
@@ -109,8 +109,8 @@ def _byte_faults(block: bytes, begin: np.ndarray, ends: np.ndarray) -> dict[int,
     for p, reason in wrong:
         row = int(np.searchsorted(begin, p, "right")) - 1
         if row >= 0 and p <= ends[-1, row]:
-            found.setdefault(row, (int(np.searchsorted(ends[:, row], p, "left")) + 1, reason))
-    return found
+            faults.setdefault(row, (int(np.searchsorted(ends[:, row], p, "left")) + 1, reason))
+    return faults
 
 # %% ../../../nbs/data/sources/cells.ipynb #0000000c
 def _rewritten(block: bytes, spans: list[tuple[int, int]]) -> tuple[list[bytes], list[int]]:

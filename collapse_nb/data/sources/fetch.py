@@ -35,18 +35,18 @@ def _sums(path: Path) -> dict:
 # %% ../../../nbs/data/sources/fetch.ipynb #00000007
 def _record(folder: Path) -> dict:
     "What was fetched into a folder: file -> url, size, md5, sha256."
-    try: said = json.loads((folder / "fetched.json").read_text(encoding="utf-8"))
+    try: record = json.loads((folder / "fetched.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError): return {}
-    return said if isinstance(said, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 # %% ../../../nbs/data/sources/fetch.ipynb #00000008
 def _expected(download: Download, folder: Path) -> tuple[dict, str]:
     "Size and checksums that a file must have, and who says so."
-    known = {k: v for k in ("size", "md5", "sha256") if (v := getattr(download, k))}
-    if known: return known, "its card says"
-    said = _record(folder).get(download.file, {})
-    if said.get("url") != download.url: return {}, ""
-    return {k: said[k] for k in ("size", "sha256")}, "fetched.json has from the first time"
+    published = {k: v for k in ("size", "md5", "sha256") if (v := getattr(download, k))}
+    if published: return published, "its card says"
+    entry = _record(folder).get(download.file, {})
+    if entry.get("url") != download.url: return {}, ""
+    return {k: entry[k] for k in ("size", "sha256")}, "fetched.json has from the first time"
 
 # %% ../../../nbs/data/sources/fetch.ipynb #0000000a
 def _compare(path: Path, download: Download, folder: Path) -> dict:
@@ -195,8 +195,8 @@ def fetch_file(
         raise
     finally: part.with_name(part.name + ".from").unlink(missing_ok=True)
     os.replace(part, target)
-    said = _record(folder) | {download.file: {"url": download.url} | sums}
-    (folder / "fetched.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    record = _record(folder) | {download.file: {"url": download.url} | sums}
+    (folder / "fetched.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return target
 
 # %% ../../../nbs/data/sources/fetch.ipynb #0000001a

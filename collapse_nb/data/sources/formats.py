@@ -57,9 +57,9 @@ def split_lines(
                                         delay=1, leave=False) as bar:
         while lines := file.readlines(block_bytes):
             rows = pl.Series("row", _text(path, lines, first, encoding))
-            found = rows.str.count_matches(separator, literal=True) + 1
-            if len(bad := (found != len(columns)).arg_true()):
-                raise _wrong(path, first + bad[0], f"has {found[bad[0]]} columns where {len(columns)} are "
+            counts = rows.str.count_matches(separator, literal=True) + 1
+            if len(bad := (counts != len(columns)).arg_true()):
+                raise _wrong(path, first + bad[0], f"has {counts[bad[0]]} columns where {len(columns)} are "
                                                    f"expected ({', '.join(columns)})")
             yield first, rows.str.split_exact(separator,
                                               len(columns) - 1).struct.rename_fields(columns).struct.unnest()
@@ -103,8 +103,8 @@ RATINGS, USERS, MOVIES = (("user_id", "movie_id", "rating", "timestamp"),
                           ("user_id", "gender", "age", "occupation", "zip_code"),
                           ("movie_id", "title", "genres"))
 
-def _known(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    "Users or movies, each once."
+def _described(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
+    "Users or movies, each described once."
     frames = [rows for _, rows in split_lines(path, "::", columns, "latin-1")]
     if not frames: raise InputError(f"{path} is empty: lines of {'::'.join(columns)} were expected.")
     table = pl.concat(frames)
@@ -133,7 +133,7 @@ def movielens_frames(
     References: [MovieLens 1M](https://grouplens.org/datasets/movielens/1m/), whose files these are.
     """
     ratings, *others = files
-    users, movies = (_known(path, columns) for path, columns in zip(others, (USERS, MOVIES), strict=True))
+    users, movies = (_described(path, columns) for path, columns in zip(others, (USERS, MOVIES), strict=True))
     movies = movies.with_columns(year=pl.col("title").str.extract(r"\((\d{4})\)\s*$"))
     for first, rows in split_lines(ratings, "::", RATINGS, "latin-1"):
         for column, pattern in ("rating", "[1-5]"), ("timestamp", "[0-9]{1,18}"):

@@ -46,16 +46,16 @@ def first_quote(
     >>> first_quote(b'7,5" screen,new', b","), first_quote(b'7,"open,new', b",")
     ((2, True), (2, False))
     """
-    column, opened, found, line = 1, False, (0, False), record.partition(b"\n")[0]
+    column, opened, quote, line = 1, False, (0, False), record.partition(b"\n")[0]
     for at in range(len(line)):
         byte = line[at:at + 1]
         if byte == separator and not opened: column += 1
         if byte != b'"': continue
         opened = not opened
         if not opened or line[at - 1:at] == b'"': continue # a doubled quote opens nothing
-        found = column, at > 0 and line[at - 1:at] != separator
-        if found[1]: return found
-    return found
+        quote = column, at > 0 and line[at - 1:at] != separator
+        if quote[1]: return quote
+    return quote
 
 def _ends(block: bytes) -> np.ndarray:
     "Positions of the line feeds that end records."
@@ -252,13 +252,13 @@ class Block(NamedTuple):
 
 def _without_tail(blocks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
     "Blocks up to the last line that is not blank."
-    held = []
+    pending = []
     for block, line in blocks:
         if block.strip(b"\r\n"):
-            yield from held
-            held = []
-        held.append((block, line))
-    for block, line in held[:1]:
+            yield from pending
+            pending = []
+        pending.append((block, line))
+    for block, line in pending[:1]:
         size = len(block.rstrip(b"\r\n"))
         yield block[:block.find(b"\n", size) + 1], line
 
