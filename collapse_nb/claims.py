@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LARGE_FIELDS', 'NOTHING', 'OF_LARGE_FIELDS',
-           'NO_GROWTH', 'TOWARDS', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells',
-           'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims',
+           'NO_GROWTH', 'TOWARDS', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none',
+           'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims',
            'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc', 'arm_rows', 'restriction_claims',
            'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims', 'mlp_margins', 'algebra_claims',
            'with_field_means', 'table_intervals', 'random_table_claims', 'growth_exponents', 'growth_claims',
            'small_field_claims', 'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'optimiser_intervals',
-           'law_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims', 'batch_norm_rows']
+           'law_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims', 'batch_norm_rows', 'regime_contrasts',
+           'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -625,7 +626,7 @@ def algebra_claims(
 # %% ../nbs/claims.ipynb #00000033
 TABLE_KEYS = ["model", "scale", "dim", "table"]
 TABLE_MEASURES = ["ia", "ia_normalised", "ia_weighted", "effective_rank", "stable_rank", "small", "ia_hit",
-                  "small_hit"]
+                  "small_hit", "ia_rest", "ia_centred", "rankme"]
 LARGE_FIELDS = "fields with D ≥ K"
 NOTHING = (np.nan,) * 3 # measured, of nothing that there is
 
@@ -643,6 +644,7 @@ def with_field_means(
     >>> with_field_means(tables, dim=10)[["field", "ia"]].values.tolist()
     [['a', 2.0], ['b', 4.0], ['all fields', 3.0], ['fields with D ≥ K', 4.0]]
     """
+    tables = tables.reindex(columns=list(dict.fromkeys([*tables, *TABLE_MEASURES]))) # older ones lack some
     parts = {"all fields": tables, LARGE_FIELDS: tables[tables.cardinality >= dim]}
     by = [*TABLE_KEYS, "seed"]
     means = [part.groupby(by, sort=False)[TABLE_MEASURES].mean() for part in parts.values()]
@@ -726,6 +728,9 @@ def random_table_claims(
         for limit, how in ((1., "lower than that of random tables too: less than all of it"),
                            (.5, "far lower too: less than 1/2 of it")):
             claim(f"{words} of {size} is {how}", "control, Fig. 2", share(measure), sign=-1, limit=limit)
+    for measure, words in (("ia_rest", "without the first direction of each"), ("ia_centred", "centred")):
+        claim(f"Learned tables of {size} have lower IA than random ones {words}, too", "control, Fig. 2",
+              against(measure), sign=-1)
     return rows
 
 # %% ../nbs/claims.ipynb #00000039
@@ -894,7 +899,8 @@ def optimiser_claims(
         return paired_or_none(*(values[of == name].droplevel("table") for name in (other, "Adam"))) or NOTHING
     at, ours, rows = f"({model} {scale}x", "control, Fig. 2", []
     for other in others:
-        for measure, words in ("ia", "IA"), ("ia_weighted", "IA weighted by clicks"):
+        for measure, words in (("ia", "IA"), ("ia_weighted", "IA weighted by clicks"),
+                               ("ia_rest", "IA without the first direction")):
             rows.append(finding(f"{words} is higher under {other} than under Adam {at}, mean over all "
                                 "fields)", ours, against_adam(means[measure], other)))
         for bucket in ("0", "1–9"):
@@ -1083,3 +1089,67 @@ def batch_norm_rows(
                      "difference": change[0], "low": change[1], "high": change[2], "p": change.p(),
                      "seeds": int(change.seeds)})
     return pd.DataFrame(rows)
+
+# %% ../nbs/claims.ipynb #00000111
+REGIME = ["train_rows", "batch_size", "numbers_per_row", "steps"] # of an epoch
+
+def regime_contrasts(
+    runs: pd.DataFrame, # one row per run of one model and size in both designs, with `REGIME`
+) -> pd.DataFrame:      # `REGIME` and the columns of `stats.contrasts`, a row per regime, p_holm over them
+    """ME − SE in each regime, seed by seed; the regimes are one family.
+
+    Example:
+
+    >>> runs = pd.DataFrame([(d, s, .8 + .001 * s * (d == "ME")) for d in ("SE", "ME") for s in range(3)],
+    ...                     columns=["design", "seed", "test_auc"])
+    >>> runs = runs.assign(dataset="a", variant="paper", model="DNN", scale=4, status="done",
+    ...                    train_rows=800, batch_size=20, numbers_per_row=.5, steps=40.)
+    >>> regime_contrasts(runs)[["numbers_per_row", "steps", "difference"]].round(4).values.tolist()
+    [[0.5, 40.0, 0.001]]
+    """
+    rows = [stats.contrasts(part).iloc[:1].assign(**dict(zip(REGIME, key, strict=True)))
+            for key, part in runs.groupby(REGIME)]
+    table = pd.concat(rows, ignore_index=True)
+    p = stats.holm(table["p"].to_numpy())
+    told = [stats.verdict(low, high) if adjusted < .05 else "cannot tell"
+            for low, high, adjusted in zip(table["low"], table["high"], p, strict=True)]
+    return table.assign(p_holm=p, verdict=told)[REGIME + [c for c in table if c not in REGIME]]
+
+def regime_claims(
+    runs: pd.DataFrame, # as `regime_contrasts` takes them
+) -> list[dict]:        # the primary claim first
+    """What notebook 12 claims: where multi-embedding pays, and along which of the two it grows.
+
+    Example:
+
+    >>> runs = pd.DataFrame([(n, d, s, .8 + (.01 / n + .0001 * s) * (d == "ME"))
+    ...                      for n in (1, 10) for d in ("SE", "ME") for s in range(3)],
+    ...                     columns=["steps", "design", "seed", "test_auc"])
+    >>> runs = runs.assign(dataset="a", variant="paper", model="DNN", scale=4, status="done",
+    ...                    train_rows=800, batch_size=800 // runs.steps, numbers_per_row=.5)
+    >>> [(row["claim"], round(row["value"], 4)) for row in regime_claims(runs)][1]
+    ('ME − SE grows with steps per epoch, per factor of ten (DNN 4x)', -0.009)
+    """
+    done = runs[runs["status"] == "done"]
+    by_seed = done.pivot(index=[*REGIME, "seed"], columns="design", values="test_auc")
+    gain = (by_seed["ME"] - by_seed["SE"]).dropna().rename("gain").reset_index()
+    first = runs.iloc[0]
+    at, rows = f"({first['model']} {int(first['scale'])}x)", []
+    corner = gain[(gain["steps"] == gain["steps"].max())
+                  & (gain["numbers_per_row"] == gain["numbers_per_row"].min())]
+    rows.append(finding(f"ME beats SE with most steps per epoch and fewest table numbers per row {at}",
+                        "control, Fig. 7", mean_or_none(corner.set_index("seed")["gain"]) or NOTHING,
+                        sought=SIGNIFICANT))
+    for column, words in (("steps", "steps per epoch"), ("numbers_per_row", "table numbers per row")):
+        other = next(c for c in ("steps", "numbers_per_row") if c != column)
+        slopes = {}
+        for seed, part in gain.groupby("seed"):
+            x, y = (values - values.groupby(part[other].round(6)).transform("mean")
+                    for values in (np.log10(part[column]), part["gain"]))
+            if (x**2).sum() > 0: slopes[seed] = (x * y).sum() / (x**2).sum()
+        sign = 1 if column == "steps" else -1
+        goes = "grows" if sign > 0 else "falls"
+        rows.append(finding(f"ME − SE {goes} with {words}, per factor of ten {at}", "control, Fig. 7",
+                            mean_or_none(pd.Series(slopes, dtype=float)) or NOTHING, sign=sign,
+                            sought=SIGNIFICANT))
+    return rows

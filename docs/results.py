@@ -26,8 +26,8 @@ STORE, EXECUTED, RESULTS = ROOT / "runs" / "models", ROOT / "runs" / "results", 
 GPU = torch.cuda.is_available() # the whole grid; on the CPU two models at three sizes
 SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 GRID = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"] if GPU else ["DNN", "DCNv2"]
-# cheap ones first; 06 last: it finds most of its runs in the store
-NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06")
+# cheap ones first; 06 after the others: it finds most of its runs in the store
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12")
 # datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law
 # of 03 wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
 ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}}
@@ -44,7 +44,9 @@ def parameters(number: str, scales: list[int]) -> dict:
                    "weights": [1e-6, 1e-4, 1e-3] if GPU else [1e-4, 1e-3]}, # 1e-5 is the one of every size
             "05": {**five, "scales": [s for s in scales if s > 1][-2:], "control_scale": min(4, max(scales)),
                    "hidden": [100, 800] if GPU else [100], "depths": [1, 3]},
-            "06": {**five, "models": GRID, "scales": scales}}[number]
+            "06": {**five, "models": GRID, "scales": scales, "control_scale": min(4, max(scales))},
+            "12": {**five, "model": "DNN", "scale": 4, "row_counts": [8000, 25_000, 80_000],
+                   "steps": [32, 100, 312]}}[number]
 
 
 def plan(files: dict[str, str], numbers: list[str], scales: list[int]) -> list[tuple[str, dict]]:

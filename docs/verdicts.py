@@ -29,6 +29,8 @@ from collapse_nb.claims import (
     optimiser_intervals,
     random_table_claims,
     rank_slopes,
+    regime_claims,
+    regime_contrasts,
     regularised_claims,
     restriction_claims,
     scaling_claims,
@@ -175,8 +177,13 @@ def scaling(dataset: str) -> dict[str, pd.DataFrame]:
     return {"table1": stats.cells(runs), "differences": stats.contrasts(runs),
             "findings-06": findings(scaling_claims(runs, dataset))}
 
+def regimes(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 12."
+    runs = stored(f"regime-runs-{dataset}")
+    return {"regimes": regime_contrasts(runs), "findings-12": findings(regime_claims(runs))}
+
 STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": overfitting,
-           "05": multi_embedding, "06": scaling}
+           "05": multi_embedding, "06": scaling, "12": regimes}
 
 
 def datasets(number: str) -> list[str]:

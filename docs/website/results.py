@@ -17,10 +17,11 @@ ROWS = ROOT / "data" / "results"
 VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
 # where figures are at home, by the longest beginning of their name
 HOMES = {stem: number for number, stem in ITEMS.values() if stem}
-HOMES |= {"difference": "06", "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09"}
+HOMES |= {"difference": "06", "regimes": "12",
+          "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09"}
 TOY = ("The toy of notebook 02, three small tables and random labels, a drawing, "
        "and how fast raw text is encoded")
-ORDER = ("06", "00", "01", "02", "03", "04", "05", "09")
+ORDER = ("06", "12", "00", "01", "02", "03", "04", "05", "09")
 
 
 def numbered(number: str) -> Path | None:
