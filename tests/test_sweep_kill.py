@@ -92,6 +92,35 @@ def test_killed_five_times(undisturbed, tmp_path):
     same(reference, RunStore(tmp_path / "store"))
 
 
+PAIR = [Group(**dict(GROUPS[0]) | {"spec": ModelSpec("DNN", design, 2, hidden=8), "seeds": (0, 1, 2)})
+        for design in ("SE", "ME")]
+
+
+def go_until(store: str | Path) -> pd.DataFrame:
+    "A sweep that adds seeds for the sake of a width, to at most eight."
+    return sweep(PAIR, RunStore(store), run=run, until=1e-4, at_most=8, show=False)
+
+
+def test_seeds_that_are_added_survive_blows_too(tmp_path):
+    "Killed once in either stage, the sweep ends with the seeds and rows of an undisturbed one."
+    begun = time.perf_counter()
+    whole = go_until(tmp_path / "whole")
+    seconds = time.perf_counter() - begun
+    assert sorted(whole.seed) == sorted([*range(8)] * 2) # so small a width takes all that is allowed
+    command = (f"import sys; sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]; import test_sweep_kill "
+               f"as t; t.go_until({str(tmp_path / 'store')!r})")
+    there, killed = lambda: len(RunStore(tmp_path / "store").groups()), 0
+    for groups in (1, 3): # within the first stage, within the second
+        process = subprocess.Popen([sys.executable, "-c", command])
+        while process.poll() is None and there() < groups and time.perf_counter() - begun < 20 * seconds + 60:
+            time.sleep(.01)
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+    assert killed
+    go_until(tmp_path / "store")
+    same(RunStore(tmp_path / "whole"), RunStore(tmp_path / "store"))
+
+
 def test_two_sweeps_at_once(undisturbed, tmp_path):
     both = [start(tmp_path / "store") for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
