@@ -6,9 +6,10 @@ from scipy.stats import t as student
 from scipy.stats import ttest_1samp, ttest_rel
 from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets
 
-from collapse_nb.claims import frozen_claims, law_claims, rank_slopes
+from collapse_nb.claims import frozen_claims, law_claims, rank_slopes, scaling_claims
+from collapse_nb.evidence import collapse_law
 from collapse_nb.findings import COLUMNS, Measured
-from collapse_nb.stats import MARGIN, holm
+from collapse_nb.stats import MARGIN, contrasts, holm
 
 CASES = [(number, dataset) for number in STUDIES for dataset in datasets(number)]
 NUMBERS = ["value", "low", "high"]
@@ -72,6 +73,45 @@ def test_scaling_is_judged_by_paired_tests(dataset):
     np.testing.assert_allclose(rows[["low", "high"]], ends + np.array(shift)[:, None], atol=1e-12)
     clear = rows.p < .05
     assert (rows.verdict[~clear] == "cannot tell").all() and (rows.verdict[clear] != "cannot tell").all()
+
+def test_seeds_that_were_added_are_judged_alike():
+    "The claim on the primary contrast is its row in the table of contrasts, in two stages as in one."
+    draw = np.random.default_rng(0)
+    seeds_of = {("SE", 1): 5, ("SE", 4): 12, ("ME", 4): 12}
+    runs = pd.DataFrame([(*cell, k, .8 + .001 * draw.normal()) for cell, n in seeds_of.items()
+                         for k in range(n)], columns=["design", "scale", "seed", "test_auc"])
+    runs = runs.assign(dataset="a", variant="paper", model="DNN", status="done", stage=1 + (runs.seed >= 5))
+    row, claim = contrasts(runs).iloc[0], scaling_claims(runs, "a")[0]
+    np.testing.assert_allclose([claim[c] for c in ("value", "low", "high", "p", "half_width", "detectable")],
+                               row[["difference", "low", "high", "p", "half_width",
+                                    "detectable"]].astype(float))
+    wide = runs[runs.scale == 4].pivot(index="seed", columns="design", values="test_auc")
+    gain = wide["ME"] - wide["SE"]
+    half = student.ppf(.975, 4) * gain[:5].std() / 12**.5 # all seeds' mean, the first ones' spread
+    np.testing.assert_allclose([row.difference, row.half_width], [gain.mean(), half])
+
+BY_SEED = [f.stem.removeprefix("sub-embeddings-seeds-") for f in RESULTS.glob("sub-embeddings-seeds-*.csv")]
+
+@pytest.mark.parametrize("dataset", BY_SEED)
+def test_the_law_follows_from_the_stored_matrices(dataset):
+    "Every seed's correlation, plain and at equal cardinality, from the matrices that are stored of it."
+    by_seed, law = stored(f"sub-embeddings-seeds-{dataset}"), stored(f"law-{dataset}")
+    marginals = stored(f"sub-embedding-marginals-{dataset}")
+    sizes = marginals.drop_duplicates("field").set_index("field").cardinality
+    for (model, state), rows in by_seed.groupby(["model", "state"]):
+        names = rows.field.drop_duplicates()
+        there = rows.filter(like="abundance_").dropna(how="all", axis=1)
+        seeds = [column.removeprefix("abundance_") for column in there]
+        square = rows.pivot(index="field", columns="towards").reindex(index=names)
+        matrix, partner = (np.stack([square[f"{kind}_{seed}"][names] for seed in seeds])
+                           for kind in ("abundance", "partner"))
+        if model == "DCNv2": partner = partner[:, 0]
+        ours = collapse_law(matrix, partner, np.log(sizes.loc[names].to_numpy()), 50)
+        kept = law[(law.model == model) & (law.state == state)]
+        for statistic, values in (("rank correlation", ours.per_seed),
+                                  ("at equal cardinality", ours.partial_per_seed)):
+            of_law = kept[kept.statistic == statistic].set_index("seed").rho
+            np.testing.assert_allclose(values, of_law.loc[[int(seed) for seed in seeds]], atol=2e-5)
 
 @pytest.mark.parametrize("dataset", datasets("03"))
 def test_what_is_stored_of_the_law_follows_from_its_rows(dataset):

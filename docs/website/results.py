@@ -109,6 +109,16 @@ def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
         parts += [f"(result-{name})=\n#### {head}", raw(gallery.stored(name, 1))]
     return parts
 
+SCORED = {"recomputed": "Before every scoring the models' batch norm was recomputed on training rows.",
+          "running": "These runs were scored with torch's running averages for batch norm, which lag behind "
+                     "the weights: [06](/paper/06_scaling.md) shows what that does."}
+
+def scored(dataset: str) -> str:
+    "By which batch norm the runs of a dataset were scored; rows that say nothing are from before the choice."
+    file = ROWS / f"runs-{dataset}.csv"
+    if not file.is_file(): return ""
+    return " " + SCORED[pd.read_csv(file).get("batch_norm", pd.Series(["running"])).iloc[0]]
+
 def dataset_page(dataset: str, gallery: Gallery) -> str:
     "Everything that was found on a dataset."
     card = ROOT / "data" / f"{dataset}.toml"
@@ -116,7 +126,7 @@ def dataset_page(dataset: str, gallery: Gallery) -> str:
     name = f"# Results on {dataset}" if dataset else "# Results without a dataset"
     head = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the "
             "claimed direction, *does not hold* when it lies on the other side, or short of what the claim "
-            "says would matter, *cannot tell* otherwise.")
+            "says would matter, *cannot tell* otherwise." + scored(dataset))
     return "\n\n".join([name, head,
                         *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
 
