@@ -1111,9 +1111,9 @@ def regime_contrasts(
             for key, part in runs.groupby(REGIME)]
     table = pd.concat(rows, ignore_index=True)
     p = stats.holm(table["p"].to_numpy())
-    told = [stats.verdict(low, high) if adjusted < .05 else "cannot tell"
+    verdicts = [stats.verdict(low, high) if adjusted < .05 else "cannot tell"
             for low, high, adjusted in zip(table["low"], table["high"], p, strict=True)]
-    return table.assign(p_holm=p, verdict=told)[REGIME + [c for c in table if c not in REGIME]]
+    return table.assign(p_holm=p, verdict=verdicts)[REGIME + [c for c in table if c not in REGIME]]
 
 def regime_claims(
     runs: pd.DataFrame, # as `regime_contrasts` takes them

@@ -117,9 +117,9 @@ def detectable(
     0.00376
     """
     se, df = np.broadcast_arrays(np.asarray(se, float), np.asarray(df, float))
-    known = np.isfinite(se) & (df > 0)
-    shifts = [_shift_found(freedom) if is_known else np.nan
-              for freedom, is_known in zip(df.ravel().tolist(), known.ravel(), strict=True)]
+    usable = np.isfinite(se) & (df > 0)
+    shifts = [_shift_found(freedom) if is_usable else np.nan
+              for freedom, is_usable in zip(df.ravel().tolist(), usable.ravel(), strict=True)]
     return se * np.reshape(shifts, se.shape)
 
 def seeds_needed(
@@ -134,14 +134,14 @@ def seeds_needed(
     42.0
     """
     if not (np.isfinite([effect, se, df, seeds]).all() and seeds > 1): return np.nan
-    def found(n: int) -> bool: # a deviation of n seeds: errors shrink with sqrt(n), freedom grows with n − 1
+    def suffices(n: int) -> bool: # a deviation of n seeds: errors fall with sqrt(n), freedom grows with n − 1
         return power(effect, se * np.sqrt(seeds / n), df * (n - 1) / (seeds - 1)) >= FOUND
     if se == 0: return 2.
-    if not found(MOST_SEEDS): return np.inf
+    if not suffices(MOST_SEEDS): return np.inf
     fewest, enough = 1, MOST_SEEDS
     while enough - fewest > 1:
         middle = (fewest + enough) // 2
-        fewest, enough = (fewest, middle) if found(middle) else (middle, enough)
+        fewest, enough = (fewest, middle) if suffices(middle) else (middle, enough)
     return float(enough)
 
 # %% ../nbs/stats.ipynb #00000015

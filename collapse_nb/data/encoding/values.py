@@ -127,7 +127,7 @@ class Values:
         slotted = {c: t._replace(slot=self.slots[c]) for c, t in (types or {}).items() if c in self.slots}
         self.types: dict[str, Column] = {c: t for c, t in slotted.items() if t.derived}
         # to be held against the cells when they are asked for
-        self.known = {c: t for c, t in slotted.items() if not t.derived}
+        self.presets = {c: t for c, t in slotted.items() if not t.derived}
         self.nulls: dict[str, tuple[str, ...]] = {}
         self.distinct: dict[str, pl.Series] = {} # texts, and values, of columns that are computed with
 
@@ -135,7 +135,7 @@ class Values:
         "What the card says of a column: a truth value however it is written, for each file writes its own."
         nulls, truths = self.card.null_values, ("true", "false")
         null_truths = {text.lower() for text in nulls} & set(truths)
-        kind = self.known[column].kind if column in self.known else self.card.types.get(column)
+        kind = self.presets[column].kind if column in self.presets else self.card.types.get(column)
         if not null_truths or (kind or ("text" if self.closed else "boolean")) != "boolean": return nulls
         texts = self.numbers.texts[column]
         # more texts than there are ways to write the two are no truth values
@@ -148,7 +148,7 @@ class Values:
         if column not in self.nulls:
             texts, nulls = self.numbers.texts[column], self._null_texts(column)
             self.nulls[column] = nulls
-            looked = not self.closed or column in self.known
+            looked = not self.closed or column in self.presets
             if looked and len(known_codes(texts, list(NANS))) and is_number(self.type(column)):
                 self.nulls[column] = (*nulls, *NANS)
         return self.nulls[column]
@@ -156,23 +156,23 @@ class Values:
     def _written(self, column: str, nulls: tuple[str, ...], codes: np.ndarray | None = None) -> pl.Series:
         "Texts of a column, null where they mean that there is none."
         texts = as_missing(self.numbers.texts[column].texts(codes), nulls)
-        later = column in self.known
+        later = column in self.presets
         # no cell decides what such a column is
-        kind = self.known[column].kind if later else self.card.types.get(column)
+        kind = self.presets[column].kind if later else self.card.types.get(column)
         return plain_digits(texts, later) if kind == "integer" else texts
 
     def type(self, column: str) -> Column:
         "What a column is."
         if column not in self.types:
             nulls = self._null_texts(column)
-            few, free = (np.arange(min(64, self.numbers.texts[column].size)), column not in self.known
+            few, free = (np.arange(min(64, self.numbers.texts[column].size)), column not in self.presets
                          and column not in self.card.types)
             if free and plain_text(self._written(column, nulls, few).drop_nulls().to_list()):
                 self.types[column] = Column("text", slot=self.slots[column]) # whatever the others are
                 return self.types[column]
             texts = self._written(column, nulls)
             there = texts.filter(texts.is_not_null())
-            preset = self.known.get(column)
+            preset = self.presets.get(column)
             if kind := preset.kind if preset else self.card.types.get(column):
                 own, wrong = given_type(there, kind)
                 if wrong is not None: raise self._not_of_type(column, kind, there[wrong])
@@ -184,7 +184,7 @@ class Values:
     def _not_of_type(self, column: str, kind: str, text: str) -> InputError:
         code = self._written(column, self._null_texts(column)).index_of(text)
         where = self.place(self.numbers.sets.index((column,)), code) if (column,) in self.numbers.sets else ""
-        by, mend = ("in training", "") if column in self.known else ("by the card's types",
+        by, mend = ("in training", "") if column in self.presets else ("by the card's types",
                                                                      ", or change its type")
         return InputError(f"the column {column!r} is {kind} {by}, and the cell {text!r}{where} is not: "
                           f"{remedy(text)}{mend}.")
@@ -192,7 +192,7 @@ class Values:
     def _spelled(self, column: str, texts: pl.Series) -> pl.Series:
         """Texts of a column as it is: decimals, truth values and times as a Parquet file would have them,
         whoever wrote them."""
-        if column not in self.types and column not in self.known:
+        if column not in self.types and column not in self.presets:
             if self.closed: return texts
             distinct = self.numbers.texts[column]
             few = distinct.texts(np.arange(min(64, distinct.size))).drop_nulls().to_list()
