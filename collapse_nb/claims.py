@@ -1079,8 +1079,10 @@ def batch_norm_rows(
     """
     auc = {name: {design: of_cell for (design,), of_cell in auc_cells(runs, "design").items()}
            for name, runs in (("recomputed", recomputed), ("running", running))}
-    for of_design in auc.values(): of_design["ME − SE"] = of_design["ME"] - of_design["SE"]
-    rows = []
+    none, rows = pd.Series(dtype=float), []
+    for of_design in auc.values():
+        for design in ("SE", "ME"): of_design.setdefault(design, none) # every run of it failed
+        of_design["ME − SE"] = of_design["ME"] - of_design["SE"]
     for what in ("SE", "ME", "ME − SE"):
         pair = {name: of_design[what].dropna() for name, of_design in auc.items()}
         change = paired_difference(pair["recomputed"], pair["running"])

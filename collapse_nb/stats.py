@@ -8,6 +8,7 @@ __all__ = ['CELL', 'MODELS', 'FOUND', 'SIGNIFICANT', 'MOST_SEEDS', 'MARGIN', 'ov
 
 # %% ../nbs/stats.ipynb #00000002
 import math
+from collections.abc import Collection
 from functools import cache
 
 import numpy as np
@@ -36,6 +37,10 @@ def _checked(
     if len(set(frame.get("batch_norm", ()))) > 1:
         raise InputError("runs scored with batch norm recomputed and with running averages were given: their "
                          "AUCs are not alike, so choose the rows of one of them.")
+    biases = frame.get("cin_bias", pd.Series(True, frame.index))[frame["model"] == "xDeepFM"]
+    if biases.astype(object).fillna(True).nunique() > 1:
+        raise InputError("runs of xDeepFM with and without a bias in its CIN were given: they are two "
+                         "models, so choose the rows of one of them.")
     if len(twice := frame[frame.duplicated([*CELL, "seed"])]):
         raise InputError(f"{len(twice)} runs repeat the model, design, scale and seed of another: "
                          "keep one recipe, and each seed once.")
@@ -188,8 +193,9 @@ def _seeds_needed(
     verdicts: list[str],  # on it
 ) -> np.ndarray:          # to find `SIGNIFICANT`; NaN where the verdict is another than "cannot tell"
     "How many seeds each contrast takes that cannot be told."
-    return np.array([seeds_needed(SIGNIFICANT, row.se, row.df, row.seeds)
-                     if judged == "cannot tell" else np.nan
+    # as if the seeds that the spread is of, df + 1, were all
+    return np.array([seeds_needed(SIGNIFICANT, row.se * np.sqrt(row.seeds / (row.df + 1)), row.df, row.df + 1)
+                     if judged == "cannot tell" and row.df > 0 else np.nan
                      for row, judged in zip(tested.itertuples(), verdicts, strict=True)])
 
 # %% ../nbs/stats.ipynb #0000000d
@@ -236,8 +242,8 @@ def _tested(
     with np.errstate(divide="ignore", invalid="ignore"): # no spread at all: p is 0, or none where all is 0
         p = 2 * student.sf(np.abs(estimate / se), df)
     any_cell = (np.isfinite(auc) @ (weights != 0).T).sum(0)
-    return pd.DataFrame({"seeds": n, "seeds_left_out": any_cell - n, "estimate": estimate, "se": se,
-                         "df": df, "low": low, "high": high, "p": p, "half_width": (high - low) / 2,
+    return pd.DataFrame({"seeds": n, "seeds_left_out": np.maximum(any_cell - n, 0), "estimate": estimate,
+                         "se": se, "df": df, "low": low, "high": high, "p": p, "half_width": (high - low) / 2,
                          "detectable": detectable(se, df)})
 
 # %% ../nbs/stats.ipynb #00000054
@@ -264,7 +270,7 @@ def cells(
     gain = gain.assign(p_holm=holm(gain["p"].to_numpy()))
     gain["verdict"] = np.where(is_base, "", _verdicts(gain, gain["p_holm"]))
     gain = gain.assign(sought=SIGNIFICANT, seeds_needed=_seeds_needed(gain, gain["verdict"]))
-    table = table.assign(mean=mean, sd=se * np.sqrt(n), low=low, high=high)
+    table = table.assign(mean=mean, sd=over_seeds(auc)[1] * np.sqrt(n), low=low, high=high)
     table = table[[*CELL, "mean", "sd", "n", "failed", "low", "high"]]
     gain = gain.drop(columns=["se", "df"]).rename(columns={"estimate": "gain"})
     return table.join(gain.rename(columns=lambda name: name if name == "gain" else f"gain_{name}"))
@@ -394,6 +400,7 @@ def _resampled(
     values: np.ndarray,             # (S, C) each seed's value of each contrast; NaN where it has none
     luck: np.ndarray,               # (B, S, C) what resampling the rows adds to it
     generator: np.random.Generator, # where the draws come from
+    first: np.ndarray,              # (S,) bool, seeds whose spread decided how many there are
 ) -> np.ndarray:                    # (B, C) each contrast, resampled; NaN without a second seed
     """Two-level bootstrap: rows, then seeds as blocks, whose deviations from a contrast's mean are its pool.
 
@@ -402,11 +409,12 @@ def _resampled(
     """
     resampled = np.full((len(luck), values.shape[1]), np.nan)
     for contrast, seeds in enumerate(np.isfinite(values).T):
-        n = seeds.sum()
+        n = (seeds & first).sum() # the pool is of the first stage
         if n < 2: continue
         own, of_rows = values[seeds, contrast], luck[:, seeds, contrast]
         # finite-sample stretch: deviations from a mean of n are too small by sqrt((n - 1) / n)
-        pool, row_luck = ((x - x.mean(-1, keepdims=True)) * np.sqrt(n / (n - 1)) for x in (own, of_rows))
+        pool, row_luck = ((x - x.mean(-1, keepdims=True)) * np.sqrt(n / (n - 1))
+                          for x in (own[first[seeds]], of_rows[:, first[seeds]]))
         # t to normal: a percentile does not know that the pool has only n − 1 degrees of freedom
         pool = pool * student.ppf(.975, n - 1) / student.ppf(.975, np.inf)
         # variance subtraction: the luck of these rows is in the pool and in `of_rows`, and must count once
@@ -421,7 +429,8 @@ def _stacked(
     logits: dict[tuple, np.ndarray], # (model, design, scale, seed) -> (n,) test logits
     labels: np.ndarray,              # (n,) 0 or 1
 ) -> tuple[pd.DataFrame, np.ndarray,
-           np.ndarray]: # cells in order, n = seeds; (S, cells) run of each, -1 for none; logits (runs, n)
+           np.ndarray, np.ndarray]: # cells in order, n = seeds; (S, cells) run of each, -1 for none; logits
+                                    # (runs, n); (S,) seeds
     "Checks the logits of a sweep and puts them one under the other."
     if not set(np.unique(labels)) == {0, 1}:
         raise InputError(f"labels {np.unique(labels)[:5].tolist()} were given: "
@@ -438,7 +447,7 @@ def _stacked(
     table = _in_order(runs.groupby(CELL).agg(n=("seed", "count")).reset_index())
     wide = runs.pivot(index="seed", columns=CELL, values="run").fillna(-1).astype(int)
     wide = wide[list(table[CELL].itertuples(index=False, name=None))]
-    return table, wide.to_numpy(), np.stack(list(logits.values()))
+    return table, wide.to_numpy(), np.stack(list(logits.values())), wide.index.to_numpy()
 
 # %% ../nbs/stats.ipynb #00000038
 def bootstrap(
@@ -446,6 +455,7 @@ def bootstrap(
     labels: np.ndarray,              # (n,) labels of the shared test rows, 0 or 1
     resamples: int = 1000,           # B, how many times rows and seeds are drawn
     seed: int = 0,                   # of the draws
+    first: Collection | None = None, # seeds whose spread decided how many there are; None for all
 ) -> pd.DataFrame:                   # kind, model, scale, left_out, difference, low, high (test AUC; 95 %)
     """ME − SE as in `contrasts`, with percentile intervals over resampled seeds and shared test rows.
 
@@ -457,7 +467,8 @@ def bootstrap(
     >>> bootstrap(logits, labels, resamples=50)[["kind", "model", "scale"]].values.tolist()
     [['primary', 'DNN', 4]]
     """
-    (table, run, scores), clicks = _stacked(logits, labels), np.asarray(labels) == 1
+    (table, run, scores, seeds), clicks = _stacked(logits, labels), np.asarray(labels) == 1
+    of_first = np.isin(seeds, list(seeds if first is None else first))
     generator, placements = np.random.default_rng(seed), _placements(scores, clicks)
     block = max(1, 2**23 // len(clicks))  # resamples at once: 64 MiB of weights
     sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
@@ -465,7 +476,7 @@ def bootstrap(
     head, weights = _plan(table)
     values, luck = (_contrast_values(np.where(run < 0, np.nan, of_runs[..., run]), weights)
                     for of_runs in (placements[:, clicks].mean(1), noise))
-    low, high = np.quantile(_resampled(values, luck, generator), [.025, .975], axis=0)
+    low, high = np.quantile(_resampled(values, luck, generator, of_first), [.025, .975], axis=0)
     return head.assign(difference=over_seeds(values)[0], low=low, high=high)
 
 # %% ../nbs/stats.ipynb #00000044
@@ -495,6 +506,8 @@ def against_published(
     if len(names := set(frame["dataset"]) | set(published["dataset"])) > 1:
         raise InputError(f"cells of several datasets {sorted(names)} were given: compare one dataset at a "
                          "time.")
+    # seeds that were added would make Welch's error their own: the first ones stand for the cell
+    frame = frame[frame.get("stage", pd.Series(1, frame.index)) == 1]
     ours = cells(frame)[[*CELL, "mean", "sd", "n", "failed"]]
     theirs = published[[*CELL, "mean", "sd", "n"]]
     both = _in_order(theirs.merge(ours, how="outer", on=CELL, suffixes=("_published", "")))

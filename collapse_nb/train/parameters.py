@@ -117,15 +117,20 @@ class Scaling(Study):
     designs: Names = ("SE", "ME")                   # single-embedding, multi-embedding
     scales: Scales = (1, 2)                         # model sizes, 1 is the base
     variant: Literal["paper", "released"] = "paper" # paper or released
-    until: float = Field(0., ge=0)  # AUC: half-width of ME − SE that seeds are added for; 0: none
+    # AUC: half-width of ME − SE that seeds are added for, 0 for none
+    until: float = Field(0., ge=0, allow_inf_nan=False)
     at_most: StrictInt = Field(50, ge=1)            # seeds of a cell that `until` may come to
-    # size at which the first model is scored with running averages too, 0 for none
-    control_scale: StrictInt = Field(2, ge=0)
+    # one of the scales, at which the first model is scored with running averages too; 0 for none
+    control_scale: StrictInt = Field(0, ge=0)
 
     def model_post_init(self, context) -> None:
         super().model_post_init(context)
         for names, what, options in (self.models, "model", MULTI), (self.designs, "design", ("SE", "ME")):
             if wrong := [n for n in names if n not in options]: raise unknown(what, wrong[0], options)
+        if self.control_scale and not (self.control_scale in self.scales and self.control_scale > 1
+                                       and len(set(self.designs)) == 2):
+            raise InputError(f"control_scale = {self.control_scale} was given: give one of the scales above "
+                             "1, with both designs, or 0 for no control.")
 
 # %% ../../nbs/train/parameters.ipynb #0000000a
 def read_parameters(

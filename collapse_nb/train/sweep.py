@@ -7,6 +7,7 @@ __all__ = ['opened', 'grid', 'run_group', 'run_here', 'missing', 'no_room', 'hal
            'sweep', 'seconds_per_epoch', 'plan', 'estimates']
 
 # %% ../../nbs/train/sweep.ipynb #00000002
+import math
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
@@ -166,9 +167,12 @@ def check_until(
     ... except InputError as err: print(str(err).split(":")[0])
     until = 0.001 was given and no size is asked for in both designs
     """
-    if not until > 0:
-        raise InputError(f"until = {until} was given: give half the width of an interval, such as .001 of "
+    is_number = lambda value, kinds: isinstance(value, kinds) and not isinstance(value, bool)
+    if not (is_number(until, int | float) and 0 < until < math.inf):
+        raise InputError(f"until = {until!r} was given: give half the width of an interval, such as .001 of "
                          "AUC.")
+    if not is_number(at_most, int):
+        raise InputError(f"at_most = {at_most!r} was given: give a whole number of seeds.")
     groups = _of_primary(specs)
     if not groups:
         raise InputError(f"until = {until} was given and no size is asked for in both designs: there is no "
@@ -176,18 +180,26 @@ def check_until(
     if (fewest := min(len(group.seeds) for group in groups)) < 2:
         raise InputError(f"until = {until} was given with {fewest} seed of a cell: the number of seeds comes "
                          "from the spread of the first ones, so ask for five or more.")
-    if at_most < (most := max(max(group.seeds) + 1 for group in groups)):
+    if len({group.seeds for group in groups}) > 1:
+        raise InputError("the cells of the primary contrast have other seeds: a contrast is taken seed by "
+                         "seed, so give them the same.")
+    if len({(group.dataset, group.fingerprint, group.spec.variant, group.recipe) for group in groups}) > 1:
+        raise InputError("the cells of the primary contrast are of several datasets, variants or recipes: "
+                         "give those of one.")
+    if at_most < (most := len(groups[0].seeds)):
         raise InputError(f"at_most = {at_most} was given with {most} seeds to begin with: allow more, or ask "
                          "for fewer.")
 
-def _of_primary(specs: Iterable[Group]) -> list[Group]:
+def _of_primary(specs: Iterable[Group], bases: bool = False) -> list[Group]:
     "The groups of the primary contrast: both designs of every model, at the largest size that has both."
-    cells = {(g.spec.model, g.spec.design, g.spec.scale): g for g in specs if not g.treatment}
+    plain = [(g.spec, g) for g in specs if not g.treatment]
+    cells = {(spec.model, spec.design, spec.scale) for spec, _ in plain}
     pairs = [(model, scale) for model, design, scale in cells
              if design == "ME" and (model, "SE", scale) in cells]
     largest = max((scale for _, scale in pairs), default=0)
-    return [cells[model, design, scale] for model, scale in pairs if scale == largest
-            for design in ("SE", "ME")]
+    sizes = {(model, scale) for model, scale in pairs if scale == largest}
+    if bases: sizes |= {(model, 1) for model, _ in sizes}
+    return [group for spec, group in plain if (spec.model, spec.scale) in sizes]
 
 # %% ../../nbs/train/sweep.ipynb #00000103
 def rows_of(
@@ -214,7 +226,7 @@ def extended(
     store: StoredRuns,      # where its runs are
     until: float,           # half-width of the primary contrast, in AUC
     at_most: int,           # seeds of a cell
-) -> list[Group]:           # the same groups; those of the primary contrast with as many seeds as it takes
+) -> list[Group]:           # the same; those of the primary contrast, and bases, with the seeds it takes
     """What is wanted once the first stage is done.
 
     Example:
@@ -227,13 +239,15 @@ def extended(
     References: [Stein 1945](https://doi.org/10.1214/aoms/1177731088), a two-sample test.
     """
     specs = list(specs)
-    number = min(seeds_for_width(rows_of(specs, store), until), at_most)
-    growing = {group.cell for group in _of_primary(specs)}
-    def more(group: Group) -> Group:
-        start = max(group.seeds) + 1
-        added = range(start, start + max(0, number - len(group.seeds)))
-        return group.with_seeds((*group.seeds, *added)) if group.cell in growing else group
-    return [more(group) for group in specs]
+    takes, primary = seeds_for_width(rows_of(specs, store), until), _of_primary(specs)
+    seeds = primary[0].seeds
+    # a first seed that one of the cells lacks counts for nothing, and another one is run in its place
+    done = rows_of(primary, store).query("status == 'done'")
+    complete = int((done.groupby("seed").size() == len(primary)).sum())
+    added = max(0, min(takes - complete, at_most - len(seeds)))
+    growing = {group.cell for group in _of_primary(specs, bases=True)}
+    more = range(max(seeds) + 1, max(seeds) + 1 + added)
+    return [group.with_seeds((*group.seeds, *more)) if group.cell in growing else group for group in specs]
 
 # %% ../../nbs/train/sweep.ipynb #00000010
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go" # by cost, not by number
@@ -260,8 +274,9 @@ def sweep(
     it was and ends with the same rows. Asked for more seeds, it runs those alone; a group that does not
     fit in memory is cut in half. Ask for five seeds or more where a verdict is wanted: on hflights the
     test AUCs of one cell have a standard deviation of 0.0011 to 0.0029, and ME beats SE by 0.0033 at 10x.
-    With `until`, what was asked for is a first stage: the cells of the primary contrast then get the seeds
-    that its half-width takes (`stats.seeds_for_width`), or `at_most` so many; ten to begin with are cheapest.
+    With `until`, what was asked for is a first stage: the cells of the primary contrast and the base get the
+    seeds that its half-width takes (`stats.seeds_for_width`), or `at_most` so many; ten to begin with are
+    cheapest.
     Give `costs` from `estimates(plan(...))` where cells differ much in size.
 
     Raises `InputError` for a store that cannot be written and for an `until` that can come to nothing,

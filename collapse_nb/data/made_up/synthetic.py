@@ -342,6 +342,8 @@ def synthetic(
 # %% ../../../nbs/data/made_up/synthetic.ipynb #0000002c
 def _sizes(rows: int) -> tuple[int, int, int]:
     "Rows of the three splits."
+    if not isinstance(rows, int) or isinstance(rows, bool):
+        raise InputError(f"rows = {rows!r} was given: give a whole number of rows.")
     if rows < 100:
         raise InputError(f"{rows} synthetic rows were asked for: ask for 100 at least, so that every split "
                          "has clicks.")
