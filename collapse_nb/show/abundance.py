@@ -465,7 +465,7 @@ def steps_chart(
         name=lambda frame: frame["measure"].map(lambda m: STEP_LOOK[m][0]))
     names, colours = zip(*STEP_LOOK.values(), strict=True)
     colour = alt.Color("name:N", scale=alt.Scale(domain=list(names), range=list(colours)),
-                       legend=alt.Legend(title=None, orient="bottom", columns=4))
+                       legend=alt.Legend(title=None, orient="bottom", columns=4, symbolOpacity=1))
     scale = alt.Scale(domain=[0, max(1.05, 1.02 * float(rows["high"].max()))], nice=False)
     x = alt.X("step:Q", title="training steps", scale=alt.Scale(type="symlog", constant=1),
               axis=alt.Axis(values=[0, 1, 4, 16, 64, 256, 1024, 4096], grid=False))
