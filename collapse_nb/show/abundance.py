@@ -457,7 +457,7 @@ def steps_chart(
     ...                     "high": [1., .6], "n": 5, "model": "DNN", "scale": 1})
     >>> rows = pd.concat([one.assign(measure=name) for name in ("ia", "ia_rest", "ia_centred", "rankme")])
     >>> " ".join(steps_chart(rows).to_dict()["title"]["text"])[:60]
-    'DNN base: after 8 steps of Adam IA is at 0.50 (0.40 to 0.60)'
+    'DNN base: after 8 steps of Adam IA is at 0.5 (0.4 to 0.6) of'
 
     References: §3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import altair as alt
 import pandas as pd
 
+from . import sentences
 from .charts import COLOURS, styled
 
 # %% ../../nbs/show/regimes.ipynb #00000005
@@ -44,8 +45,8 @@ def regime_chart(
         rows=[f"{numbers:.2g} ({n:,} rows)" for numbers, n in
               zip(rows["numbers_per_row"], rows["train_rows"], strict=True)],
         epoch=[f"{steps:,.0f}" for steps in rows["steps"]],
-        value=[f"{1000 * v:+.1f}".replace("-", "−") for v in rows["difference"]],
-        span=[f"{1000 * a:+.1f} to {1000 * b:+.1f}".replace("-", "−") for a, b in
+        value=[sentences.number(1000 * v, 1) for v in rows["difference"]],
+        span=[sentences.interval(1000 * a, 1000 * b, 1) for a, b in
               zip(rows["low"], rows["high"], strict=True)])
     colours = {"holds": COLOURS["ME"], "does not hold": COLOURS["SE"], "cannot tell": "#888888"}
     order_y = rows.sort_values("numbers_per_row")["rows"].drop_duplicates().tolist()
