@@ -1114,8 +1114,13 @@ def regime_contrasts(
     table = pd.concat(rows, ignore_index=True)
     p = stats.holm(table["p"].to_numpy())
     verdicts = [stats.verdict(low, high) if adjusted < .05 else "cannot tell"
-            for low, high, adjusted in zip(table["low"], table["high"], p, strict=True)]
-    return table.assign(p_holm=p, verdict=verdicts)[REGIME + [c for c in table if c not in REGIME]]
+                for low, high, adjusted in zip(table["low"], table["high"], p, strict=True)]
+    # a verdict that the family takes away asks for seeds, too
+    se = table["detectable"] / stats.detectable(1., table["seeds"] - 1)
+    needed = [stats.seeds_needed(SIGNIFICANT, error, n - 1, n) if judged == "cannot tell" else np.nan
+              for error, n, judged in zip(se, table["seeds"], verdicts, strict=True)]
+    table = table.assign(p_holm=p, verdict=verdicts, seeds_needed=needed)
+    return table[REGIME + [c for c in table if c not in REGIME]]
 
 def regime_claims(
     runs: pd.DataFrame, # as `regime_contrasts` takes them
