@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEMA', 'ROWS', 'ZIPF', 'TOPICS', 'RHO', 'LATENT', 'CLUSTERS', 'TAU', 'PAIRS', 'WAVES', 'ALPHA', 'BETA', 'RATE',
            'CHUNK', 'BINS', 'cumulative_popularity', 'draw_ids', 'latent_vectors', 'directions', 'Truth', 'make_truth',
-           'chunks', 'binned_auc', 'BayesAUC', 'frequent_ids', 'synthetic', 'write_synthetic']
+           'chunks', 'binned_auc', 'BayesAUC', 'synthetic', 'write_synthetic']
 
 # %% ../../../nbs/data/made_up/synthetic.ipynb #00000002
 from collections.abc import Iterator
@@ -15,12 +15,14 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from tqdm import tqdm
 
 from ..cards import load_card
 from collapse_nb.data.dataset import (
     Encoded, fresh_folder, in_memory, open_encoded, split_sizes, write_encoded,
 )
+from ..encoding.vocabulary import make_vocabulary
 from ...fields import FieldSchema
 from ...records import InputError
 
@@ -265,34 +267,19 @@ def _counts(truth: Truth, rows: int) -> list[np.ndarray]:
         for field, values in zip(counts, x.T, strict=True): field += np.bincount(values, minlength=len(field))
     return counts
 
-# %% ../../../nbs/data/made_up/synthetic.ipynb #00000103
-def frequent_ids(
-    counts: np.ndarray, # (D,) rows of each value
-    min_count: int,     # rows that a value needs for an id of its own
-) -> np.ndarray:        # (D,) int32, the id of each value; the last id is that of all rare ones
-    """Ids by falling count, then value, and one more for everything else.
-
-    Example:
-
-    >>> frequent_ids(np.array([3, 12, 40, 9, 12]), min_count=10).tolist()
-    [3, 1, 0, 3, 2]
-
-    References: the rule of the published encodings of Criteo and Avazu, App. Dataset Statistics of [Guo et
-    al. 2024](https://arxiv.org/abs/2310.04400).
-    """
-    order = np.argsort(-counts, kind="stable")
-    kept = int((counts >= min_count).sum())
-    ids = np.full(len(counts), kept, np.int32)
-    ids[order[:kept]] = np.arange(kept, dtype=np.int32)
-    return ids
-
 # %% ../../../nbs/data/made_up/synthetic.ipynb #00000104
+def _ids(counts: np.ndarray, min_count: int) -> np.ndarray:
+    "The id of each value (D,), by the rule of every card; the last id is that of all rare ones."
+    values = np.arange(len(counts))
+    return make_vocabulary(pl.DataFrame({"code": values, "value": values, "count": counts}), len(counts),
+                           min_count)[1]
+
 def _default(
     truth: Truth, # of the default's fields
     rows: int,    # n
 ) -> tuple[FieldSchema, list[np.ndarray]]: # the fields as models see them, and per field the id of each value
     "What a model is told of the default."
-    ids = [frequent_ids(counts, load_card("synthetic").min_count) for counts in _counts(truth, rows)]
+    ids = [_ids(counts, load_card("synthetic").min_count) for counts in _counts(truth, rows)]
     return FieldSchema(truth.schema.names, [int(field.max()) + 1 for field in ids]), ids
 
 # %% ../../../nbs/data/made_up/synthetic.ipynb #0000002b
