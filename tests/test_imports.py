@@ -25,6 +25,7 @@ MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
 MAY_IMPORT["claims"] = BASE | MEASURES | PAPER | {"results", "show"}
 MAY_IMPORT["serve"] = TRAIN - {"allocation", "results"} - MEASURES | {"train"}
 MAY_IMPORT["full_run"] = {"records", "data", "results"}
+MAY_IMPORT["answers"] = {"records", "data", "results", "show"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
