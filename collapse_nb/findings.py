@@ -115,8 +115,8 @@ def difference_interval(
     return Measured(a.mean() - b.mean(), (u + v)**.5, df, len(a) if len(a) == len(b) else np.nan)
 
 # %% ../nbs/findings.ipynb #00000010
-COLUMNS = ["claim", "where", "value", "low", "high", "p", "paper", "verdict", "seeds", "seeds_left_out",
-           "half_width", "detectable", "sought", "seeds_needed", "note"]
+COLUMNS = ["claim", "where", "value", "low", "high", "p", "paper", "verdict", "alone", "seeds",
+           "seeds_left_out", "half_width", "detectable", "sought", "seeds_needed", "note"]
 
 def finding(
     claim: str,                    # what the paper, or common sense, says: a sentence
@@ -147,7 +147,7 @@ def finding(
     if p is None: p = measured.p(limit) if isinstance(measured, Measured) else np.nan
     if effect: claim += f" ({effect:g} or more would matter)"
     row = {"claim": claim, "where": where, "value": value, "low": low, "high": high, "p": p, "paper": paper,
-           "verdict": judgement, "half_width": (high - low) / 2 if low < high else np.nan,
+           "verdict": judgement, "alone": judgement, "half_width": (high - low) / 2 if low < high else np.nan,
            "sought": effect or sought, "note": note}
     if isinstance(measured, Measured):
         error, df, seeds = measured.se, measured.df, measured.seeds
@@ -160,7 +160,7 @@ def finding(
 def findings(
     rows: list[dict],     # from `finding`, the primary claim first
     primary: bool = True, # whether the first row is one, fixed before looking; otherwise all are adjusted
-) -> pd.DataFrame:        # `COLUMNS`; p is Holm's, but for the primary claim
+) -> pd.DataFrame:        # `COLUMNS`; p is Holm's, but for the primary claim; `alone` is without Holm
     """The table of findings that closes a notebook: a verdict stands where its adjusted p is below .05.
 
     >>> findings([finding("IA grows", "§3", Measured(0.3, 0.05, 4))])["verdict"].tolist()

@@ -1,4 +1,5 @@
-"""Write README.md out of nbs/index.ipynb, and nbs/README.md, on which JupyterLab opens, out of all notebooks.
+"""Write README.md out of nbs/index.ipynb, docs/claims.md out of the register of claims, and nbs/README.md, on
+which JupyterLab opens, out of all notebooks.
 
     .venv/bin/python docs/readme.py           # write them
     .venv/bin/python docs/readme.py --check   # exit code 1 when one is stale
@@ -6,21 +7,18 @@
 import posixpath
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
-import pandas as pd
 from nbconvert import MarkdownExporter
+from register import Register, anchor, as_markdown, as_page, matrix
 from traitlets.config import Config
 
-from collapse_nb.show.sentences import sight, size
-
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "data" / "results"
-# where in the notebook the list of `paper_list` belongs
-MARK = "<!-- the paper's figures and tables, with our verdicts -->"
+# where in the notebook `headline_matrix` belongs
+MARK = "<!-- the headline claims, with our verdicts -->"
 HEADER = ("<!-- Written from nbs/index.ipynb by docs/readme.py (make readme): edit the notebook, not this "
           "file. -->")
 # `](target)` or `src="target"`, but for addresses and anchors; fenced code is matched first, to be left alone
@@ -40,56 +38,56 @@ ITEMS = {"Fig. 1a": ("06", "fig1a"), "Fig. 1b": ("01", "fig1b"), "Fig. 2": ("01"
          "Fig. 6": ("04", "fig6"), "Fig. 7": ("06", "fig7"), "Fig. 8": ("05", "fig8"),
          "Fig. 9": ("06", "fig7-criteo"), "Fig. 10": ("06", "fig7-avazu"),
          "Table 1": ("06", None), "Table 2": ("00", None), "Table 3": ("06", None), "Table 4": ("06", None)}
+# of these the paper has cells on Criteo and Avazu alone
+NOT_RUN = ("Fig. 9", "Fig. 10", "Table 3", "Table 4")
 
 
-def by_dataset(rows: dict[str, pd.Series]) -> str:
-    """The verdicts on a claim by dataset; one, where all have the same number: then it is not of the dataset.
-    Where it cannot tell, what it could have seen."""
-    if len(rows) > 1 and len({(str(row.value), row.verdict) for row in rows.values()}) == 1:
-        return next(iter(rows.values())).verdict
-    def of(dataset: str, row: pd.Series) -> str:
-        seen = sight(row) if row.verdict == "cannot tell" else ""
-        if seen: seen = f"±{size(row.half_width)}; {seen}"
-        about = ": ".join(part for part in (dataset, seen) if part)
-        return f"{row.verdict} ({about})" if about else row.verdict
-    return ", ".join(of(dataset, row) for dataset, row in rows.items())
+def numbered() -> dict[str, str]:
+    "Notebook's number -> its path from the root."
+    return {f.name[:2]: f"nbs/{f.name}" for f in sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))}
 
-
-def verdicts(item: str, results: Path) -> str:
-    "The paper's claims whose place names the item, with verdicts by dataset; controls of ours are counted."
-    claims: dict[str, dict[str, pd.Series]] = {} # claim -> dataset -> row of the findings
-    controls: Counter[str] = Counter()
-    for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
-        for _, row in pd.read_csv(file).iterrows():
-            if not re.search(rf"{re.escape(item)}(?![0-9])", row["where"]): continue
-            if row["where"].startswith("control"): controls[row.verdict] += 1
-            else: claims.setdefault(row.claim, {})["-".join(file.stem.split("-")[2:])] = row
-    lines = [f"{claim}: {by_dataset(rows)}" for claim, rows in claims.items()]
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in controls.most_common())
-    if controls: lines.append(f"*controls of ours:* {counts}")
-    return "<br>".join(lines) or "not run here"
-
-
-def paper_list(results: Path = RESULTS) -> str:
-    "The paper's figures and tables: where each one is, and what became of its claims."
-    lines = ["| paper | notebook | figures | claim: verdict |", "|---|---|---|---|"]
+def figure_list() -> str:
+    "The paper's figures and tables, and where each one is."
+    lines = ["| paper | notebook | drawn from stored runs |", "|---|---|---|"]
     for item, (number, stem) in ITEMS.items():
-        notebook = next((ROOT / "nbs").glob(f"{number}_*.ipynb"))
         drawn = sorted((ROOT / "figures").glob(f"{stem}*.svg")) if stem else []
-        links = ", ".join(f"[{f.stem}](figures/{f.name})" for f in drawn) or "–"
-        lines.append(f"| {item} | [{number}](nbs/{notebook.name}) | {links} | {verdicts(item, results)} |")
+        links = ", ".join(f"[{f.stem}](../figures/{f.name})" for f in drawn)
+        links = links or ("not run here" if item in NOT_RUN else "a table in the notebook")
+        lines.append(f"| {item} | [{number}](../{numbered()[number]}) | {links} |")
     return "\n".join(lines)
 
+def claims_page(register: Register) -> str:
+    "docs/claims.md: the register, and where the paper's figures and tables are."
+    notebooks = {number: f"../{path}" for number, path in numbered().items()}
+    note = ("<!-- Written from docs/claims.toml and data/results by docs/readme.py: edit those, not this "
+            "file. -->")
+    return "\n\n".join([note, as_page(register, notebooks).strip(), "## The paper's figures and tables",
+                        figure_list()]) + "\n"
+
+def headline_matrix(register: Register) -> str:
+    "The headline claims and what became of each, by table; for the README."
+    return as_markdown(matrix(register, lambda claim: f"[{claim.headline}](docs/claims.md#{anchor(claim)})"))
+
+
+def printed(source: str, names: dict) -> str:
+    "What a cell says, as its notebook shows it: no number is typed. `names` are the notebook's."
+    said: list[str] = []
+    with patch("collapse_nb.show.notices.say", said.append): exec(compile(source, "<cell>", "exec"), names)
+    return "\n\n".join(said)
 
 def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
     "The README's text; cells of directives (`#| hide`, `#| eval`, ...) stay out of it."
     directives = {"enabled": True, "patterns": [r"#\|", r"\s*\Z"]}
     exporter = MarkdownExporter(config=Config(RegexRemovePreprocessor=directives))
     nb = nbformat.read(notebook, as_version=4)
+    names: dict = {}
+    for cell in nb.cells: # a cell whose code is not shown is what it prints
+        if cell.cell_type == "code" and cell.source.startswith("#| echo: false"):
+            cell.update(nbformat.v4.new_markdown_cell(printed(cell.source, names)))
     # nbdev_clean removes it, and code would lose its colours
     nb.metadata["language_info"] = {"name": "python"}
     text, _ = exporter.from_notebook_node(nb)
-    text = LINK.sub(to_root, text).replace(MARK, paper_list())
+    text = LINK.sub(to_root, text).replace(MARK, headline_matrix(Register()))
     return HEADER + "\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -142,7 +140,9 @@ def start() -> str:
 
 def main() -> int:
     stale = 0
-    for file, text in (ROOT / "README.md", readme()), (ROOT / "nbs" / "README.md", start()):
+    written = {ROOT / "README.md": readme(), ROOT / "nbs" / "README.md": start(),
+               ROOT / "docs" / "claims.md": claims_page(Register())}
+    for file, text in written.items():
         if "--check" not in sys.argv[1:]: file.write_text(text, encoding="utf-8")
         elif not file.is_file() or file.read_text(encoding="utf-8") != text:
             print(f"{file.relative_to(ROOT)} is not what the notebooks say: run make readme.")

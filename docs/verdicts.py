@@ -63,8 +63,8 @@ def from_ends(row, df: float, seeds: float = np.nan) -> Measured:
 
 def spread_out(table: pd.DataFrame) -> pd.DataFrame:
     "A table of findings that was stored before it said what it could have seen."
-    table = table.reindex(columns=COLUMNS).astype({"paper": object, "note": object})
-    return table.fillna({"paper": "", "note": ""})
+    table = table.reindex(columns=COLUMNS).astype({"paper": object, "note": object, "alone": object})
+    return table.fillna({"paper": "", "note": "", "alone": table["verdict"]})
 
 
 def beside_stored(stem: str, intervals: pd.DataFrame, places: int) -> pd.DataFrame:

@@ -1,0 +1,218 @@
+"""The register of claims: every statement of the paper, and what became of it, out of docs/claims.toml and
+the findings of data/results.
+
+    .venv/bin/python docs/register.py    # what has no place in it
+"""
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import model_validator
+
+from collapse_nb.records import Record, unknown
+from collapse_nb.show.sentences import LEVEL, estimate, p_equals, sight, size
+
+ROOT = Path(__file__).resolve().parents[1]
+REGISTER, RESULTS = Path(__file__).with_name("claims.toml"), ROOT / "data" / "results"
+TOY = "toy" # what findings without a dataset are of
+Outcome = Literal["holds", "does not hold", "cannot tell", "not run here"]
+# instead of findings
+REASONS = {"built": "built and tested", "nothing": "nothing to test", "not_run": "not run", "same_as": "see"}
+
+
+class Claim(Record):
+    "A statement of the paper; docs/claims.toml says what its entries mean."
+    id: str
+    place: str
+    says: str
+    quote: str = ""
+    headline: str = ""
+    rows: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    built: str = ""
+    nothing: str = ""
+    not_run: str = ""
+    same_as: str = ""
+    card: bool = False
+    paper: str = ""
+    figure: str = ""
+    mind: str = ""
+
+    @model_validator(mode="after")
+    def _has_one_way_out(self):
+        ways = [name for name in ("rows", *REASONS) if getattr(self, name)]
+        if len(ways) != 1:
+            given = " and ".join(ways) or "neither findings nor a reason"
+            raise ValueError(f"claim {self.id} has {given}: give one of rows, {', '.join(REASONS)}")
+        if self.headline and not (self.rows and self.mind):
+            raise ValueError(f"claim {self.id} has a headline: give its rows, and what would change our "
+                             "mind")
+        return self
+
+    @property
+    def is_ours(self) -> bool: return self.id.startswith("ours.")
+
+    @property
+    def reason(self) -> str:
+        "Why there are no findings; empty where there are."
+        return next((f"{words}: {text}" for name, words in REASONS.items()
+                     if (text := getattr(self, name))), "")
+
+
+def fits(pattern: str, number: str, claim: str) -> bool:
+    "Whether a pattern such as `01: IA of * grows` names a finding of a notebook."
+    where, words = pattern.split(": ", 1)
+    return where == number and bool(re.fullmatch(re.escape(words).replace(r"\*", ".*"), claim))
+
+
+def stored_findings(results: Path = RESULTS) -> pd.DataFrame:
+    "All findings of full runs: their columns, the notebook's number, the dataset, and the file's name."
+    tables = []
+    for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
+        number, dataset = re.fullmatch(r"findings-(\d\d)-?(.*)", file.stem).groups()
+        table = pd.read_csv(file)
+        # Holm's rule leaves out the first, which is the notebook's primary claim
+        tests = max(1, int(table["p"].iloc[1:].notna().sum())) if "p" in table else 1
+        tables.append(table.assign(number=number, dataset=dataset or TOY, stem=file.stem, tests=tests))
+    return pd.concat(tables, ignore_index=True)
+
+
+def worst(verdicts: Iterable[str]) -> Outcome:
+    "What became of a claim with several findings: it holds where all do, and does not where one does not."
+    verdicts = set(verdicts) - {"not run here"}
+    if not verdicts: return "not run here"
+    if "does not hold" in verdicts: return "does not hold"
+    return "holds" if verdicts == {"holds"} else "cannot tell"
+
+
+def face_value(row) -> str:
+    "What Holm's rule took away; empty where it took nothing."
+    if row["verdict"] != "cannot tell" or row["alone"] in ("cannot tell", "not run here"): return ""
+    return f"at face value {'yes' if row['alone'] == 'holds' else 'no'}; not among {row['tests']} tests"
+
+
+def sentence(row) -> str:
+    "A finding: what was tested, what became of it, the number behind it, and what it could have seen."
+    text = f"{row['claim']}: **{row['verdict']}**"
+    if pd.isna(row["value"]): return text
+    if row["low"] == row["high"]: return f"{text}, {row['value']:,.10g}" # counted
+    text += f", {estimate(row['value'], row['low'], row['high'], level=LEVEL)}"
+    if not pd.isna(row["p"]): text += f", {p_equals(row['p'])}"
+    seen = sight(row) if row["verdict"] == "cannot tell" else ""
+    if seen and row["half_width"] > 0: seen = f"known to ±{size(row['half_width'])}, {seen}"
+    return "; ".join(part for part in (text, face_value(row), seen) if part)
+
+
+class Register:
+    "The claims, with the findings that belong to each."
+    def __init__(self, claims: Path = REGISTER, results: Path = RESULTS):
+        self.claims = {c.id: c for c in (Claim(**entry) for entry in
+                                         tomllib.loads(claims.read_text(encoding="utf-8"))["claim"])}
+        self.findings = stored_findings(results)
+        self._names = list(zip(self.findings["number"], self.findings["claim"], strict=True))
+        self._places = {p: [fits(p, *name) for name in self._names]
+                        for c in self.claims.values() for p in (*c.rows, *c.controls)}
+
+    def claim(self, name: str) -> Claim:
+        "A claim, or the one that it repeats."
+        if name not in self.claims: raise unknown("claim", name, self.claims)
+        claim = self.claims[name]
+        return self.claim(claim.same_as) if claim.same_as else claim
+
+    def of(self, patterns: tuple[str, ...]) -> pd.DataFrame:
+        "Findings that the patterns name, in their order."
+        chosen = [self.findings[self._places[pattern]] for pattern in patterns]
+        return pd.concat([self.findings[:0], *chosen]).drop_duplicates(["number", "claim", "dataset"])
+
+    def rows(self, claim: Claim) -> pd.DataFrame: return self.of(claim.rows)
+
+    def controls(self, claim: Claim) -> pd.DataFrame: return self.of(claim.controls)
+
+    def outcomes(self, claim: Claim) -> dict[str, Outcome]:
+        "Dataset -> what became of a claim on it; datasets that it was not asked of are left out."
+        rows = self.rows(claim)
+        return {dataset: worst(group["verdict"]) for dataset, group in rows.groupby("dataset")}
+
+    @property
+    def datasets(self) -> list[str]:
+        "Those with findings: real ones first, the one with most ahead, then generated clicks and the toy."
+        counts = self.findings["dataset"].value_counts()
+        return sorted(counts.index, key=lambda name: (name == TOY, name == "synthetic", -counts[name]))
+
+    @property
+    def headlines(self) -> list[Claim]: return [c for c in self.claims.values() if c.headline]
+
+    @cached_property
+    def loose_ends(self) -> list[str]:
+        "Findings that no claim has, and patterns that fit no finding, each as a sentence."
+        patterns = [(c, p) for c in self.claims.values() for p in (*c.rows, *c.controls)]
+        pairs = list(dict.fromkeys(self._names))
+        lost = [f"{number}: {claim!r} has no claim in docs/claims.toml: add it to the rows or controls of "
+                "one."
+                for number, claim in pairs if not any(fits(p, number, claim) for _, p in patterns)]
+        lost += [f"claim {c.id} names {p!r}, and no finding is called so: correct it, or say why there is "
+                 "none."
+                 for c, p in patterns if not any(fits(p, *pair) for pair in pairs)]
+        return lost + [f"claim {c.id} is the same as {c.same_as!r}, which is no claim: name one."
+                       for c in self.claims.values() if c.same_as and c.same_as not in self.claims]
+
+
+SIGNS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?", "not run here": "–"}
+CALLED = {"synthetic": "generated clicks"} # how tables are called where their name does not say it
+
+def anchor(claim: Claim) -> str: return f"claim-{claim.id.replace('.', '-')}"
+
+def matrix(register: Register, link: Callable[[Claim], str]) -> pd.DataFrame:
+    "Headline claims × datasets, a sign each; `link` turns a claim into Markdown."
+    rows = [{"claim": link(c), "paper": "ours" if c.is_ours else c.place,
+             **{CALLED.get(d, d): SIGNS[register.outcomes(c).get(d, "not run here")]
+                for d in register.datasets}}
+            for c in register.headlines]
+    return pd.DataFrame(rows)
+
+def as_markdown(table: pd.DataFrame) -> str:
+    "A table of texts in Markdown."
+    lines = [list(table), ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |"
+                     for line in lines)
+
+def listing(rows: pd.DataFrame) -> str:
+    "Findings as a list, a dataset in front of each."
+    return "\n".join(f"- {CALLED.get(row['dataset'], row['dataset'])}: {sentence(row)}."
+                     for _, row in rows.iterrows())
+
+def as_page(register: Register, notebooks: dict[str, str]) -> str:
+    "The whole register in Markdown: `notebooks` says where a notebook's number leads."
+    parts = ["# The paper, claim by claim",
+             "Every statement of the paper in its order, in our words and a few of its own, and what became "
+             "of it here. Findings are of full runs; each names its table, the verdict, the number behind it "
+             "with its interval, and, where it cannot tell, what it could have seen. *Controls* are our own "
+             "questions. Facts about the Criteo and Avazu cards are checks of the cards, no results."]
+    for claim in register.claims.values():
+        rows, controls = register.rows(claim), register.controls(claim)
+        if claim.card: rows, controls = (t.drop_duplicates(["number", "claim"]) for t in (rows, controls))
+        parts.append(f'<a id="{anchor(claim)}"></a>\n\n### {claim.id} {claim.headline or claim.says}')
+        quoted = f' "{claim.quote}"' if claim.quote else ""
+        parts.append(f"*{claim.place}.* {claim.says if claim.headline else ''}{quoted}".strip())
+        if claim.same_as:
+            other = register.claim(claim.id)
+            parts.append(f"The same as [{other.id}](#{anchor(other)}).")
+        elif claim.reason: parts.append(f"{claim.reason[0].upper()}{claim.reason[1:]}")
+        if len(rows): parts.append(listing(rows))
+        if claim.paper: parts.append(f"The paper's number: {claim.paper}.")
+        if len(controls): parts.append(f"<details><summary>{len(controls)} controls</summary>\n\n"
+                                       f"{listing(controls)}\n\n</details>")
+        numbers = sorted({*rows["number"], *controls["number"]})
+        if numbers: parts.append("Tested in " + ", ".join(f"[{n}]({notebooks[n]})" for n in numbers) + ".")
+        if claim.mind: parts.append(f"What would change our mind: {claim.mind[0].lower()}{claim.mind[1:]}")
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    for end in (ends := Register().loose_ends): print(end)
+    sys.exit(bool(ends))
