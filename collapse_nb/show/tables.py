@@ -218,8 +218,8 @@ def findings_table(
     """
     values, intervals = _written(findings, "value", [bounds_of(claim) for claim in findings["claim"]])
     paper = findings["paper"].fillna("").replace("", sentences.DASH)
-    # the verdict stands beside its claim, for the end of a wide table is out of sight
-    frame = pd.DataFrame({"claim": findings["claim"], "verdict": findings["verdict"], "ours": values,
+    # the verdict comes first, for the end of a wide table is out of sight
+    frame = pd.DataFrame({"verdict": findings["verdict"], "claim": findings["claim"], "ours": values,
                           "95 % interval": intervals, "p": findings["p"].map(sentences.p_value),
                           "power .8": _sights(findings), "paper": paper, "where": findings["where"]})
     frame.index = pd.RangeIndex(1, len(frame) + 1)

@@ -1,6 +1,9 @@
 """Build the site into _site/html, with nothing from the network.
 
     PYTHONPATH=docs .venv/bin/python -m website      # what `make site` does; a folder may be named
+
+Ends with 3, and a list, when stored results that a page should show are not there or of an older schema: the
+place on the page says so, and all else is built.
 """
 import json
 import re
@@ -9,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from configparser import ConfigParser
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -17,19 +19,15 @@ import vl_convert
 from sphinx.cmd.build import main as sphinx
 
 from collapse_nb.show.charts import VEGA_LITE
-from website import api, explorer, results
+from website import api, explorer, llms, project, results
 from website.gallery import ROOT, Gallery
+from website.missing import missing
 from website.notebooks import LINK, NBS, Page, docname, listed, text, title
 
 HERE = Path(__file__).parent
 ARCHIVE = "collapse_nb.tar.gz"
-
-
-def settings() -> dict[str, str]:
-    "What settings.ini says."
-    config = ConfigParser()
-    config.read(ROOT / "settings.ini")
-    return dict(config["DEFAULT"])
+# notebooks that measure this library; they are no part of the paper
+RACES = ("08", "09", "10", "11")
 
 
 def archive(file: Path) -> None:
@@ -64,15 +62,13 @@ def front(gallery: Gallery) -> str:
     note = next(part for part in parts if part.startswith("*") and part.rstrip().endswith("*"))
     but = next((part for part in parts if part.startswith("It depends on the data")),
                "").split(" What else")[0]
-    own = next((f for f in listed() if f.name.startswith("07_")), None)
     numbered = [f for f in listed() if f.name[0].isdigit()]
+    paper, races = ("\n".join(docname(f) for f in numbered if (f.name[:2] in RACES) == raced)
+                    for raced in (False, True))
     replacements = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"),
                     "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
-                    "BUT": Page(NBS / "index.ipynb", gallery, "").prose(but),
-                    "MEASURE": f"{docname(own)}.html" if own else "guide.html#the-library-in-ten-lines",
-                    "ARCHIVE": ARCHIVE,
-                    "HOST": "{doc_host}{doc_baseurl}".format(**settings()),
-                    "PAPER": "\n".join(docname(f) for f in numbered)}
+                    "BUT": Page(NBS / "index.ipynb", gallery).prose(but),
+                    "MEASURE": "measure.html", "ARCHIVE": ARCHIVE, "PAPER": paper, "BENCHMARKS": races}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
     for name, value in replacements.items(): page = page.replace(f"@{name}@", value)
     return page
@@ -80,38 +76,34 @@ def front(gallery: Gallery) -> str:
 
 def sources(out: Path) -> None:
     "Writes every page as Markdown."
-    git, gallery = settings()["git_url"], Gallery(out / "_static")
+    gallery = Gallery(out / "_static")
     for file in [*listed(), NBS / "index.ipynb"]:
         page = out / f"{docname(file)}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(Page(file, gallery, git).text(), encoding="utf-8")
+        page.write_text(Page(file, gallery).text(), encoding="utf-8")
     shutil.copytree(HERE / "pages", out, dirs_exist_ok=True)
     (out / "index.md").write_text(front(gallery), encoding="utf-8")
     (out / "library" / "index.md").write_text(library(), encoding="utf-8")
     (out / "api").mkdir()
     (out / "api" / "index.md").write_text(api.index(), encoding="utf-8")
     for file in api.modules():
-        (out / "api" / f"{api.module(file)}.md").write_text(api.page(file, git), encoding="utf-8")
+        (out / "api" / f"{api.module(file)}.md").write_text(api.page(file, gallery.static), encoding="utf-8")
     shutil.copy(ROOT / "CHANGELOG.md", out / "changelog.md")
     # whose links are from the root of the project
     for page in (ROOT / "CONTRIBUTING.md", out / "examples.md"):
-        (out / page.name.lower()).write_text(LINK.sub(from_root(git), page.read_text(encoding="utf-8")),
-                                             encoding="utf-8")
+        (out / page.name.lower()).write_text(
+            LINK.sub(from_root(gallery.static), page.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(HERE / "conf.py", out)
     results.write(out, gallery)
-    explorer.write(out / "_static" / "explorer-data.js")
+    missing.made("explorer", lambda: explorer.write(out / "_static" / "explorer-data.js"))
 
 
-def from_root(git: str) -> Callable[[re.Match], str]:
-    """What a link from the root of the project is on the site: pages and notebooks are here, other files in
-    the repository."""
+def from_root(static: Path) -> Callable[[re.Match], str]:
+    "What a link from the root of the project is on the site: a page, or the file itself."
     def turned(link: re.Match) -> str:
         words, path, anchor = link[2], ROOT / link[3], link[4] or ""
-        if path.suffix == ".ipynb": target = f"/{docname(path)}.md"
-        elif path.parent == HERE / "pages": target = f"/{path.name}"
-        elif path.name == "CHANGELOG.md": target = "/changelog.md"
-        else: target = f"{git}/blob/main/{link[3]}"
-        return f"[{words}]({target}{anchor})"
+        if path.suffix == ".ipynb": return f"[{words}](/{docname(path)}.md{anchor})"
+        return project.link(words, path, static, 0, anchor)
     return turned
 
 
@@ -127,6 +119,7 @@ def library() -> str:
 
 def main(site: Path) -> int:
     shutil.rmtree(site, ignore_errors=True)
+    missing.notes.clear()
     out = site / "src"
     (out / "_static").mkdir(parents=True)
     assets(out / "_static")
@@ -135,9 +128,10 @@ def main(site: Path) -> int:
                      str(out), str(site / "html")])
     if failed: return failed
     archive(site / "html" / ARCHIVE)
+    llms.write(out, site / "html")
     print(f"{site / 'html' / 'index.html'}: open it, or serve it with: python -m http.server --directory "
           f"{site / 'html'}")
-    return 0
+    return missing.report()
 
 
 if __name__ == "__main__": sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("_site")))

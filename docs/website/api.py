@@ -6,6 +6,7 @@ import tokenize
 from pathlib import Path
 from typing import NamedTuple
 
+from website import project
 from website.gallery import ROOT
 from website.notebooks import docname, label, listed, module
 
@@ -175,15 +176,14 @@ def public(tree: ast.Module) -> list[str]:
                     and ast.unparse(n.targets[0]) == "__all__"), None)
     return ast.literal_eval(listing.value) if listing else []
 
-def page(notebook: Path, git: str) -> str:
+def page(notebook: Path, static: Path) -> str:
     "The page of the module that a notebook exports."
     where = module(notebook)
     file = ROOT / "collapse_nb" / f"{where.replace('.', '/')}.py"
     tree, notes = parse(file.read_text(encoding="utf-8"))
     parts = [f"# collapse_nb.{where}", escaped(ast.get_docstring(tree) or ""),
-             f":::{{container}} kin\nWritten in [{notebook.name}]"
-             f"(/{docname(notebook)}.md), [in the "
-             f"repository]({git}/blob/main/{file.relative_to(ROOT).as_posix()})\n:::",
+             f":::{{container}} kin\nWritten in [{notebook.name}](/{docname(notebook)}.md); "
+             f"{project.link('the module as a file', file, static, 1)}\n:::",
              f"```{{py:currentmodule}} collapse_nb.{where}\n```"]
     names = public(tree)
     for node in tree.body:

@@ -1,5 +1,5 @@
-"""Figures on the site: a chart that loads when it is scrolled into view, and its SVG for browsers without
-scripts."""
+"""Figures on the site: the picture at once, and in its place a chart that answers to the pointer, which loads
+when it is near the window and the browser has nothing else to do."""
 import html
 import json
 import re
@@ -29,7 +29,7 @@ class Gallery:
     They are scripts, because pages opened from a file may load scripts, but fetch nothing.
     """
     def __init__(self, static: Path):
-        self.folder = static / "charts"
+        self.static, self.folder = static, static / "charts"
         self.folder.mkdir(parents=True, exist_ok=True)
         # title of every figure -> its name, to know a figure again in a notebook that keeps only its picture
         self.titles = {words(json.loads(f.read_text(encoding="utf-8")))[0]: f.stem
@@ -46,10 +46,9 @@ class Gallery:
         label, source = html.escape(f"{finding}. {reading}"), f"{root}_static/charts/{name}"
         return (f'<figure class="chart" id="{name}"><div class="canvas" data-chart="{name}" '
                 f'data-src="{source}.js" role="img" tabindex="0" '
-                f'aria-label="{label}" style="max-width:{width}px"><div class="hold" '
-                f'style="aspect-ratio:{width}/{height}"></div>'
-                f'<noscript><img src="{source}.svg" width="{width}" height="{height}" '
-                f'alt="{label}"></noscript></div></figure>')
+                f'aria-label="{label}" style="max-width:{width}px">'
+                f'<img src="{source}.svg" width="{width}" height="{height}" loading="lazy" '
+                f'alt="{label}"></div></figure>')
 
     def stored(self, name: str, depth: int = 0) -> str | None:
         "The HTML of a figure of figures/; None when there is no such chart."

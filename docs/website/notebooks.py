@@ -3,7 +3,6 @@ import ast
 import html
 import json
 import os
-import posixpath
 import re
 from collections import Counter
 from functools import cache
@@ -11,7 +10,11 @@ from pathlib import Path
 
 from readme import MARK
 
+from website import project
+from website.folds import Fold, fold
 from website.gallery import ROOT, Gallery
+from website.missing import missing
+from website.tables import relaid
 
 NBS = ROOT / "nbs"
 DIRECTIVE = re.compile(r"#\|\s*([\w-]+)[ :]*(.*)")
@@ -47,10 +50,12 @@ def module(file: Path) -> str | None:
     return directive[1] if directive else None
 
 
-def split(source: str) -> tuple[set[str], str]:
-    "The directives at the head of a cell, and its code."
-    lines, directives = source.splitlines(), set()
-    while lines and (match := DIRECTIVE.match(lines[0])): directives.add(match[1]); lines.pop(0)
+def split(source: str) -> tuple[dict[str, str], str]:
+    "The directives at the head of a cell with what they say, and its code."
+    lines, directives = source.splitlines(), {}
+    while lines and (match := DIRECTIVE.match(lines[0])):
+        directives[match[1]] = match[2].strip()
+        lines.pop(0)
     return directives, "\n".join(lines).strip("\n")
 
 def names(code: str) -> list[str]:
@@ -60,11 +65,6 @@ def names(code: str) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef): defined.append(node.name)
         defined += [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
     return defined
-
-def furniture(code: str) -> bool:
-    "Whether a cell does nothing but import."
-    if re.search(r"^[%!]", code, flags=re.M): return False
-    return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(code).body)
 
 def label(where: str, name: str) -> str:
     """What links to a name lead to; a class and a function may differ in a capital alone, and targets have
@@ -92,30 +92,42 @@ def fenced(code: str, language: str) -> str:
 def raw(markup: str) -> str: return f"```{{raw}} html\n{markup}\n```"
 
 def table(markup: str, name: str = "Table; scrolls sideways") -> str:
-    "A table that scrolls inside its own box; what pandas adds to style it is left to the site's style sheet."
-    markup = re.sub(r"<style.*?</style>\s*", "", markup, flags=re.S)
-    markup = re.sub(r'\s(id|border|style)="[^"]*"', "", markup)
-    markup = re.sub(r"<t([dh])[^>]*>\s*(&nbsp;)?\s*</t[dh]>", r"<td></td>", markup)
-    markup = re.sub(r"<td>([^<]{36,})</td>", r'<td class="long">\1</td>', markup)
+    "A table that scrolls inside its own box, its verdicts first."
     return raw('<div class="table" role="region" tabindex="0" '
-               f'aria-label="{html.escape(name)}">\n{markup.strip()}\n</div>')
+               f'aria-label="{html.escape(name)}">\n{relaid(markup).strip()}\n</div>')
+
+def heading(file: Path) -> str:
+    "A notebook's title with the number that its name begins with."
+    number = re.match(r"\d+", file.name)
+    return f"{number[0]} {title(file)}" if number else title(file)
+
+def unsectioned(source: str) -> str:
+    "Markdown that stands in a fold, where a heading would open a section that ends outside of it."
+    parts = FENCED.split(source)
+    return "".join(part if i % 2 else re.sub(r"^#+ (.+)", r":::{rubric} \1\n:::", part, flags=re.M)
+                   for i, part in enumerate(parts))
 
 
 class Page:
     "One notebook on its way to the site."
-    def __init__(self, file: Path, gallery: Gallery, git: str):
-        self.file, self.gallery, self.git = file, gallery, git
+    def __init__(self, file: Path, gallery: Gallery):
+        self.file, self.gallery = file, gallery
         self.name, self.depth, self.drawn = docname(file), docname(file).count("/"), 0
+        # code of the paper's notebooks is folded; the library's are read for their code
+        self.folds = file.name[0].isdigit()
 
     def link(self, match: re.Match) -> str:
-        """A link as the site has it: notebooks are pages, figures are charts, other files are in the
-        repository."""
+        """A link as the site has it: notebooks are pages, figures are charts, other files of the project are
+        copied beside the pages."""
         image, words, target, anchor = match[1], match[2], match[3], match[4] or ""
         path = Path(os.path.normpath(self.file.parent / target))
         if path.suffix == ".ipynb" and path.is_file(): return f"[{words}](/{docname(path)}.md{anchor})"
         if path.parent.name == "figures" and (chart := self.gallery.stored(path.stem, self.depth)):
             return f"\n\n{raw(chart)}\n\n" if image else f"[{words}](#result-{path.stem})"
-        return f"[{words}]({self.git}/blob/main/{posixpath.normpath(path.relative_to(ROOT).as_posix())})"
+        if image and not path.is_file():
+            lost = missing.note(path.name, f"{path.name} is not among the figures: `make figures` draws it.")
+            return f"\n\n{lost}\n\n"
+        return project.link(words, path, self.gallery.static, self.depth, anchor)
 
     def prose(self, source: str) -> str:
         "Markdown with links turned, and the library's names linked to what documents them."
@@ -135,15 +147,19 @@ class Page:
     def code(self, source: str) -> str:
         "A code cell's input; an exported one can be linked to."
         directives, code = split(source)
-        if directives & {"hide", "default_exp"} or not code.strip(): return ""
+        if {"hide", "default_exp"} & set(directives) or directives.get("echo") == "false" or not code.strip():
+            return ""
         block = fenced(code, "ipython3" if re.search(r"^[%!]", code, flags=re.M) else "python")
-        if furniture(code):
-            return "\n\n".join([raw('<details class="imports"><summary>imports</summary>'), block,
-                                raw("</details>")])
         where = module(self.file)
         marks = [f"({label(where, name)})=" for name in names(code)
-                 if name[0] != "_"] if directives & {"export", "exports"} else []
+                 if name[0] != "_"] if {"export", "exports"} & set(directives) else []
         return "\n".join([*marks, block])
+
+    def folded(self, cell: dict) -> bool:
+        "Whether a cell's code is shown on demand only."
+        directives, code = split(text(cell["source"]))
+        if not self.folds: return fold(code, [], False).kind == "imports"
+        return directives.get("code-fold") != "false"
 
     def output(self, out: dict) -> str:
         "One output, in the richest form that it has."
@@ -164,15 +180,33 @@ class Page:
 
     def text(self) -> str:
         "The whole page."
-        blocks = []
+        blocks, folds, inside = [], [], 0
+        def close() -> None:
+            if folds: blocks.append(Fold.together(folds, raw))
+            folds.clear()
         for cell in read(self.file)["cells"]:
             source = text(cell["source"])
             if cell["cell_type"] == "markdown":
-                # a page has one title
-                blocks.append(self.prose(re.sub(r"^# ", "## ", source) if blocks else source))
-            elif cell["cell_type"] == "code" and (code := self.code(source)):
-                blocks += [code, *(f":::{{container}} output\n{self.output(out)}\n:::"
-                                   for out in cell["outputs"])]
+                close()
+                inside += source.count("<details")
+                # a page has one title, with the notebook's number
+                source = re.sub(r"^# ", "## ", source) if blocks else re.sub(r"^# .+", f"# {heading(self.file)}",
+                                                                             source)
+                blocks.append(self.prose(unsectioned(source) if inside else source))
+                inside -= source.count("</details>")
+            elif cell["cell_type"] == "code":
+                directives, code = split(source)
+                if {"hide", "default_exp"} & set(directives) or not code.strip(): continue
+                outputs = [f":::{{container}} output\n{self.output(out)}\n:::" for out in cell["outputs"]]
+                block = self.code(source)
+                if block and self.folded(cell):
+                    folds.append(fold(code, cell["metadata"].get("tags", []), bool(outputs), block))
+                else:
+                    close()
+                    if block: blocks.append(block)
+                if outputs or not self.folds: close()
+                blocks += outputs
+        close()
         if self.name == "guide":
             blocks[0] = "# Guide"
             blocks = [b.replace(MARK, "The [results](/results/index.md) have them all.") for b in blocks]
@@ -183,4 +217,5 @@ class Page:
         "Where the notebook and what it exports are."
         parts = [f"Notebook: `{self.file.relative_to(ROOT).as_posix()}`"]
         if where := module(self.file): parts.append(f"exports [collapse_nb.{where}](/api/{where}.md)")
-        return f":::{{container}} kin\n{', '.join(parts)}\n:::"
+        paper = " paper" * self.folds
+        return f":::{{container}} kin{paper}\n{', '.join(parts)}\n:::"

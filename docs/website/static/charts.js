@@ -1,4 +1,5 @@
-// Charts that load when they come near the window, follow the theme, and need no other host.
+// Charts that take the place of their pictures when they come near the window and the browser is idle, follow the theme, and
+// need no other host.
 (() => {
   const root = new URL("../", document.currentScript.src), waiting = {};
   const load = src => waiting[src] ??= new Promise((done, failed) => {
@@ -73,22 +74,26 @@
     element.dataset.drawn = look();
     return result;
   }
-  const picture = element => {
-    element.innerHTML = element.querySelector("noscript")?.textContent ?? "";
-  };
-  async function start(element) {
+  // the page and the chart's picture come first; what answers to the pointer is heavier and can wait
+  const loaded = document.readyState === "complete" ? Promise.resolve() : new Promise(done => addEventListener("load", done, { once: true }));
+  const idle = () => new Promise(done => window.requestIdleCallback ? requestIdleCallback(done, { timeout: 1000 }) : setTimeout(done, 100));
+  async function start(element, patient) {
     try {
+      if (patient) {
+        await loaded;
+        await element.querySelector("img")?.decode().catch(() => {});
+        await idle();
+      }
       await load(new URL(element.dataset.src, document.baseURI).href);
       await draw(element, window.charts[element.dataset.chart]);
     } catch (error) {
-      console.error(error);
-      picture(element);
+      console.error(error); // the picture stays
     }
   }
   window.drawChart = draw;
 
   const near = new IntersectionObserver(entries => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting) { near.unobserve(target); start(target); }
+    for (const { isIntersecting, target } of entries) if (isIntersecting) { near.unobserve(target); start(target, true); }
   }, { rootMargin: "300px" });
   document.querySelectorAll(".canvas[data-chart]").forEach(element => near.observe(element));
 
@@ -98,14 +103,26 @@
   new MutationObserver(redraw).observe(document.body, { attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   addEventListener("resize", redraw);
-  addEventListener("beforeprint", () => document.querySelectorAll(".canvas[data-chart]:not([data-drawn])").forEach(start));
+  addEventListener("beforeprint", () => document.querySelectorAll(".canvas[data-chart]:not([data-drawn])").forEach(element => start(element, false)));
 
   // what scrolls sideways can be scrolled with the keyboard
   document.querySelectorAll("div.highlight pre, .table-wrapper, mjx-container[display]").forEach(box => {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   });
-  // the front page's first command names the host that the page came from
-  const host = document.querySelector("[data-host]");
-  if (host && location.protocol.startsWith("http")) host.textContent = new URL(".", location.href).href.replace(/\/$/, "");
-  else if (host) document.getElementById("from-file").hidden = false;
+  // a link to what is in a fold opens it
+  const reveal = () => {
+    const place = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let fold = place ? place.closest("details") : null;
+    if (!fold) return;
+    for (; fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    place.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+  // a page that was served knows its host, and can be asked for the archive; one that was opened from a file cannot
+  const served = document.querySelector("[data-served]");
+  if (served && location.protocol.startsWith("http")) {
+    served.textContent = served.dataset.served.replace("@HERE@", new URL(".", location.href).href.replace(/\/$/, ""));
+    document.getElementById("from-file").hidden = true;
+  }
 })();

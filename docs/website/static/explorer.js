@@ -23,6 +23,18 @@ addEventListener("DOMContentLoaded", () => {
   boxes("models", MODELS.filter(m => Object.values(data).some(d => [...d.cells, ...d.paper, ...d.fields].some(c => c.model === m))));
   boxes("designs", DESIGNS);
 
+  // ticked at first are the models that were run on the dataset; where none was, those that the paper has numbers of
+  let touched = false;
+  const runOn = name => MODELS.filter(m => data[name].cells.some(c => c.model === m));
+  const first = name => hasRuns(name) ? runOn(name) : MODELS.filter(m => data[name].paper.some(c => c.model === m));
+  const tick = () => {
+    const name = byId("dataset").value, run = runOn(name), ticked = first(name);
+    for (const box of form.querySelectorAll("[name=models]")) {
+      if (!touched) box.checked = ticked.includes(box.value);
+      box.nextSibling.data = ` ${box.value}` + (run.includes(box.value) ? "" : " (not run)");
+    }
+  };
+
   // the state is what the form says; only what differs from the first view goes into the address
   const chosen = () => {
     const said = new FormData(form);
@@ -30,9 +42,11 @@ addEventListener("DOMContentLoaded", () => {
              models: said.getAll("models"), designs: said.getAll("designs") };
   };
   const write = state => history.replaceState(null, "", "#" + new URLSearchParams(
-    Object.entries(state).map(([name, value]) => [name, [].concat(value).join(",")]).filter(([name, value]) => value || ["models", "designs"].includes(name))));
+    Object.entries(state).map(([name, value]) => [name, [].concat(value).join(",")])
+      .filter(([name, value]) => name === "models" ? touched : value || name === "designs")));
   const read = () => {
     for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
+      if (name === "models") touched = true;
       if (["models", "designs"].includes(name))
         form.querySelectorAll(`[name=${name}]`).forEach(box => box.checked = value.split(",").includes(box.value));
       else if (["dataset", "metric", "paper"].includes(name) && [...byId(name).options].some(o => o.value === value)) byId(name).value = value;
@@ -120,6 +134,7 @@ addEventListener("DOMContentLoaded", () => {
   const put = (element, spec, label) => { element.hidden = false; element.setAttribute("aria-label", label); window.drawChart(element, spec); };
 
   function show() {
+    tick();
     const state = chosen(), here = data[state.dataset], paperName = state.paper || (here.paper.length ? state.dataset : "");
     const pick = cells => cells.filter(c => c.metric === state.metric && c.mean != null);
     const ours = pick(here.cells).map(c => ({ ...c, source: "here" }));
@@ -147,7 +162,7 @@ addEventListener("DOMContentLoaded", () => {
   }
 
   read();
-  form.addEventListener("change", show);
+  form.addEventListener("change", event => { touched ||= event.target.name === "models"; show(); });
   byId("size").addEventListener("change", show);
   addEventListener("hashchange", () => { read(); show(); });
   let width = innerWidth;
