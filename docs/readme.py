@@ -75,15 +75,19 @@ def printed(source: str, names: dict) -> str:
     with patch("collapse_nb.show.notices.say", said.append): exec(compile(source, "<cell>", "exec"), names)
     return "\n\n".join(said)
 
+def spoken(notebook: Path = ROOT / "nbs" / "index.ipynb") -> nbformat.NotebookNode:
+    "The notebook, every cell whose code is not shown replaced by what it prints."
+    nb, names = nbformat.read(notebook, as_version=4), {}
+    for i, cell in enumerate(nb.cells):
+        if cell.cell_type == "code" and cell.source.startswith("#| echo: false"):
+            nb.cells[i] = nbformat.v4.new_markdown_cell(printed(cell.source, names))
+    return nb
+
 def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
     "The README's text; cells of directives (`#| hide`, `#| eval`, ...) stay out of it."
     directives = {"enabled": True, "patterns": [r"#\|", r"\s*\Z"]}
     exporter = MarkdownExporter(config=Config(RegexRemovePreprocessor=directives))
-    nb = nbformat.read(notebook, as_version=4)
-    names: dict = {}
-    for cell in nb.cells: # a cell whose code is not shown is what it prints
-        if cell.cell_type == "code" and cell.source.startswith("#| echo: false"):
-            cell.update(nbformat.v4.new_markdown_cell(printed(cell.source, names)))
+    nb = spoken(notebook)
     # nbdev_clean removes it, and code would lose its colours
     nb.metadata["language_info"] = {"name": "python"}
     text, _ = exporter.from_notebook_node(nb)

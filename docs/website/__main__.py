@@ -5,7 +5,6 @@
 Ends with 3, and a list, when stored results that a page should show are not there or of an older schema: the
 place on the page says so, and all else is built.
 """
-import json
 import re
 import shutil
 import subprocess
@@ -16,13 +15,15 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import vl_convert
+from readme import spoken
+from register import Register, as_markdown, matrix
 from sphinx.cmd.build import main as sphinx
 
 from collapse_nb.show.charts import VEGA_LITE
-from website import api, explorer, llms, project, results
+from website import api, claims, explorer, llms, project, results
 from website.gallery import ROOT, Gallery
 from website.missing import missing
-from website.notebooks import LINK, NBS, Page, docname, listed, text, title
+from website.notebooks import LINK, NBS, Page, docname, listed, title
 
 HERE = Path(__file__).parent
 ARCHIVE = "collapse_nb.tar.gz"
@@ -53,22 +54,16 @@ def assets(static: Path) -> None:
     (static / "vega.js").write_text(f"(()=>{{{bundle}}})();", encoding="utf-8")
 
 
-def front(gallery: Gallery) -> str:
-    "The front page: claim, chart and caption are those of nbs/index.ipynb, which also makes the README."
-    cells = [text(c["source"])
-             for c in json.loads((NBS / "index.ipynb").read_text(encoding="utf-8"))["cells"]]
-    parts = [part for c in cells for part in c.split("\n\n") if part.strip()]
-    claim = next(part for part in parts if part[0] not in "#>")
-    note = next(part for part in parts if part.startswith("*") and part.rstrip().endswith("*"))
-    but = next((part for part in parts if part.startswith("It depends on the data")),
-               "").split(" What else")[0]
+def front(gallery: Gallery, register: Register) -> str:
+    "The front page: what the paper says and what was found are the words of the README."
+    opening = Page(NBS / "index.ipynb", gallery).prose(spoken().cells[1].source)
     numbered = [f for f in listed() if f.name[0].isdigit()]
     paper, races = ("\n".join(docname(f) for f in numbered if (f.name[:2] in RACES) == raced)
                     for raced in (False, True))
-    replacements = {"CLAIM": claim, "CHART": gallery.stored("fig7-hflights"),
-                    "NOTE": note.split(". ME − SE")[0].strip("*") + ".",
-                    "BUT": Page(NBS / "index.ipynb", gallery).prose(but),
-                    "MEASURE": "measure.html", "ARCHIVE": ARCHIVE, "PAPER": paper, "BENCHMARKS": races}
+    link = lambda claim: f"[{claim.headline}](/{claims.name(claim)}.md)"
+    charts = {"SPECTRUM": gallery.stored("spectrum-hflights"), "CHART": gallery.stored("fig7-hflights")}
+    replacements = {"OPENING": opening, "MATRIX": as_markdown(matrix(register, link)), "ARCHIVE": ARCHIVE,
+                    "PAPER": paper, "BENCHMARKS": races, **{n: c or "" for n, c in charts.items()}}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
     for name, value in replacements.items(): page = page.replace(f"@{name}@", value)
     return page
@@ -76,13 +71,14 @@ def front(gallery: Gallery) -> str:
 
 def sources(out: Path) -> None:
     "Writes every page as Markdown."
-    gallery = Gallery(out / "_static")
+    gallery, register = Gallery(out / "_static"), Register()
+    for end in register.loose_ends: missing.note("claims", end)
     for file in [*listed(), NBS / "index.ipynb"]:
         page = out / f"{docname(file)}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(Page(file, gallery).text(), encoding="utf-8")
     shutil.copytree(HERE / "pages", out, dirs_exist_ok=True)
-    (out / "index.md").write_text(front(gallery), encoding="utf-8")
+    (out / "index.md").write_text(front(gallery, register), encoding="utf-8")
     (out / "library" / "index.md").write_text(library(), encoding="utf-8")
     (out / "api").mkdir()
     (out / "api" / "index.md").write_text(api.index(), encoding="utf-8")
@@ -94,7 +90,8 @@ def sources(out: Path) -> None:
         (out / page.name.lower()).write_text(
             LINK.sub(from_root(gallery.static), page.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(HERE / "conf.py", out)
-    results.write(out, gallery)
+    results.write(out, gallery, register)
+    claims.write(out, gallery, register)
     missing.made("explorer", lambda: explorer.write(out / "_static" / "explorer-data.js"))
 
 

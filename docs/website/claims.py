@@ -18,6 +18,9 @@ from website.notebooks import docname, listed, raw, table, title
 
 BADGE = '<span class="verdict {}">{}</span>'
 SIZES = "1x, 2x, 3x, 4x, 10x"
+# columns of a table of findings that pages show
+NEEDED = ("claim", "where", "value", "low", "high", "p", "verdict", "alone", "seeds", "half_width",
+          "detectable", "seeds_needed", "paper")
 SIX = "DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP"
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from readme import MARK
+from readme import MARK, spoken
 
 from website import project
 from website.folds import Fold, fold
@@ -120,8 +120,10 @@ class Page:
         """A link as the site has it: notebooks are pages, figures are charts, other files of the project are
         copied beside the pages."""
         image, words, target, anchor = match[1], match[2], match[3], match[4] or ""
+        if target.startswith("/"): return match[0] # of the site already
         path = Path(os.path.normpath(self.file.parent / target))
         if path.suffix == ".ipynb" and path.is_file(): return f"[{words}](/{docname(path)}.md{anchor})"
+        if path == ROOT / "docs" / "claims.md": return f"[{words}](/claims/index.md)"
         if path.parent.name == "figures" and (chart := self.gallery.stored(path.stem, self.depth)):
             return f"\n\n{raw(chart)}\n\n" if image else f"[{words}](#result-{path.stem})"
         if image and not path.is_file():
@@ -184,8 +186,8 @@ class Page:
         def close() -> None:
             if folds: blocks.append(Fold.together(folds, raw))
             folds.clear()
-        for cell in read(self.file)["cells"]:
-            source = text(cell["source"])
+        for cell in spoken(self.file)["cells"] if self.name == "guide" else read(self.file)["cells"]:
+            source = text(cell["source"]).replace(MARK, "The [results](/results/index.md) have the matrix.")
             if cell["cell_type"] == "markdown":
                 close()
                 inside += source.count("<details")
@@ -207,9 +209,7 @@ class Page:
                 if outputs or not self.folds: close()
                 blocks += outputs
         close()
-        if self.name == "guide":
-            blocks[0] = "# Guide"
-            blocks = [b.replace(MARK, "The [results](/results/index.md) have them all.") for b in blocks]
+        if self.name == "guide": blocks[0] = "# Guide"
         blocks[0] += f"\n\n{self.kin()}"
         return "\n\n".join(blocks) + "\n"
 

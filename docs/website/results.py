@@ -1,4 +1,4 @@
-"Pages of results: what became of every claim, each dataset's findings, tables and figures, and the cards."
+"Pages of results: the headlines, each dataset's findings, tables and figures, and the cards."
 import re
 import shutil
 import tomllib
@@ -6,21 +6,25 @@ from pathlib import Path
 
 import pandas as pd
 from readme import ITEMS
+from register import CALLED, SIGNS, TOY, Claim, Register, as_markdown, matrix, sentence
 
 from collapse_nb import stats
 from collapse_nb.results import published
 from collapse_nb.show import tables
+from website import claims
 from website.gallery import FIGURES, ROOT, Gallery
+from website.missing import missing
 from website.notebooks import docname, fenced, listed, raw, table, title
 
 ROWS = ROOT / "data" / "results"
-VERDICTS = ("holds", "does not hold", "cannot tell", "not run here")
+# what a results page begins with
+LEAD = ("5.2.5", "1.2", "3.6", "1.5", "4.1.9", "ours.1")
 # where figures are at home, by the longest beginning of their name
 HOMES = {stem: number for number, stem in ITEMS.values() if stem}
 HOMES |= {"difference": "06", "regimes": "12",
           "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09"}
-TOY = ("The toy of notebook 02, three small tables and random labels, a drawing, "
-       "and how fast raw text is encoded")
+TOY_PAGE = ("The toy of notebook 02, three small tables and random labels, a drawing, "
+            "and how fast raw text is encoded")
 ORDER = ("06", "12", "00", "01", "02", "03", "04", "05", "09")
 
 
@@ -32,23 +36,19 @@ def stem(number: str, dataset: str) -> str:
     return f"findings-{number}-{dataset}" if dataset else f"findings-{number}"
 
 def findings(number: str, dataset: str) -> pd.DataFrame | None:
-    file = ROWS / f"{stem(number, dataset)}.csv"
-    return pd.read_csv(file) if file.is_file() else None
+    return missing.rows(ROWS / f"{stem(number, dataset)}.csv", claims.NEEDED, optional=True)
 
 def datasets() -> list[str]:
     "Every dataset that has findings; the empty name is the toy's, which has none. Real data come first."
     names = {re.sub(r"^findings-\d\d-?", "", f.stem) for f in ROWS.glob("findings-[0-9][0-9]*.csv")}
     return sorted(names, key=lambda name: (not name, name == "synthetic", name))
 
-def called(dataset: str) -> str: return dataset or "toy"
+def called(dataset: str) -> str: return dataset or TOY
 
 
 def scrolling(frame: pd.DataFrame, name: str, index: bool = False) -> str:
-    "A frame as a table that scrolls; verdicts are marked by more than a colour."
-    markup = frame.to_html(border=0, index=index, escape=True, na_rep="–")
-    def mark(cell: re.Match) -> str:
-        return f'<td><span class="verdict {cell[1].replace(" ", "-")}">{cell[1]}</span></td>'
-    return table(re.sub(rf"<td>({'|'.join(VERDICTS)})</td>", mark, markup), name)
+    "A frame as a table that scrolls."
+    return table(frame.to_html(border=0, index=index, escape=True, na_rep="–"), name)
 
 def rows(*stems: str) -> str:
     "Links to the rows behind what is shown."
@@ -82,31 +82,37 @@ def scaling(dataset: str) -> list[str]:
     links = rows(f"runs-{dataset}", f"table1-{dataset}", f"differences-{dataset}")
     return ["### Table 1", first, "### ME − SE", second, links]
 
-def claims_table(claims: pd.DataFrame) -> tables.Shown:
+def claims_table(found: pd.DataFrame) -> tables.Shown:
     "The findings of a notebook; what was counted has no interval to show."
-    if claims["value"].notna().all() and (claims["low"] == claims["high"]).all():
-        plain = claims[["claim", "where", "value", "paper", "verdict"]].rename(columns={"value": "ours"})
+    if found["value"].notna().all() and (found["low"] == found["high"]).all():
+        plain = found[["verdict", "claim", "where", "value"]].rename(columns={"value": "ours"})
         return tables.Shown(plain.assign(ours=plain["ours"].map("{:,.10g}".format)),
                             "Counted, so without intervals.")
-    return tables.findings_table(claims)
+    return tables.findings_table(found)
+
+def folded(summary: str, *parts: str) -> list[str]:
+    "Parts that are shown on demand."
+    return [raw(f"<details><summary>{summary}</summary>"), *parts, raw("</details>")]
 
 def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
-    "What one notebook found on one dataset."
-    notebook, claims, names = numbered(number), findings(number, dataset), figures(number, dataset)
-    if notebook is None or (claims is None and not names): return []
+    "What one notebook found on one dataset: the paper's claims, ours folded, and the figures."
+    notebook, found, names = numbered(number), findings(number, dataset), figures(number, dataset)
+    if number == "00" and found is not None: # facts about the cards of Criteo and Avazu are no results
+        found = found[[claim.split(":")[0] == dataset for claim in found["claim"]]]
+    if notebook is None or (found is None and not names): return []
     parts = [f"## {number} {title(notebook)}", f"From [the notebook](/{docname(notebook)}.md)."]
-    if claims is not None:
-        listing = claims_table(claims)
-        parts += ["### Claims", scrolling(listing.frame, f"Claims of notebook {number}"),
-                  f"*{listing.caption}*",
-                  rows(stem(number, dataset))]
+    if found is not None and len(found):
+        listing = claims_table(found)
+        ours = found["where"].str.startswith("control").to_numpy()
+        parts += [scrolling(listing.frame[~ours], f"Claims of notebook {number}")] if not ours.all() else []
+        if ours.any():
+            parts += folded(f"{ours.sum()} controls of ours",
+                            scrolling(listing.frame[ours], f"Controls of notebook {number}"))
+        parts += [f"*{listing.caption}*", rows(stem(number, dataset))]
     if number == "06": parts += scaling(dataset)
-    if number == "00" and (file := ROWS / f"table2-{dataset}.csv").is_file():
-        parts += ["### Table 2", scrolling(pd.read_csv(file), "Table 2"), rows(file.stem)]
-    if names: parts.append("### Figures")
     for name in names:
         head = name.removesuffix(f"-{dataset}").replace("fig", "Fig. ", 1)
-        parts += [f"(result-{name})=\n#### {head}", raw(gallery.stored(name, 1))]
+        parts += [f"(result-{name})=\n### {head}", raw(gallery.stored(name, 1))]
     return parts
 
 SCORED = {"recomputed": "Before every scoring the models' batch norm was recomputed on training rows.",
@@ -119,16 +125,30 @@ def scored(dataset: str) -> str:
     if not file.is_file(): return ""
     return " " + SCORED[pd.read_csv(file).get("batch_norm", pd.Series(["running"])).iloc[0]]
 
-def dataset_page(dataset: str, gallery: Gallery) -> str:
-    "Everything that was found on a dataset."
+def headline(claim: Claim) -> str: return f"[{claim.headline}](/{claims.name(claim)}.md)"
+
+def lead(register: Register, dataset: str) -> str:
+    "The headlines of a dataset, with the sentence of each finding."
+    lines = []
+    for name in LEAD:
+        claim = register.claims[name]
+        own = register.rows(claim).query("dataset == @dataset")
+        if len(own):
+            sign = SIGNS[register.outcomes(claim)[dataset]]
+            told = "; ".join(sentence(row) for _, row in own.iterrows())
+            lines.append(f"- {sign} {headline(claim)}. {told}.")
+    return "\n".join(lines)
+
+def dataset_page(dataset: str, gallery: Gallery, register: Register) -> str:
+    "Everything that was found on a dataset, its headlines first."
     card = ROOT / "data" / f"{dataset}.toml"
-    about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else TOY
-    name = f"# Results on {dataset}" if dataset else "# Results without a dataset"
-    head = (f"{about}. Verdicts: *holds* when the 95 % interval excludes zero or a stated limit in the "
-            "claimed direction, *does not hold* when it lies on the other side, or short of what the claim "
-            "says would matter, *cannot tell* otherwise." + scored(dataset))
-    return "\n\n".join([name, head,
-                        *(part for number in ORDER for part in section(number, dataset, gallery))]) + "\n"
+    about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else TOY_PAGE
+    name = f"# Results on {CALLED.get(dataset, dataset)}" if dataset else "# Results of the toy"
+    return "\n\n".join(part for part in [
+        name, f"{about}.{scored(dataset)}", lead(register, called(dataset)),
+        "✓ holds, ✗ does not hold, ? cannot tell; the rules are those of "
+        "[Intervals and verdicts](/library/stats.md).",
+        *(part for number in ORDER for part in section(number, dataset, gallery))] if part) + "\n"
 
 
 def published_page() -> str:
@@ -147,38 +167,30 @@ def published_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def index_page() -> str:
-    "Every claim with its verdict on each dataset."
-    verdicts: dict[tuple[str, str, str], dict[str, str]] = {} # number, claim, where -> dataset -> verdict
-    for dataset in datasets():
-        for number in ORDER:
-            claims = findings(number, dataset)
-            for row in claims.itertuples() if claims is not None else ():
-                verdicts.setdefault((number, row.claim, row.where), {})[called(dataset)] = row.verdict
-    names = [called(d) for d in datasets()]
-    out = ["# Results",
-           f"{len(verdicts)} claims, the paper's and ours (*control*), tested on the runs of `data/results`: "
-           "the verdict on each dataset. A dash means that the claim was not asked of that dataset; sizes "
-           "and datasets that no row names were not run.",
-           scrolling(counts(verdicts, names), "Verdicts, counted"),
-           "To compare models and sizes yourself, open the [explorer](/explorer.md)."]
-    for number in ORDER:
-        own = {key: by_dataset for key, by_dataset in verdicts.items() if key[0] == number}
-        used = [name for name in names if any(name in by_dataset for by_dataset in own.values())]
-        frame = pd.DataFrame([{"claim": claim, "where": where,
-                               **{name: by_dataset.get(name, "–") for name in used}}
-                              for (_, claim, where), by_dataset in own.items()])
-        if own:
-            out += [f"## {number} {title(numbered(number))}",
-                    scrolling(frame, f"Claims of notebook {number}")]
-    toc = "\n".join([*(called(d) for d in datasets()), "published"])
-    return "\n\n".join([*out, "```{toctree}\n:hidden:\n\n" + toc + "\n```"]) + "\n"
+def counted(register: Register) -> pd.DataFrame:
+    "How many claims have which outcome, by dataset; cards are no results, and controls are no claims."
+    lines = []
+    for dataset in register.datasets:
+        outcomes = [register.outcomes(c).get(dataset) for c in register.claims.values()
+                    if not (c.card or c.same_as or c.is_ours)]
+        lines.append({"dataset": CALLED.get(dataset, dataset), **{v: outcomes.count(v) for v in SIGNS}})
+    return pd.DataFrame(lines)
 
-def counts(verdicts: dict, names: list[str]) -> pd.DataFrame:
-    "How often each verdict was given."
-    def count(name: str, verdict: str) -> int: return sum(v.get(name) == verdict for v in verdicts.values())
-    return pd.DataFrame([{"dataset": name, **{verdict: count(name, verdict) for verdict in VERDICTS}}
-                         for name in names])
+def index_page(register: Register) -> str:
+    "Headlines, the matrix of claims, and how many have which outcome."
+    links = "\n".join(f"- [{CALLED.get(called(d), called(d))}](/results/{called(d)}.md)" for d in datasets())
+    toc = "\n".join([*(called(d) for d in datasets()), "published"])
+    first = register.datasets[0]
+    return "\n\n".join([
+        "# Results", f"On {CALLED.get(first, first)}:", lead(register, first),
+        "## By table", "✓ holds, ✗ does not hold, ? cannot tell, – not run.",
+        as_markdown(matrix(register, headline)),
+        "[All claims](/claims/index.md) of the paper are listed in its order. To compare models and sizes "
+        "yourself, open the [explorer](/explorer.md).",
+        "## Claims, counted", "The paper's claims that were tested; facts about dataset cards are no "
+        "results, and controls of ours stand on the pages of claims.",
+        scrolling(counted(register), "Claims, counted"), "## Pages", links,
+        "```{toctree}\n:hidden:\n\n" + toc + "\n```"]) + "\n"
 
 
 def card_section(file: Path) -> str:
@@ -201,22 +213,29 @@ def card_section(file: Path) -> str:
             f"{raw(f'<details><summary>{file.name}</summary>')}\n\n{fenced(text.strip(), 'toml')}\n\n"
             f"{raw('</details>')}")
 
-def cards_page() -> str:
-    "The dataset cards."
+def cards_page(register: Register) -> str:
+    "The dataset cards, and how they were checked against what the paper says of them."
     head = ("# Dataset cards\n\nA card says where a table comes from, which column is the click, and which "
             "columns are fields. These come "
             "with the library: `load_card(\"criteo\")`. A card of your own is a few lines "
             "([how](/guide.md#your-own-table)).")
-    return "\n\n".join([head, *(card_section(f) for f in sorted((ROOT / "data").glob("*.toml")))]) + "\n"
+    checks = register.of(tuple(p for c in register.claims.values() if c.card for p in (*c.rows, *c.controls)))
+    checks = checks[checks["claim"].str.match("(criteo|avazu)")].drop_duplicates("claim")
+    checked = checks.assign(card=checks["claim"].str.extract("^([a-z]+)", expand=False))
+    frame = checked[["verdict", "card", "claim", "value", "paper"]].rename(columns={"value": "counted"})
+    return "\n\n".join([head, *(card_section(f) for f in sorted((ROOT / "data").glob("*.toml"))),
+                        "## Checks of cards", "What notebook [00](/paper/00_preliminaries.md) counts in the "
+                        "cards of Criteo and Avazu beside what the paper says. These are facts about cards, "
+                        "no results of runs.", scrolling(frame, "Checks of cards")]) + "\n"
 
 
-def write(out: Path, gallery: Gallery) -> None:
+def write(out: Path, gallery: Gallery, register: Register) -> None:
     "Writes every page of results, and the rows themselves."
-    pages = {f"results/{called(d)}": dataset_page(d, gallery) for d in datasets()}
-    pages |= {"results/index": index_page(), "results/published": published_page(), "cards": cards_page()}
-    for name, text in pages.items():
+    made = {f"results/{called(d)}": (lambda d=d: dataset_page(d, gallery, register)) for d in datasets()}
+    made |= {"results/index": lambda: index_page(register), "results/published": published_page,
+             "cards": lambda: cards_page(register)}
+    for name, make in made.items():
+        text = missing.made(name, make) or f"# {name}\n\n{missing.notice(name)}\n"
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.md").write_text(text, encoding="utf-8")
     shutil.copytree(ROWS, out / "_static" / "rows")
-
-
