@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from ..records import InputError
-from .charts import COLOURS, INK, styled
+from .charts import COLOURS, INK, PALETTE, of_data, styled
 from .sentences import percent
 
 # %% ../../nbs/show/dataset.ipynb #00000007
 FIELDS = 40  # rows at the most
-RANKS = {"first": ("#0072B2", "circle"), "second": ("#D55E00", "square"), "third": ("#009E73", "triangle-up")}
-GAPS = {"missing": "#E69F00", "too rare": "#56B4E9"}
+RANKS = {name: PALETTE[name] for name in ("first", "second", "third")}
+GAPS = {"missing": PALETTE["second"].colour, "too rare": PALETTE["fourth"].colour}
 SHARES = ["missing_share", "lost_share"]
 
 def _drawn(
@@ -133,8 +133,8 @@ def _time_panel(time: pd.DataFrame, rate: float) -> alt.LayerChart:
     x = alt.X("start:T", title=ends, axis=alt.Axis(grid=False, tickCount=5, labelOverlap=True))
     tips = [alt.Tooltip("start:T", format="%Y-%m-%d %H:%M"), alt.Tooltip("rows:Q", format=","),
             alt.Tooltip("label_rate:Q", format=".2%")]
-    blue = COLOURS["SE"]
-    line = alt.Chart(rows).mark_line(strokeWidth=1.8, color=blue, point={"size": 18, "color": blue},
+    ink = COLOURS["base"]
+    line = alt.Chart(rows).mark_line(strokeWidth=1.8, color=ink, point={"size": 18, "color": ink},
                                      aria=False)
     overall = alt.Chart(pd.DataFrame({"label_rate": [rate]}))
     overall = overall.mark_rule(color="#222222", strokeDash=[4, 3], aria=False).encode(y)
@@ -149,7 +149,7 @@ def _title(
     "What is seen, the label first."
     fields, time = look.fields, look.time
     most = fields.loc[fields["ids"].idxmax()]
-    parts = [f"{look.name}: the label is 1 in {percent(rate, 1)} of {rows:,} rows",
+    parts = [of_data(f"the label is 1 in {percent(rate, 1)} of {rows:,} rows", look.name),
              f"{most['field']} has {int(most['ids']):,} of {fields['ids'].sum():,} ids"]
     for column, words in zip(SHARES, ("is missing", "has too rare a value"), strict=True):
         shares = fields[column].astype(float)

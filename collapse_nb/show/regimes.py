@@ -12,7 +12,7 @@ import altair as alt
 import pandas as pd
 
 from . import sentences
-from .charts import COLOURS, styled
+from .charts import COLOURS, UNDECIDED, styled
 
 # %% ../../nbs/show/regimes.ipynb #00000005
 def _title(
@@ -48,7 +48,7 @@ def regime_chart(
         value=[sentences.number(1000 * v, 1) for v in rows["difference"]],
         span=[sentences.interval(1000 * a, 1000 * b, 1) for a, b in
               zip(rows["low"], rows["high"], strict=True)])
-    colours = {"holds": COLOURS["ME"], "does not hold": COLOURS["SE"], "cannot tell": "#888888"}
+    colours = {"holds": COLOURS["ME"], "does not hold": COLOURS["SE"], "cannot tell": UNDECIDED}
     order_y = rows.sort_values("numbers_per_row")["rows"].drop_duplicates().tolist()
     order_x = rows.sort_values("steps")["epoch"].drop_duplicates().tolist()
     x = alt.X("epoch:N", sort=order_x, title="steps of an epoch", axis=alt.Axis(labelAngle=0, grid=False))
@@ -64,7 +64,8 @@ def regime_chart(
     span = base.mark_text(fontSize=11, dy=11, aria=False).encode(text="span:N")
     how = ["ME − SE in thousandths of AUC, mean over seeds, with its 95 % interval below.",
            "Verdicts respect Holm's rule over the map. Public click logs lie at the upper right and beyond."]
-    return styled((tiles + value + span).properties(width=430, height=72 * len(order_y)), _title(rows), how)
+    chart = (tiles + value + span).properties(width=430, height=72 * len(order_y))
+    return styled(chart, _title(rows), how, rows)
 
 # %% ../../nbs/show/regimes.ipynb #00000007
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {"regimes": (regime_chart, ("regimes",))}

@@ -12,14 +12,13 @@ import altair as alt
 import pandas as pd
 
 from ..records import InputError
-from .charts import COLOURS, INK, styled
+from .charts import INK, PALETTE, styled
 from .sentences import number
 
 # %% ../../nbs/show/speed.ipynb #00000005
 OURS = "collapse_nb" # the name of the library's rows
-LOOKS = {OURS: (COLOURS["SE"], "circle"), "per line": (COLOURS["ME"], "square"),
-         "blocks of lines": ("#009E73", "diamond"),
-         "FuxiCTR": ("#CC79A7", "triangle-up")} # colours told apart by the colour-blind, from Okabe and Ito
+LOOKS = {OURS: PALETTE["first"], "per line": PALETTE["second"], "blocks of lines": PALETTE["third"],
+         "FuxiCTR": PALETTE["fourth"]}
 
 def _times(ratio: float) -> str: return f"{number(ratio, 1, plus=False)} times"
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..records import InputError
 from . import sentences
-from .charts import enable, styled
+from .charts import PALETTE, dressed, enable, of_data, styled
 
 # %% ../../nbs/show/toy.ipynb #00000005
 def _lower(
@@ -28,7 +28,7 @@ def _lower(
     return sentences.verdict(f"{what} ends lower than {than}", judgement, behind, low, high)
 
 # %% ../../nbs/show/toy.ipynb #00000008
-PAIR = ("#CC79A7", "#009E73") # small D_3, large D_3
+PAIR = ("second", "third") # small D_3, large D_3, in the palette
 
 def _named(
     frame: pd.DataFrame, # with a column d3
@@ -54,7 +54,7 @@ def toy_chart(
     >>> band = dict(iteration=0, low=2.0, high=3.0, mean=2.5, sd=0.5, n=5, behind=-1.0, behind_low=-1.5)
     >>> bands = pd.DataFrame([band | {"d3": 3, "behind_high": -0.5}, band | {"d3": 100, "behind_high": 0.0}])
     >>> " ".join(toy_chart(bands).to_dict()["title"]["text"])
-    'With D3 = 3 IA(E1) ends lower than with D3 = 100: holds, −1.00 (95 % interval −1.50 to −0.50)'
+    'The toy: With D3 = 3 IA(E1) ends lower than with D3 = 100: holds, −1.00 (95 % interval −1.50 to −0.50)'
 
     References: §4.1 and Figure 4 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
@@ -63,9 +63,7 @@ def toy_chart(
     first, reference = last.iloc[0], last.iloc[-1]
     rows = rows[["field", "iteration", "mean", "low", "high", "least", "most"]].round(3)
     names = last["field"].tolist()
-    colour = alt.Color("field:N", sort=names, scale=alt.Scale(domain=names, range=PAIR[:len(names)]),
-                       legend=alt.Legend(symbolOpacity=1))
-    dashes = alt.Scale(domain=names, range=[[6, 3], [1, 0]][:len(names)])
+    colour, _, dash = dressed("field:N", dict(zip(names, PAIR, strict=False)))
     x = alt.X("iteration:Q", axis=alt.Axis(title="iteration", grid=False, format=",d"))
     y = alt.Y("mean:Q", axis=alt.Axis(title="IA(E1)"), scale=alt.Scale(zero=False))
     base = alt.Chart(rows).encode(x, colour)
@@ -73,11 +71,11 @@ def toy_chart(
     interval = base.mark_area(opacity=.35).encode(alt.Y("low:Q"), alt.Y2("high"))
     tips = ["field", "iteration", *(alt.Tooltip(c, format=".3f") for c in ("mean", "low", "high"))]
     line = base.mark_line(strokeWidth=2)
-    line = line.encode(y, alt.StrokeDash("field:N", sort=names, scale=dashes), tooltip=tips)
+    line = line.encode(y, dash, tooltip=tips)
     title = _lower(first, f"With {first['field']} IA(E1)", f"with {reference['field']}")
     note = (f"Mean of {first['n']} seeds; dark: its 95 % interval; light: ± one sd of the seeds. "
             "The axis does not start at zero.")
-    return styled((spread + interval + line).properties(width=520, height=260), title, [note])
+    return styled((spread + interval + line).properties(width=520, height=260), of_data(title, "toy"), [note])
 
 # %% ../../nbs/show/toy.ipynb #0000000d
 def _largest_below(
@@ -94,9 +92,12 @@ def _starts(
     cells: pd.DataFrame, # of all embedding dimensions
 ) -> str:
     "Where the effect starts, in words."
-    largest = {K: _largest_below(part) for K, part in cells.groupby("embedding_dim")}
-    parts = [f"K = {K}: up to D3 = {d3}" if d3 else f"K = {K}: nowhere" for K, d3 in largest.items()]
-    return f"IA(E1) ends lower than with D3 = {cells['reference'].iloc[0]} at {'; '.join(parts)}"
+    at: dict[int | None, list[int]] = {}
+    for K, part in cells.groupby("embedding_dim"): at.setdefault(_largest_below(part), []).append(K)
+    def named(sizes: list[int]) -> str: return f"at K = {' and '.join(filter(None, (', '.join(map(str, sizes[:-1])), str(sizes[-1]))))}"
+    parts = [f"{named(sizes)} with up to {d3} rows" if d3 else f"{named(sizes)} with no size" for d3, sizes in at.items()]
+    return (f"The third table pulls IA(E1) below where {cells['reference'].iloc[0]} rows leave it "
+            f"{', '.join(parts)}")
 
 # %% ../../nbs/show/toy.ipynb #0000000f
 def _sweep_panel(
@@ -116,10 +117,10 @@ def _sweep_panel(
     numbers = ("behind", "behind_low", "behind_high")
     tips = ["embedding_dim", "d3", *(alt.Tooltip(c, format="+.3f") for c in numbers), "n"]
     base = alt.Chart(rows).encode(x("d3:Q"))
-    spans = base.mark_rule(strokeWidth=1.4, color="#0072B2")
+    spans = base.mark_rule(strokeWidth=1.4, color=PALETTE["first"].colour)
     spans = spans.encode(alt.Y("behind_low:Q"), alt.Y2("behind_high"))
-    line = base.mark_line(strokeWidth=1.4, color="#0072B2",
-                          point={"filled": True, "size": 34, "color": "#0072B2"})
+    line = base.mark_line(strokeWidth=1.4, color=PALETTE["first"].colour,
+                          point={"filled": True, "size": 34, "color": PALETTE["first"].colour})
     head = alt.TitleParams(f"K = {K}", fontSize=12, offset=4)
     chart = zero + limit + spans + line.encode(y, tooltip=tips)
     return chart.properties(width=width, height=200, title=head)
@@ -136,7 +137,7 @@ def sweep_chart(
     ...                       "behind": [-0.3, -0.1, 0.0], "behind_low": [-0.4, -0.2, 0.0],
     ...                       "behind_high": [-0.2, 0.1, 0.0]})
     >>> sweep_chart(cells).to_dict()["title"]["text"]
-    ['IA(E1) ends lower than with D3 = 100 at K = 5: up to D3 = 3']
+    ['The toy: The third table pulls IA(E1) below where 100 rows', 'leave it at K = 5 with up to 3 rows']
 
     References: §4.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), whose one D3 is varied here.
     """
@@ -147,15 +148,15 @@ def sweep_chart(
     panels = [_sweep_panel(part, width, place % columns == 0) for place, part in enumerate(parts)]
     note = [f"Mean and 95 % interval over {cells['n'].min()} seeds, for each point by itself; all panels "
             "share their axis.",
-            "Dashed: D3 = K. The title names the largest D3 up to which every interval lies below zero."]
+            "Dashed: D3 = K. The title counts D3, the third table's rows, up to where every interval lies below zero."]
     chart = alt.concat(*panels, columns=columns, spacing=10).resolve_scale(y="shared", x="independent")
-    return styled(chart, _starts(cells), note)
+    return styled(chart, of_data(_starts(cells), "toy"), note)
 
 # %% ../../nbs/show/toy.ipynb #00000014
-KINDS = {"as drawn": ("#0072B2", "circle"), "100 rows, r equal singular values": ("#D55E00", "square"),
-         "100 rows, decaying singular values": ("#E69F00", "diamond"),
-         "100 rows, larger norm": ("#009E73", "triangle-up"),
-         "3 rows, mean removed, norm kept": ("#CC79A7", "triangle-down")}
+# kind -> its name in the palette
+KINDS = {"as drawn": "first", "100 rows, r equal singular values": "second",
+         "100 rows, decaying singular values": "fifth", "100 rows, larger norm": "third",
+         "3 rows, mean removed, norm kept": "fourth"}
 
 def control_chart(
     cells: pd.DataFrame, # kind, label, ia3, mean, low, high, n, behind (less 100 rows as drawn) and its ends
@@ -172,22 +173,21 @@ def control_chart(
     """
     drawn = _checked(cells)[["kind", "label", "ia3", "mean", "low", "high", "n"]].round(3)
     points, without = drawn.dropna(subset="ia3"), drawn[drawn["ia3"].isna()]
-    kinds = [kind for kind in KINDS if kind in set(points["kind"])]
-    colours, shapes = (alt.Scale(domain=kinds, range=[KINDS[kind][place] for kind in kinds])
-                       for place in (0, 1))
-    colour = alt.Color("kind:N", scale=colours, legend=alt.Legend(columns=2, labelLimit=260))
+    kinds = {kind: look for kind, look in KINDS.items() if kind in set(points["kind"])}
+    colour, shape, dash = dressed("kind:N", kinds)
+    for channel in (colour, shape): channel.legend = alt.Legend(columns=2, labelLimit=300, symbolOpacity=1)
     x = alt.X("ia3:Q", axis=alt.Axis(title="IA(E3)"), scale=alt.Scale(zero=False, padding=12))
     y = alt.Y("mean:Q", axis=alt.Axis(title="IA(E1) at the end"), scale=alt.Scale(zero=False, padding=8))
     base = alt.Chart(points).encode(x)
     tips = ["kind", "label", *(alt.Tooltip(c, format=".3f") for c in ("ia3", "mean", "low", "high")), "n"]
     marks = base.mark_point(filled=True, size=55, opacity=1)
     layers = [alt.Chart(without).mark_rule(strokeDash=[4, 3], color="#555555").encode(y),
-              base.mark_line(strokeWidth=1.2, opacity=.5).encode(y, colour),
+              base.mark_line(strokeWidth=1.2, opacity=.5).encode(y, colour, dash),
               base.mark_rule(strokeWidth=1.4).encode(alt.Y("low:Q"), alt.Y2("high"), colour),
-              marks.encode(y, colour, alt.Shape("kind:N", scale=shapes), tooltip=tips)]
+              marks.encode(y, colour, shape, tooltip=tips)]
     note = (f"Means and 95 % intervals over {cells['n'].min()} seeds. Dashed: no third field. "
             "Neither axis starts at zero.")
-    return styled(alt.layer(*layers).properties(width=520, height=300), _hangs_on(cells), [note])
+    return styled(alt.layer(*layers).properties(width=520, height=300), of_data(_hangs_on(cells), "toy"), [note])
 
 # %% ../../nbs/show/toy.ipynb #00000015
 def _hangs_on(
