@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LARGE_FIELDS', 'NOTHING', 'OF_LARGE_FIELDS',
-           'NO_GROWTH', 'TOWARDS', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none',
-           'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims',
-           'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc', 'arm_rows', 'restriction_claims',
-           'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims', 'mlp_margins', 'algebra_claims',
-           'with_field_means', 'table_intervals', 'random_table_claims', 'growth_exponents', 'growth_claims',
-           'small_field_claims', 'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'optimiser_intervals',
-           'law_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims', 'batch_norm_rows', 'regime_contrasts',
-           'regime_claims']
+           'MOST_ARE_SMALL', 'FAR_LOWER', 'NO_GROWTH', 'TOWARDS', 'REGIME', 'mean_or_none', 'paired_or_none',
+           'apart_or_none', 'contrast_or_none', 'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights',
+           'sweep_claims', 'dnn_claims', 'batch_claims', 'set_abundance_claims', 'set_variety_claims', 'arm_cells',
+           'arm_auc', 'arm_rows', 'restriction_claims', 'without_gain_no_loss', 'arm_claims', 'similarity_claims',
+           'mlp_claims', 'mlp_margins', 'algebra_claims', 'with_field_means', 'table_intervals', 'random_table_claims',
+           'low_shares', 'low_rank_claims', 'growth_exponents', 'growth_claims', 'small_field_claims', 'bucket_rows',
+           'optimiser_auc', 'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes', 'frozen_claims',
+           'scaling_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -687,6 +687,7 @@ def table_intervals(
 
 # %% ../nbs/claims.ipynb #00000036
 OF_LARGE_FIELDS = f" (mean over {LARGE_FIELDS})"
+MOST_ARE_SMALL = "Most singular values of a learned table of {} are small: more than 1/2 lie below σ₁/10"
 
 def random_table_claims(
     tables: pd.DataFrame, # abundance
@@ -717,8 +718,7 @@ def random_table_claims(
     def claim(text: str, where: str, measured: tuple, **more) -> None:
         rows.append(finding(text + OF_LARGE_FIELDS, where, measured, **more))
     claim(f"Learned tables of {size} have lower IA than random ones", "§3, Fig. 2", against("ia"), sign=-1)
-    claim(f"Most singular values of a learned table of {size} are small: more than 1/2 lie below σ₁/10",
-          "§1, Fig. 1b", mean_or_none(sample("small_hit")) or NOTHING, limit=.5)
+    claim(MOST_ARE_SMALL.format(size), "§1, Fig. 1b", mean_or_none(sample("small_hit")) or NOTHING, limit=.5)
     claim(f"More singular values of {size} are small than of random tables", "§1, Fig. 1b",
           against("small_hit"))
     claim(f"IA of {size} is far lower than that of random tables: less than 1/2 of it", "§3, Fig. 2",
@@ -732,6 +732,61 @@ def random_table_claims(
         claim(f"Learned tables of {size} have lower IA than random ones {words}, too", "control, Fig. 2",
               against(measure), sign=-1)
     return rows
+
+# %% ../nbs/claims.ipynb #b1000002
+FAR_LOWER = .5 # of a random table's abundance: a table with less is low
+
+def low_shares(
+    tables: pd.DataFrame, # abundance
+    model: str,           # of the study
+    scale: int,           # one of its sizes
+) -> pd.Series:           # by seed: share of the tables with D ≥ K that have less than half of a random IA
+    """Share of the tables that are low, for each seed.
+
+    >>> tables = pd.DataFrame({"field": ["a", "a", "b", "b"], "table": ["learned", "random"] * 2,
+    ...                        "ia": [3., 8., 5., 8.]})
+    >>> low_shares(tables.assign(model="DNN", scale=1, dim=10, seed=0, cardinality=50), "DNN", 1).to_dict()
+    {0: 0.5}
+    """
+    large = tables[tables.cardinality >= tables.dim.max()]
+    large = large[(large.model == model) & (large.scale == scale)].set_index(["seed", "field"])
+    of_random = (large.ia[large.table == "learned"] / large.ia[large.table == "random"]).dropna()
+    return (of_random < FAR_LOWER).groupby("seed").mean()
+
+def low_rank_claims(
+    tables: pd.DataFrame, # abundance
+    models: tuple,        # of the study; what the first one's singular values are is in `random_table_claims`
+    scale: int,           # its largest size
+) -> list[dict]:
+    """What notebook 01 claims about how many tables, and how many singular values, are low (§1, Fig. 1b; §3).
+
+    Example:
+
+    >>> tables = pd.DataFrame({"table": ["learned", "random"], "ia": [3., 8.], "field": "a",
+    ...                        "cardinality": 50})
+    >>> tables = tables.assign(**dict(model="DNN", scale=1, dim=10, seed=0),
+    ...                        **dict.fromkeys(TABLE_MEASURES[1:], 1.))
+    >>> row = low_rank_claims(tables, ("DNN",), 1)[0]
+    >>> row["claim"].split(":")[0], row["value"], row["note"]
+    ('Most tables of DNN 1x tend to be low-rank', 1.0, '1 such table in a seed')
+
+    References: §1 and Figure 1 (b) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    means, rows, dim = with_field_means(tables, tables.dim.max()), [], tables.dim.max()
+    num_large = tables.loc[tables.cardinality >= dim, "field"].nunique()
+    for place, model in enumerate(models):
+        size, shares = f"{model} {scale}x", low_shares(tables, model, scale)
+        note = f"{num_large} such table{'s' * (num_large != 1)} in a seed"
+        if len(shares) > 1 and shares.nunique() == 1: note += ", and the same share of them in every seed"
+        rows.append(finding(f"Most tables of {size} tend to be low-rank: more than 1/2 of those with D ≥ K "
+                            "have less than 1/2 of the IA of random ones", "§1, Fig. 1b",
+                            mean_or_none(shares) or NOTHING, limit=.5, note=note if len(shares) else ""))
+        if place:
+            small = mean_or_none(_sample(means, "small_hit", model, scale)) or NOTHING
+            rows.append(finding(MOST_ARE_SMALL.format(size) + OF_LARGE_FIELDS, "§1, Fig. 1b", small,
+                                limit=.5))
+    return [*rows, finding(f"The short directions of {models[0]}'s tables can be left out without "
+                           "significantly less test AUC", "§3")]
 
 # %% ../nbs/claims.ipynb #00000039
 NO_GROWTH = .05 # the exponent of K below which a table ten times as wide has at most 12 % more abundance

@@ -23,6 +23,7 @@ from collapse_nb.claims import (
     frozen_claims,
     growth_claims,
     growth_exponents,
+    low_rank_claims,
     mlp_claims,
     mlp_margins,
     optimiser_claims,
@@ -102,7 +103,8 @@ def abundance(dataset: str) -> dict[str, pd.DataFrame]:
     runs = pd.concat([plain.assign(optimizer="Adam"), under[under.optimizer != "Adam"].assign(status="done")])
     cells = auc_cells(runs[runs.model.isin(models) & runs.scale.isin(scales)], "model", "scale", "optimizer")
     others = tuple(name for name in optimisers.table.unique() if name not in ("Adam", "random"))
-    rows = random_table_claims(tables, models[0], max(scales)) + growth_claims(tables, models, scales)
+    rows = random_table_claims(tables, models[0], max(scales)) + low_rank_claims(tables, models, max(scales))
+    rows += growth_claims(tables, models, scales)
     rows += small_field_claims(tables, models[0], max(scales))
     rows += optimiser_claims(optimisers, bucket_rows(hits), cells, model, size, others)
     growth = [(*key, small, large, *ends) for key, (small, large, ends) in growth_exponents(tables).items()]

@@ -149,3 +149,27 @@ def test_what_could_not_be_paired_says_so():
     rows = {dataset: stored(f"resampled-{dataset}") for dataset in datasets("06")}
     assert (rows["hflights"].note == UNPAIRED).all() # from before seeds were blocks
     assert "note" not in rows["synthetic"]
+
+@pytest.mark.parametrize("dataset", datasets("01"))
+def test_low_tables_are_counted_one_by_one(dataset):
+    "The share of low tables: once more, table by table, and judged with SciPy's test."
+    tables, table = stored(f"abundance-{dataset}"), stored(f"findings-01-{dataset}").set_index("claim")
+    top, wide = tables.scale.max(), tables.dim.max()
+    ia = {(r.model, r.seed, r.field, r.table): r.ia for r in tables[tables.scale == top].itertuples()
+          if r.cardinality >= wide}
+    for model in tables.model.unique():
+        of_seed = {}
+        for (name, seed, field, kind), value in ia.items():
+            if (name, kind) != (model, "learned"): continue
+            of_seed.setdefault(seed, []).append(value < ia[name, seed, field, "random"] / 2)
+        shares = [sum(low) / len(low) for low in of_seed.values()]
+        row = table.loc[f"Most tables of {model} {top}x tend to be low-rank: more than 1/2 of those with D ≥ "
+                        "K have less than 1/2 of the IA of random ones"]
+        assert row.value == pytest.approx(np.mean(shares)) and row.seeds == len(shares)
+        assert row.note.startswith(f"{len(of_seed[0])} such tables in a seed")
+        if len(set(shares)) == 1: # no spread, and so no test
+            assert np.isnan(row.p) and row.low == row.high and row.note.endswith("in every seed")
+            continue
+        test = ttest_1samp(shares, .5)
+        np.testing.assert_allclose([row.low, row.high], test.confidence_interval())
+        assert row.p >= test.pvalue * (1 - 1e-9) # Holm's is not below it
