@@ -58,10 +58,13 @@ def fold(
     return folded
 
 # %% ../nbs/01_information_abundance.ipynb #0000000d
+#| code-fold: false
 def singular_values(
-    table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim; any float type, CPU or CUDA
+    table: Tensor, # embedding table E (…, D, K): cardinality x width; any floats
 ) -> Tensor:       # (…, min(D, K)), float64, largest first
-    """Singular values of E, or of each E in a stack (§3): those of the triangle R in E = QR.
+    """Singular values of E, or of each E in a stack (§3): those of R in E = QR.
+
+    E may be of any float type, on the CPU or on CUDA.
 
     Example:
 
@@ -83,19 +86,20 @@ def _relative(
     return sigma / sigma[..., :1]
 
 # %% ../nbs/01_information_abundance.ipynb #00000014
+#| code-fold: false
 def information_abundance(
     table: Tensor, # embedding table E (…, D, K): cardinality x embedding dim
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
-    """Sum of the singular values over the largest: IA(E) = sum(s) / max(s) (§3, Def. 1).
+    """Sum of singular values over the largest: IA(E) = sum(s) / max(s) (§3, Def. 1).
 
-    How many directions a table really uses, as one number: K for a table whose K directions are equally long,
-    1 for one whose rows all lie on a line. Use it to compare tables of one shape; of fields with D < K, or of
-    models with another K, compare `normalized_abundance`. No trained table reaches K, and no random one
-    either: hold it against a random table of the same shape. Full runs on hflights: the tables of DCNv2 at K
-    = 100 have 0.41 of the abundance of random ones.
+    How many directions a table really uses, as one number: K for a table whose K
+    directions are equally long, 1 for one whose rows all lie on a line. Use it to
+    compare tables of one shape; of fields with D < K, or of models with another K,
+    compare `normalized_abundance`. No trained table reaches K, and no random one: hold
+    it against a random table of the same shape.
 
-    Raises `InputError` for what is no stack of matrices, for numbers that are not finite and for a table of
-    zeros; `abundance_or_nan` leaves a gap there instead.
+    Raises `InputError` for what is no stack of matrices, for numbers that are not
+    finite and for a table of zeros; `abundance_or_nan` leaves a gap there instead.
 
     Example:
 
@@ -128,7 +132,8 @@ def effective_rank(
 ) -> Tensor:       # (…), in [1, min(D, K)], dimensionless
     """Exponential of the entropy of p = s / sum(s): exp(-sum(p ln p)).
 
-    >>> round(effective_rank(torch.diag(torch.tensor([2., 1., 1.]))).item(), 3) # p = (1/2, 1/4, 1/4): 2^1.5
+    >>> table = torch.diag(torch.tensor([2., 1., 1.])) # p = (1/2, 1/4, 1/4): 2^1.5
+    >>> round(effective_rank(table).item(), 3)
     2.828
     """
     relative = _relative(singular_values(table))
@@ -180,13 +185,14 @@ def row_weights(
     return weight[..., None]
 
 # %% ../nbs/01_information_abundance.ipynb #00000033
+#| code-fold: false
 def weighted_abundance(
     table: Tensor,  # embedding table E (…, D, K): cardinality x embedding dim
     weight: Tensor, # p (…, D): training frequency or count of each row
 ) -> Tensor:        # (…), in [1, min(D, K)], dimensionless
     """Abundance as a random training row sees it: IA(diag(sqrt(p)) E).
 
-    >>> weighted_abundance(torch.eye(2), torch.tensor([9, 1])).item() # of ten rows, nine hold the first value
+    >>> weighted_abundance(torch.eye(2), torch.tensor([9, 1])).item() # nine rows in ten
     1.3333333333333333
     """
     table = _matrix(table)
