@@ -12,6 +12,14 @@ __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LAR
            'low_shares', 'low_rank_claims', 'growth_exponents', 'growth_claims', 'small_field_claims', 'bucket_rows',
            'optimiser_auc', 'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes', 'frozen_claims',
            'scaling_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
+           'NO_GROWTH', 'ALIKE', 'TOWARDS', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none',
+           'contrast_or_none', 'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims',
+           'dnn_claims', 'batch_claims', 'overfitting_claims', 'set_abundance_claims', 'set_variety_claims',
+           'arm_cells', 'arm_auc', 'arm_rows', 'restriction_claims', 'without_gain_no_loss', 'arm_claims',
+           'similarity_claims', 'mlp_claims', 'mlp_margins', 'algebra_claims', 'with_field_means', 'table_intervals',
+           'random_table_claims', 'growth_exponents', 'growth_claims', 'small_field_claims', 'catalyst_claims',
+           'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes',
+           'frozen_claims', 'scaling_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -312,6 +320,39 @@ def batch_claims(
             rows.append(_worded("batch", "control, Fig. 6", paired_or_none(dnn, cross),
                                 scale=scale, view=view))
     return rows
+
+# %% ../nbs/claims.ipynb #d0000003
+def overfitting_claims(
+    runs: pd.DataFrame, # regularised, and scaling-dnn-dcnv2's DNN
+    scales: tuple,      # of the plain models, 1 among them
+) -> list[dict]:
+    """What notebook 04 claims about how far validation AUC falls after the peak, by size and model (§4.2).
+
+    Example:
+
+    >>> runs = pd.DataFrame({"model": ["DNN", "DNN", "DCNv2", "DCNv2"], "scale": [1, 4, 1, 4],
+    ...                      "valid_after": [-.01, -.03, -.01, -.02]})
+    >>> rows = overfitting_claims(runs.assign(form="plain", weight=0., seed=0, status="done"), (1, 4))
+    >>> rows[-1]["claim"], round(rows[-1]["value"], 3)
+    ("From 1x to 4x the fall after the peak grows more in DNN than in DCNv2", -0.01)
+
+    References: §4.2, Evidence IV and Finding 2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    top, rows, where = max(scales), [], {"DNN": "§4.2, Evidence IV", "DCNv2": "control, Evidence IV"}
+    after = {(model, scale): _cell(runs, model, "plain", scale).valid_after.dropna()
+             for model in where for scale in scales}
+    after = {cell: values for cell, values in after.items() if len(values)}
+    for model, place in where.items():
+        rows += [finding(f"At {scale}x {model}'s validation AUC falls after the peak", place,
+                         contrast_or_none(after, {(model, scale): 1}), sign=-1) for scale in scales]
+    grows = {model: {(model, top): 1, (model, 1): -1} if top > 1 else {} for model in where}
+    for model, place in where.items():
+        rows.append(finding(f"From 1x to {top}x the fall after the peak grows in {model}",
+                            place.replace("Evidence IV", "Finding 2"),
+                            contrast_or_none(after, grows[model]), sign=-1))
+    more = grows["DNN"] | {cell: -weight for cell, weight in grows["DCNv2"].items()}
+    return [*rows, finding(f"From 1x to {top}x the fall after the peak grows more in DNN than in DCNv2",
+                           "control, Finding 2", contrast_or_none(after, more), sign=-1)]
 
 # %% ../nbs/claims.ipynb #0000001a
 def set_abundance_claims(
@@ -883,6 +924,38 @@ def small_field_claims(
                 "it is their rank", "control, Fig. 2", against_large("ia_normalised")),
         finding(f"In {size}, IA / min(rows, K) of the rows hit in fields with D < K is below that of random "
                 "tables: it is not all rank", "control, Fig. 2", rank, sign=-1)]
+
+# %% ../nbs/claims.ipynb #d0000002
+ALIKE = .1 # of DCNv2's level: what counts as the same abundance
+
+def catalyst_claims(
+    tables: pd.DataFrame, # abundance: of DNN and of DCNv2, learned and random
+    scales: tuple,        # of the plain models
+) -> list[dict]:          # without a number for a size at which a model lacks tables
+    """What notebook 04 claims about interaction as what collapses tables: DNN's beside DCNv2's (§4.1).
+
+    Example:
+
+    >>> tables = pd.DataFrame({"model": ["DNN", "DCNv2"] * 2, "table": ["learned"] * 2 + ["random"] * 2,
+    ...                        "ia": [4.2, 4., 8., 8.]})
+    >>> tables = tables.assign(scale=1, dim=10, seed=0, field="a", cardinality=50)
+    >>> [round(row["value"], 2) for row in catalyst_claims(tables, (1,))] # DNN keeps 5 % more
+    [0.05]
+
+    References: §4.1 and §4.2, Evidence IV of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    means, rows = with_field_means(tables, tables.dim.max()), []
+    for scale in scales:
+        kept = {model: _sample(means, "ia", model, scale) / _sample(means, "ia", model, scale, "random")
+                for model in ("DNN", "DCNv2")}
+        more = mean_or_none(kept["DNN"] / kept["DCNv2"] - 1)
+        row = finding(f"At {scale}x DNN's tables keep the share of random tables' IA that DCNv2's keep, "
+                      f"within {ALIKE:.0%} of it{OF_LARGE_FIELDS}", "control, §4.1 (catalyst)", more,
+                      sought=ALIKE)
+        if more and not np.isnan(more[1]):
+            row |= {"p": more.p(np.copysign(ALIKE, more[0])), "verdict": within(*more[1:], ALIKE)}
+        rows.append(row)
+    return rows
 
 # %% ../nbs/claims.ipynb #0000003f
 def bucket_rows(

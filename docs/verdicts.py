@@ -19,6 +19,7 @@ from collapse_nb.claims import (
     auc_cells,
     batch_claims,
     bucket_rows,
+    catalyst_claims,
     dnn_claims,
     frozen_claims,
     growth_claims,
@@ -28,6 +29,7 @@ from collapse_nb.claims import (
     mlp_margins,
     optimiser_claims,
     optimiser_intervals,
+    overfitting_claims,
     random_table_claims,
     rank_slopes,
     regime_claims,
@@ -140,6 +142,7 @@ def overfitting(dataset: str) -> dict[str, pd.DataFrame]:
     scales = tuple(sorted(plain.scale.unique()))
     rows = regularised_claims(runs, tuple(sorted(regularised.scale[regularised.form == "paper"].unique())))
     rows += sweep_claims(runs) + dnn_claims(runs, scales) + batch_claims(spectra, VIEWS[1:], scales)
+    rows += catalyst_claims(stored(f"abundance-{dataset}"), scales) + overfitting_claims(runs, scales)
     return {"findings-04": findings(rows)}
 
 def of_sets(row, seeds: int) -> dict:
