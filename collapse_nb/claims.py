@@ -20,6 +20,15 @@ __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LAR
            'random_table_claims', 'growth_exponents', 'growth_claims', 'small_field_claims', 'catalyst_claims',
            'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes',
            'frozen_claims', 'scaling_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
+           'NO_GROWTH', 'TOWARDS', 'ARM_TABLES', 'FIELLER', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none',
+           'contrast_or_none', 'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims',
+           'dnn_claims', 'batch_claims', 'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc',
+           'arm_rows', 'restriction_claims', 'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims',
+           'mlp_margins', 'algebra_claims', 'with_field_means', 'table_intervals', 'random_table_claims',
+           'growth_exponents', 'growth_claims', 'small_field_claims', 'bucket_rows', 'optimiser_auc',
+           'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes', 'frozen_claims', 'and_listed',
+           'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
+           'rank_correlation', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -27,6 +36,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, spearmanr
 
 from . import stats
 from .controls import arm_name, within
@@ -1139,6 +1149,17 @@ def frozen_claims(
                 "§4.1, after Finding 1")]
 
 # %% ../nbs/claims.ipynb #0000004b
+def and_listed(
+    words: Collection[str], # one or more
+) -> str:
+    """Words as a list within a sentence.
+
+    >>> and_listed(["1x"]), and_listed(["1x", "4x", "10x"])
+    ('1x', '1x, 4x and 10x')
+    """
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
 def scaling_claims(
     runs: pd.DataFrame, # one row per run of one dataset and variant; `stage` 2 for seeds that were added
     dataset: str,       # its name; where the paper has no numbers of it, those of Criteo stand beside ours
@@ -1174,12 +1195,17 @@ def scaling_claims(
         paper = np.mean([gain_in_paper(m, "ME") - gain_in_paper(m, "SE") for m in names])
         designs = [(design, first["scale"]) for design in ("ME", "SE")]
         compared = [m for m in names if all((m, *cell) in auc for cell in designs)]
-        claim = f"ME beats SE at {int(first['scale'])}x, {first['model']}"
+        all_six = published("criteo")["model"].nunique()
+        over = compared or names
+        named = f"mean over {and_listed(over)} ({len(over)} of the paper's {all_six} models)"
+        claim = (f"ME beats SE at {int(first['scale'])}x, "
+                 f"{named if first['model'] == 'mean over models' else first['model']}")
         rows.append(finding(claim, "§5.2, Table 1, Fig. 7", difference(compared, *designs) or NOTHING,
                             printed(paper), sought=SIGNIFICANT))
     for cell in table[(table["scale"] == top) & (top > 1) & table["gain"].notna()].itertuples():
         grows = cell.design == "ME"
-        claim = f"{cell.model} {cell.design} {'gains' if grows else 'hardly gains'} from 1x to {top}x"
+        gains = "gains" if grows else f"gains less than {MARGIN:g}" # or loses
+        claim = f"{cell.model} {cell.design} {gains} from 1x to {top}x"
         tested = {"sought": SIGNIFICANT} if grows else {"sign": -1, "limit": MARGIN, "sought": MARGIN}
         rows.append(finding(claim, "§5.2, Table 1, Fig. 7" if grows else "§1, Fig. 1a",
                             difference([cell.model], (cell.design, top), ("SE", 1)),
@@ -1187,6 +1213,251 @@ def scaling_claims(
     others = ("Criteo", 3, 9), ("Avazu", 4, 10)
     return rows + [finding(f"every cell on {name}", f"App., Table {number}, Fig. {figure}")
                    for name, number, figure in others if dataset != name.lower()]
+
+# %% ../nbs/claims.ipynb #f0000002
+def least_sure(
+    differences: Mapping[tuple, Measured], # (one size, the other size) -> one's AUC less the other's
+) -> tuple[tuple, Measured, float]: # its sizes, the difference, and p of the claim that all are above zero
+    """Of several differences the one that is least surely above zero.
+
+    If it is, all are: an intersection-union test, which needs no correction.
+
+    >>> sure, unsure = Measured(0.003, 0.0005, 4), Measured(0.001, 0.001, 4)
+    >>> sizes, difference, p = least_sure({(4, 1): sure, (10, 4): unsure})
+    >>> sizes, round(p, 2)
+    ((10, 4), 0.37)
+
+    References: [Berger 1982](https://doi.org/10.1080/00401706.1982.10487790), intersection-union tests.
+    """
+    def surely(item: tuple) -> float:
+        value, error = item[1][0], item[1].se
+        return value / error if error > 0 else math.copysign(math.inf, value)
+    sizes, difference = min(differences.items(), key=surely)
+    p = difference.p()
+    return sizes, difference, min(1., p * len(differences)) if difference[0] < 0 else p
+
+def size_claims(
+    runs: pd.DataFrame, # as `scaling_claims` takes them
+    dataset: str,       # its name; where the paper has no numbers of it, those of Criteo stand beside ours
+) -> list[dict]:        # two rows per model of which ME finished at two sizes above the base, or more
+    """What notebook 06 claims about ME over all sizes: best at the largest, better at every step (§5.2).
+
+    Example:
+
+    >>> runs = pd.DataFrame([(design, scale, seed, .8 + .001 * scale + .0001 * seed * scale)
+    ...                      for design, scale in (("SE", 1), ("ME", 4), ("ME", 10)) for seed in range(3)],
+    ...                     columns=["design", "scale", "seed", "test_auc"])
+    >>> runs = runs.assign(dataset="a", variant="paper", model="DNN", status="done")
+    >>> [(row["claim"], row["verdict"]) for row in size_claims(runs, "a")] # doctest: +NORMALIZE_WHITESPACE
+    [('DNN ME is best at 10x of 1x, 4x and 10x', 'holds'),
+     ('DNN ME gains at every step, 1x, 4x and 10x', 'holds')]
+
+    References: §5.2 and Table 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    auc, top = auc_cells(runs, *CELL), runs["scale"].max()
+    stage_one = runs["seed"][runs.get("stage", pd.Series(1, runs.index)) == 1]
+    paper_on = dataset if len(published(dataset)) else "criteo"
+    theirs = published(paper_on).set_index(CELL)["mean"]
+    def cell(model: str, scale: int) -> tuple: return (model, "SE" if scale == 1 else "ME", scale)
+    def least_printed(model: str, pairs: list[tuple]) -> str: # the paper's least difference, in words
+        printed = {pair: theirs[cell(model, pair[0])] - theirs[cell(model, pair[1])] for pair in pairs
+                   if {cell(model, scale) for scale in pair} <= set(theirs.index)}
+        if not printed: return ""
+        (one, other), least = min(printed.items(), key=lambda item: item[1])
+        return f"{least:+.5f}".replace("-", "−") + f", {one}x less {other}x on {paper_on.capitalize()}"
+    rows = []
+    for model in [m for m in stats.MODELS if m in set(runs["model"])]:
+        sizes = sorted(key[2] for key in auc if key[0] == model and key == cell(model, key[2]))
+        if len(sizes) < 3 or sizes[0] != 1 or sizes[-1] != top: continue
+        listed = and_listed([f"{size}x" for size in sizes])
+        in_paper = sorted({scale for name, _, scale in theirs.index if name == model})
+        for claim, pairs, their_pairs in (
+                (f"is best at {top}x of {listed}", [(top, size) for size in sizes[:-1]],
+                 [(in_paper[-1], size) for size in in_paper[:-1]]),
+                (f"gains at every step, {listed}", list(zip(sizes[1:], sizes, strict=False)),
+                 list(zip(in_paper[1:], in_paper, strict=False)))):
+            differences = {(one, other): contrast_or_none(auc, {cell(model, one): 1, cell(model, other): -1},
+                                                          stage_one) for one, other in pairs}
+            (one, other), difference, p = least_sure(differences)
+            rows.append(finding(f"{model} ME {claim}", "§5.2, Table 1", difference,
+                                least_printed(model, their_pairs), p=p, sought=SIGNIFICANT,
+                                note=f"the least sure of {len(pairs)} differences, {one}x less {other}x"))
+    return rows
+
+# %% ../nbs/claims.ipynb #f0000005
+def cost_rows(
+    runs: pd.DataFrame, # one row per run: model, design, scale, seed, group, epochs, fit_s, parameters, …
+) -> pd.DataFrame:      # a row per model and size
+    """What SE and ME cost at each size (§5.1).
+
+    Columns: model, scale; table_parameters; then, for se and me each, dense_parameters, fit_s (seconds of
+    training, all seeds of the cell together), epochs (the most of any seed); and seeds, the fewest of the two
+    cells; device. At the base the two are one model, and me repeats se.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"design": ["SE", "ME"], "scale": 4, "group": ["a", "b"], "fit_s": [60., 20.]})
+    >>> runs = runs.assign(model="DNN", seed=0, status="done", epochs=5, table_parameters=100,
+    ...                    dense_parameters=[40, 10], device="cpu")
+    >>> cost_rows(runs)[["se_fit_s", "me_fit_s", "se_dense_parameters"]].values.tolist()
+    [[60.0, 20.0, 40.0]]
+
+    References: §5.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    rows, done = [], runs[runs["status"] == "done"]
+    for (model, scale), part in done.groupby(["model", "scale"]):
+        row = {"model": model, "scale": scale, "table_parameters": part["table_parameters"].iloc[0]}
+        for design in ("SE", "ME"):
+            of_cell = part[part["design"] == ("SE" if scale == 1 else design)]
+            if of_cell.empty: continue
+            row |= {f"{design.lower()}_{name}": value for name, value in (
+                ("dense_parameters", of_cell["dense_parameters"].iloc[0]),
+                ("fit_s", of_cell.drop_duplicates("group")["fit_s"].sum()),
+                ("epochs", of_cell["epochs"].max()))}
+        rows.append(row | {"seeds": part.groupby("design")["seed"].nunique().min(),
+                           "device": and_listed(sorted(set(part["device"])))})
+    table = pd.DataFrame(rows)
+    order = [name for name in stats.MODELS if name in set(table.get("model", ()))]
+    last = [c for c in ("seeds", "device") if c in table]
+    table = table[[c for c in table if c not in last] + last]
+    return table.sort_values(["model", "scale"], key=lambda c: c.map(order.index) if c.name == "model" else c,
+                             ignore_index=True) if len(table) else table
+
+# %% ../nbs/claims.ipynb #f0000008
+# tables of results that `abundance_arms` takes, in its order: of notebooks 04, 04, 01, 05 and 05
+ARM_TABLES = ("scaling-dnn-dcnv2", "regularised", "optimisers", "sets-abundance", "controls")
+
+def abundance_arms(
+    plain: pd.DataFrame,       # `scaling-dnn-dcnv2` of notebook 04: test_auc, ia, ia_norm of each run
+    regularised: pd.DataFrame, # `regularised` of notebook 04: the same, with form and weight
+    optimisers: pd.DataFrame,  # `optimisers` of notebook 01: a row per optimiser (table), seed and field
+    sets: pd.DataFrame,        # `sets-abundance` of notebook 05: a row per design, size, seed, field and set
+    controls: pd.DataFrame,    # `controls` of notebook 05: test_auc of each arm, size and seed
+) -> pd.DataFrame:             # model, arm, scale, seed, ia, ia_normalised, test_auc: a row per run
+    """Mean abundance over fields, plain and as a part of the most it can be, beside test AUC.
+
+    Example:
+
+    >>> plain = pd.DataFrame({"model": ["DNN"], "scale": 1, "seed": 0, "status": "done", "test_auc": .8,
+    ...                       "ia": 5., "ia_norm": .5})
+    >>> regularised = plain.assign(model="DCNv2", form="swept", weight=1e-4)
+    >>> optimisers = pd.DataFrame(columns=["model", "scale", "table", "seed", "field", "ia", "ia_normalised",
+    ...                                    "test_auc"])
+    >>> sets = pd.DataFrame({"design": ["ME"], "scale": 4, "seed": 0, "set": "all", "ia": 6.,
+    ...                      "normalised": .4})
+    >>> controls = pd.DataFrame({"arm": ["ME"], "scale": 4, "seed": 0, "test_auc": .9})
+    >>> abundance_arms(plain, regularised, optimisers, sets, controls).arm.tolist()
+    ['SE', 'SE, penalty 0.0001', 'ME']
+    """
+    columns = ["model", "arm", "scale", "seed", "ia", "ia_normalised", "test_auc"]
+    of_rows = {"ia_norm": "ia_normalised", "normalised": "ia_normalised"}
+    treated = regularised[regularised["form"] != "plain"]
+    names = overfitting.NAMES | {"swept": "penalty"}
+    forms = [f"SE, {names[row.form].removeprefix('the ')}" + f" {row.weight:g}" * (row.form == "swept")
+             for row in treated.itertuples()]
+    done = pd.concat([plain.assign(arm="SE"), treated.assign(arm=forms)])
+    done = done.sort_values(["model", "scale", "arm", "seed"])
+    parts = [done[done["status"] == "done"].rename(columns=of_rows)]
+    others = optimisers[~optimisers["table"].isin(["Adam", "random"])]
+    others = others.groupby(["model", "scale", "table", "seed"])[["ia", "ia_normalised", "test_auc"]].mean()
+    parts.append(others.reset_index().assign(arm=lambda rows: "SE, " + rows["table"].astype(str)))
+    joined = sets[(sets["set"] == "all") & sets["design"].isin(["ME", "apart"])].rename(columns=of_rows)
+    joined = joined.assign(arm=joined["design"].replace("apart", ENSEMBLE))
+    joined = joined.groupby(["arm", "scale", "seed"])[["ia", "ia_normalised"]].mean().reset_index()
+    parts.append(joined.merge(controls, on=["arm", "scale", "seed"]).assign(model="DCNv2"))
+    rows = pd.concat([part[columns] for part in parts if len(part)], ignore_index=True)
+    return rows.dropna().astype({"scale": int, "seed": int}).reset_index(drop=True)
+
+def abundance_auc(
+    arms: pd.DataFrame, # from `abundance_arms`
+) -> pd.DataFrame:      # a row per arm
+    """Abundance beside AUC of every arm, and of what it changes.
+
+    Columns: model, arm, scale, seeds; ia, ia_normalised, test_auc (means over seeds); against (the plain SE
+    that the arm changes, empty for a base); ia_difference, ia_low, ia_high, and auc_ alike (95 %, paired by
+    seed; Welch's for the ensemble, of which each is several seeds); together: yes, no, or cannot tell where
+    an interval includes zero. Each interval is at face value.
+
+    Example:
+
+    >>> arms = pd.DataFrame([(s, k, 5. + s + .1 * k * s, .8 - .01 * s - .001 * k * s)
+    ...                      for s in (1, 4) for k in range(3)], columns=["scale", "seed", "ia", "test_auc"])
+    >>> arms = arms.assign(model="DNN", arm="SE", ia_normalised=.5)
+    >>> abundance_auc(arms)[["scale", "against", "together"]].values.tolist()
+    [[1, '', ''], [4, 'SE 1x', 'no']]
+    """
+    cells = {key: part.set_index("seed") for key, part in arms.groupby(["model", "arm", "scale"], sort=False)}
+    rows = []
+    for (model, arm, scale), ours in cells.items():
+        against = (model, "SE", scale if arm != "SE" else 1)
+        row = {"model": model, "arm": arm, "scale": scale, "seeds": len(ours),
+               **ours[["ia", "ia_normalised", "test_auc"]].mean()}
+        is_base = against == (model, arm, scale) or against not in cells
+        row["against"] = "" if is_base else f"SE {against[2]}x"
+        sides = []
+        for name, column in (("ia", "ia"), ("auc", "test_auc")):
+            compare = apart_or_none if arm == ENSEMBLE else paired_or_none
+            ends = (np.nan,) * 3 if is_base else compare(ours[column], cells[against][column])
+            row |= dict(zip((f"{name}_difference", f"{name}_low", f"{name}_high"), ends, strict=True))
+            sides.append(stats.verdict(*ends[1:]) if ends[1] < ends[2] else "cannot tell")
+        clear = "cannot tell" not in sides
+        row["together"] = ("" if is_base else "cannot tell" if not clear
+                           else "yes" if sides[0] == sides[1] else "no")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+# %% ../nbs/claims.ipynb #f000000b
+FIELLER = 1.06 # of Fisher's z of ranks, times 1 / (n − 3)
+
+def rank_correlation(
+    x, # (n,) numbers
+    y, # (n,) numbers, as many
+) -> tuple[float, float, float, float]: # rho, the ends of its 95 % interval, its standard error as Fisher's z
+    """Spearman's rank correlation with Fisher's interval; NaN ends with fewer than five pairs.
+
+    >>> [round(value, 2) for value in rank_correlation([1, 2, 3, 4, 5, 6], [1, 3, 2, 5, 4, 6])]
+    [0.89, 0.21, 0.99, 0.59]
+
+    References: [Fieller, Hartley and Pearson 1957](https://doi.org/10.1093/biomet/44.3-4.470), the variance.
+    """
+    n = len(x)
+    if n < 5 or min(len(set(x)), len(set(y))) < 2: return (np.nan,) * 4
+    rho, error = float(spearmanr(x, y).statistic), math.sqrt(FIELLER / (n - 3))
+    if abs(rho) > 1 - 1e-12: return (round(rho),) * 3 + (error,) # all in one order: z is infinite
+    low, high = np.tanh(np.arctanh(rho) + norm.ppf(.975) * error * np.array([-1, 1]))
+    return rho, float(low), float(high), error
+
+def _rank_finding(claim: str, where: str, x, y, note: str) -> dict:
+    "A claim that one rises with the other."
+    rho, low, high, error = rank_correlation(x, y)
+    if np.isnan(rho): return finding(claim, where, note=note)
+    p = float(2 * norm.sf(abs(np.arctanh(rho)) / error)) if low < high else np.nan
+    row = finding(claim, where, (rho, low, high), p=p, note=note)
+    return row | {"detectable": float(np.tanh(error * (norm.ppf(.975) + norm.ppf(stats.FOUND))))}
+
+def abundance_auc_claims(
+    table: pd.DataFrame, # from `abundance_auc`
+) -> list[dict]:
+    """What notebook 06 claims about abundance and AUC over all arms (Abstract, §5.3).
+
+    Example:
+
+    >>> table = pd.DataFrame({"ia": range(6), "ia_difference": range(6), "against": "SE 1x",
+    ...                       "test_auc": [1, 3, 2, 5, 4, 6], "auc_difference": [6, 4, 5, 2, 3, 1]})
+    >>> [(round(row["value"], 2), row["verdict"]) for row in abundance_auc_claims(table)]
+    [(0.89, 'holds'), (-0.89, 'does not hold')]
+
+    References: §5.3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    changed, auc = table[table["against"] != ""], table["test_auc"]
+    arms = f"a rank correlation over {len(table)} arms, its interval by Fisher's z"
+    return [
+        _rank_finding("Over all arms, higher information abundance goes with higher test AUC",
+                      "Abstract, §5.3", table["ia"], auc, arms),
+        _rank_finding("What raises IA more raises test AUC more", "control, §5.3",
+                      changed["ia_difference"], changed["auc_difference"],
+                      f"a rank correlation over {len(changed)} arms less what they change, its interval by "
+                      "Fisher's z")]
 
 # %% ../nbs/claims.ipynb #00000102
 def batch_norm_rows(

@@ -13,6 +13,10 @@ from scipy.stats import t as student
 
 from collapse_nb import stats
 from collapse_nb.claims import (
+    ARM_TABLES,
+    abundance_arms,
+    abundance_auc,
+    abundance_auc_claims,
     arm_cells,
     arm_claims,
     arm_rows,
@@ -20,6 +24,7 @@ from collapse_nb.claims import (
     batch_claims,
     bucket_rows,
     catalyst_claims,
+    cost_rows,
     dnn_claims,
     frozen_claims,
     growth_claims,
@@ -39,6 +44,7 @@ from collapse_nb.claims import (
     scaling_claims,
     set_abundance_claims,
     similarity_claims,
+    size_claims,
     small_field_claims,
     sweep_claims,
     table_intervals,
@@ -177,10 +183,16 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
             "hidden-margins": mlp_margins(cells, changes, table)}
 
 def scaling(dataset: str) -> dict[str, pd.DataFrame]:
-    "Notebook 06, but for what test rows add: that takes their logits."
+    """Notebook 06, but for what test rows add: that takes their logits. Abundance beside AUC is of rows of
+    notebooks 01, 04 and 05, and left out where one of them was not run."""
     runs = stored(f"runs-{dataset}")
-    return {"table1": stats.cells(runs), "differences": stats.contrasts(runs),
-            "findings-06": findings(scaling_claims(runs, dataset))}
+    tables = {"table1": stats.cells(runs), "differences": stats.contrasts(runs), "cost": cost_rows(runs)}
+    stems = [f"{stem}-{dataset}" for stem in ARM_TABLES]
+    rows = scaling_claims(runs, dataset) + size_claims(runs, dataset)
+    if all((RESULTS / f"{stem}.csv").is_file() for stem in stems):
+        tables["abundance-auc"] = abundance_auc(abundance_arms(*map(stored, stems)))
+        rows += abundance_auc_claims(tables["abundance-auc"])
+    return tables | {"findings-06": findings(rows)}
 
 def regimes(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 12."

@@ -2,8 +2,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, ttest_1samp, ttest_rel
 from scipy.stats import t as student
-from scipy.stats import ttest_1samp, ttest_rel
 from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets
 
 from collapse_nb.claims import ALIKE, frozen_claims, law_claims, rank_slopes, scaling_claims
@@ -55,24 +55,63 @@ def test_every_verdict_says_what_it_could_have_seen(number, dataset):
 
 @pytest.mark.parametrize("dataset", datasets("06"))
 def test_scaling_is_judged_by_paired_tests(dataset):
-    "Once more with SciPy's tests: the primary claim, and the gains, of which SE's are held against a margin."
+    """Once more with SciPy's tests: the primary claim, the gains, of which SE's are held against a margin,
+    and ME over all sizes, which is held by the least sure of several tests."""
     runs, table = stored(f"runs-{dataset}"), stored(f"findings-06-{dataset}").set_index("claim")
     auc = runs.pivot(index="seed", columns=["model", "design", "scale"], values="test_auc")
     top, models = runs.scale.max(), runs.model.unique()
+    sizes, in_words = sorted(runs.scale.unique()), "1x, 4x and 10x"
     primary = sum(auc[m, "ME", top] - auc[m, "SE", top] for m in models) / len(models)
-    tests = {f"ME beats SE at {top}x, mean over models": ttest_1samp(primary, 0)}
+    name = next(claim for claim in table.index if claim.startswith(f"ME beats SE at {top}x, mean over "))
+    assert all(m in name for m in models) and name.endswith(f"({len(models)} of the paper's 6 models)")
+    tests, factor = {name: ttest_1samp(primary, 0)}, {}
+    def sized(m, size): return auc[m, "SE" if size == 1 else "ME", size]
     for m in models:
         tests[f"{m} ME gains from 1x to {top}x"] = ttest_rel(auc[m, "ME", top], auc[m, "SE", 1])
         less = auc[m, "SE", top] - MARGIN
-        tests[f"{m} SE hardly gains from 1x to {top}x"] = ttest_rel(less, auc[m, "SE", 1])
-    rows = table.loc[list(tests)]
-    p = np.array([test.pvalue for test in tests.values()])
+        tests[f"{m} SE gains less than {MARGIN:g} from 1x to {top}x"] = ttest_rel(less, auc[m, "SE", 1])
+        for claim, pairs in ((f"is best at {top}x of {in_words}", [(top, size) for size in sizes[:-1]]),
+                             (f"gains at every step, {in_words}", zip(sizes[1:], sizes, strict=False))):
+            each = [ttest_rel(sized(m, one), sized(m, other)) for one, other in pairs]
+            least = min(each, key=lambda test: test.statistic)
+            tests[f"{m} ME {claim}"] = least
+            factor[f"{m} ME {claim}"] = len(each) if least.statistic < 0 else 1
+    others = [claim for claim in table.index if claim not in tests and not np.isnan(table.p[claim])]
+    assert len(others) == 2 # on abundance beside AUC
+    beside = stored(f"abundance-auc-{dataset}")
+    changed = beside[beside.against.notna()]
+    columns = (beside.ia, beside.test_auc), (changed.ia_difference, changed.auc_difference)
+    for claim, (x, y) in zip(others, columns, strict=True):
+        z = np.arctanh(np.corrcoef(x.rank(), y.rank())[0, 1]) * np.sqrt((len(x) - 3) / 1.06)
+        factor[claim] = 2 * norm.sf(abs(z))
+    rows = table.loc[[*tests, *others]]
+    p = np.array([min(1., test.pvalue * factor.get(claim, 1)) for claim, test in tests.items()]
+                 + [factor[claim] for claim in others])
     np.testing.assert_allclose(rows.p, np.concatenate([p[:1], holm(p[1:])]), rtol=1e-9)
     ends = np.array([test.confidence_interval() for test in tests.values()])
-    shift = [MARGIN if "hardly" in claim else 0. for claim in tests]
-    np.testing.assert_allclose(rows[["low", "high"]], ends + np.array(shift)[:, None], atol=1e-12)
+    shift = [MARGIN if "less than" in claim else 0. for claim in tests]
+    kept = rows[["low", "high"]][:len(tests)]
+    np.testing.assert_allclose(kept, ends + np.array(shift)[:, None], atol=1e-12)
     clear = rows.p < .05
     assert (rows.verdict[~clear] == "cannot tell").all() and (rows.verdict[clear] != "cannot tell").all()
+
+@pytest.mark.parametrize("dataset", datasets("06"))
+def test_abundance_beside_auc_is_of_the_same_runs(dataset):
+    "Means of stored rows, found another way; a counter-example is one by both intervals."
+    beside, runs = stored(f"abundance-auc-{dataset}"), stored(f"abundance-{dataset}")
+    plain = beside[beside.arm == "SE"].set_index(["model", "scale"])
+    learned = runs[runs.table == "learned"].groupby(["model", "scale"])[["ia", "ia_normalised"]].mean()
+    shared = plain.index.intersection(learned.index)
+    assert len(shared) >= 6
+    np.testing.assert_allclose(plain.loc[shared, ["ia", "ia_normalised"]].astype(float), learned.loc[shared],
+                               atol=2e-5)
+    multi = beside[beside.arm == "ME"].set_index("scale").test_auc
+    controls = stored(f"controls-{dataset}")
+    theirs = controls[controls.arm == "ME"].groupby("scale").test_auc.mean()
+    np.testing.assert_allclose(multi, theirs.loc[multi.index])
+    opposite = beside[beside.together == "no"]
+    assert ((opposite.ia_low > 0) & (opposite.auc_high < 0) |
+            (opposite.ia_high < 0) & (opposite.auc_low > 0)).all()
 
 def test_seeds_that_were_added_are_judged_alike():
     "The claim on the primary contrast is its row in the table of contrasts, in two stages as in one."
