@@ -33,6 +33,7 @@ class Claim(Record):
     quote: str = ""
     headline: str = ""
     rows: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
     built: str = ""
     nothing: str = ""
@@ -45,14 +46,17 @@ class Claim(Record):
 
     @model_validator(mode="after")
     def _has_one_way_out(self):
-        ways = [name for name in ("rows", *REASONS) if getattr(self, name)]
+        ways = ["rows"] * self.is_tested + [name for name in REASONS if getattr(self, name)]
         if len(ways) != 1:
             given = " and ".join(ways) or "neither findings nor a reason"
             raise ValueError(f"claim {self.id} has {given}: give one of rows, {', '.join(REASONS)}")
-        if self.headline and not (self.rows and self.mind):
+        if self.headline and not (self.is_tested and self.mind):
             raise ValueError(f"claim {self.id} has a headline: give its rows, and what would change our "
                              "mind")
         return self
+
+    @property
+    def is_tested(self) -> bool: return bool(self.rows or self.against)
 
     @property
     def is_ours(self) -> bool: return self.id.startswith("ours.")
@@ -116,7 +120,7 @@ class Register:
         self.findings = stored_findings(results)
         self._names = list(zip(self.findings["number"], self.findings["claim"], strict=True))
         self._places = {p: [fits(p, *name) for name in self._names]
-                        for c in self.claims.values() for p in (*c.rows, *c.controls)}
+                        for c in self.claims.values() for p in (*c.rows, *c.against, *c.controls)}
 
     def claim(self, name: str) -> Claim:
         "A claim, or the one that it repeats."
@@ -129,13 +133,15 @@ class Register:
         chosen = [self.findings[self._places[pattern]] for pattern in patterns]
         return pd.concat([self.findings[:0], *chosen]).drop_duplicates(["number", "claim", "dataset"])
 
-    def rows(self, claim: Claim) -> pd.DataFrame: return self.of(claim.rows)
+    def rows(self, claim: Claim) -> pd.DataFrame: return self.of((*claim.rows, *claim.against))
 
     def controls(self, claim: Claim) -> pd.DataFrame: return self.of(claim.controls)
 
     def outcomes(self, claim: Claim) -> dict[str, Outcome]:
         "Dataset -> what became of a claim on it; datasets that it was not asked of are left out."
-        rows = self.rows(claim)
+        against = self.of(claim.against)
+        refuting = against[against["verdict"] == "holds"].assign(verdict="does not hold")
+        rows = pd.concat([self.of(claim.rows), refuting])
         return {dataset: worst(group["verdict"]) for dataset, group in rows.groupby("dataset")}
 
     @property
@@ -150,7 +156,7 @@ class Register:
     @cached_property
     def loose_ends(self) -> list[str]:
         "Findings that no claim has, and patterns that fit no finding, each as a sentence."
-        patterns = [(c, p) for c in self.claims.values() for p in (*c.rows, *c.controls)]
+        patterns = [(c, p) for c in self.claims.values() for p in (*c.rows, *c.against, *c.controls)]
         pairs = list(dict.fromkeys(self._names))
         lost = [f"{number}: {claim!r} has no claim in docs/claims.toml: add it to the rows or controls of "
                 "one."

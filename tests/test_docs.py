@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import readme
 import results
 import yaml
 
@@ -75,46 +74,3 @@ def test_datasets_with_all_tables(tmp_path, monkeypatch, files, stems, expected)
     monkeypatch.setattr(figures, "RESULTS", tmp_path)
     for name in files: (tmp_path / name).touch()
     assert figures.sources(stems, {"a", "b", "a-more"}) == expected
-
-
-def test_verdicts_are_those_of_the_results(tmp_path):
-    row = {"claim": "IA is low", "where": "§3, Fig. 1b", "value": 1, "low": 0, "high": 2, "paper": "",
-           "verdict": "holds"}
-    pd.DataFrame([row]).to_csv(tmp_path / "findings-01-hflights.csv")
-    pd.DataFrame([row | {"verdict": "cannot tell"}]).to_csv(tmp_path / "findings-01-my-data.csv")
-    assert readme.verdicts("Fig. 1b", tmp_path) == "IA is low: holds (hflights), cannot tell (my-data)"
-    control = row | {"claim": "and so is its rank", "where": "control of §3, Fig. 1b"}
-    of_none = row | {"claim": "criteo: rows", "where": "App., Table 2"}
-    pd.DataFrame([row, control, of_none]).to_csv(tmp_path / "findings-01-hflights.csv")
-    pd.DataFrame([row | {"verdict": "cannot tell"}, control,
-                  of_none]).to_csv(tmp_path / "findings-01-my-data.csv")
-    assert (readme.verdicts("Fig. 1b", tmp_path)
-            == "IA is low: holds (hflights), cannot tell (my-data)<br>*controls of ours:* 2 holds")
-    # the same number, whatever the dataset
-    assert readme.verdicts("Table 2", tmp_path) == "criteo: rows: holds"
-    assert readme.verdicts("Fig. 1a", tmp_path) == readme.verdicts("Fig. 10", tmp_path) == "not run here"
-    assert all(f"| {item} |" in readme.paper_list(tmp_path) for item in ("Fig. 1a", "Fig. 10", "Table 4"))
-
-
-def test_the_list_is_in_the_readme():
-    assert readme.paper_list() in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-
-
-def test_the_opening_says_what_the_results_say():
-    "The README's first numbers are typed by hand; these are the rows behind them."
-    opening = (ROOT / "README.md").read_text(encoding="utf-8").split("## Two commands")[0]
-    rows = lambda stem: pd.read_csv(ROOT / "data" / "results" / f"{stem}.csv")
-    signed = lambda *values: [f"{v:+.4f}".replace("-", "−") for v in values]
-    numbers = [f"{cell.mean:.5f} ± {cell.sd:.5f}" for cell in rows("table1-hflights").itertuples()]
-    for dataset in ("hflights", "synthetic"):
-        first = rows(f"differences-{dataset}").iloc[0]
-        numbers += signed(first.difference, first.low, first.high)
-        ensemble = rows(f"control-arms-{dataset}").set_index("arm").loc["ensemble"]
-        numbers += signed(ensemble.less_SE, ensemble.less_SE_low, ensemble.less_SE_high)
-    alone = rows("differences-hflights").query("model == 'DCNv2' and scale == scale.max()").iloc[0]
-    numbers += signed(alone.difference, alone.low, alone.high)
-    seen = f"would have seen {alone.detectable:.4f}, and {alone.sought:g} needs {alone.seeds_needed:.0f}"
-    numbers.append(seen)
-    assert [n for n in numbers if n not in opening] == []
