@@ -82,8 +82,8 @@ def test_what_holm_took_away_is_said():
     assert face_value(ROW | {"alone": "does not hold"}).startswith("at face value no;")
     assert face_value(ROW | {"alone": "cannot tell"}) == face_value(ROW | {"verdict": "holds"}) == ""
     assert sentence(ROW).replace("\u00a0", " ") == (
-        "IA is low: **cannot tell**, +0.20 (95 % interval +0.10 to +0.30), p = .200; at face value yes; not among "
-        "3 tests; known to ±0.10, 5 seeds would have seen 0.14; 0.05 needs 40")
+        "IA is low: **cannot tell**, +0.20 (95 % interval +0.10 to +0.30), p = .200; at face value yes; not "
+        "among 3 tests; known to ±0.10, 5 seeds would have seen 0.14; 0.05 needs 40")
     assert sentence(ROW | {"value": float("nan"), "verdict": "not run here"}) == "IA is low: **not run here**"
     assert "**holds**, 12" in sentence(ROW | {"value": 12., "low": 12., "high": 12., "verdict": "holds"})
 
