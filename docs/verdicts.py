@@ -17,6 +17,7 @@ from collapse_nb.claims import (
     abundance_arms,
     abundance_auc,
     abundance_auc_claims,
+    TOY_TABLES,
     arm_cells,
     arm_claims,
     arm_rows,
@@ -48,6 +49,7 @@ from collapse_nb.claims import (
     small_field_claims,
     sweep_claims,
     table_intervals,
+    toy_claims,
     with_field_means,
     without_gain_no_loss,
 )
@@ -91,13 +93,8 @@ def preliminaries(dataset: str) -> dict[str, pd.DataFrame]:
     return {"findings-00": spread_out(stored(f"findings-00-{dataset}"))}
 
 def toy(_: str) -> dict[str, pd.DataFrame]:
-    "Notebook 02: p, and what could have been seen, from the stored intervals over seeds."
-    old, seeds = spread_out(stored("findings-02")), stored("toy-control").seed.nunique()
-    rows = [finding(row.claim, row.where, from_ends(row, seeds - 1, seeds),
-                    sign=int(np.sign(row.value)) * (1 if row.verdict == "holds" else -1))
-            for row in old.itertuples()]
-    table = findings(rows)
-    return {"findings-02": table.assign(**old[["value", "low", "high"]])}
+    "Notebook 02: all of it from values by seed."
+    return {"findings-02": findings(toy_claims(*map(stored, TOY_TABLES)))}
 
 def abundance(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 01."

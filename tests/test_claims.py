@@ -249,3 +249,19 @@ def test_why_tables_collapse_and_models_overfit_is_judged_by_paired_tests(datase
     assert (rows.p.to_numpy() >= raw * (1 - 1e-6)).all() # adjusted for all claims of the notebook
     clear = rows.p < .05
     assert (rows.verdict[~clear] == "cannot tell").all() and (rows.verdict[clear] != "cannot tell").all()
+def test_what_is_stored_of_the_toy_follows_from_its_rows():
+    "Differences within seeds, by hand."
+    runs, readings, table = stored("toy"), stored("toy-readings"), stored("findings-02").set_index("claim")
+    ends = runs[runs.iteration == runs.iteration.max()].pivot(index="seed", columns="d3", values="ia")
+    first = "IA(E_1) ends lower with D_3 = 3 than with D_3 = 100"
+    assert table.index[0] == first and table.value[first] == pytest.approx((ends[3] - ends[100]).mean())
+    names = {"cross entropy, sum": "cross entropy summed", "squared loss, mean": "squared loss averaged",
+             "cross entropy, mean per id": "cross entropy averaged per id"}
+    for reading, name in names.items():
+        part = readings[readings.reading == reading].pivot(index="seed", columns="D_3", values="end IA")
+        row = table.loc[f"{first}, {name}"]
+        assert row.value == pytest.approx((part[3] - part[100]).mean()) and row["where"].startswith("control")
+        assert row.seeds == len(part) == runs.seed.nunique()
+    again = readings[readings.reading == "cross entropy, mean"]
+    again = again.pivot(index="seed", columns="D_3", values="end IA")
+    np.testing.assert_allclose(again, ends, rtol=1e-5) # other runs of the same seeds

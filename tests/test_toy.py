@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from collapse_nb.abundance import information_abundance
+from collapse_nb.records import InputError
 from collapse_nb.toy import Toy, descend, draw_toy, fm_logits, gradient_terms, toy_experiment
 
 
@@ -35,6 +36,30 @@ def test_the_start_and_end_that_one_seed_gave_elsewhere():
     for d3, low, high in (3, 5.6, 6.7), (100, 7.2, 7.8):
         ends = toy_experiment(d3, 10, seeds=range(4), every=5000).groupby("iteration").ia.mean()
         assert 7.6 < ends[0] < 8.1 and low < ends[5000] < high
+
+
+@pytest.mark.parametrize("loss, reduction, rows", [("cross entropy", "sum", 1), ("squared loss", "sum", 1),
+                                                   ("cross entropy", "mean per id", 100),
+                                                   ("squared loss", "mean", 100 ** 2)])
+def test_one_step_of_every_reading_is_that_of_autograd(loss, reduction, rows):
+    "Of all rows of data written down, where the id of each row of E_1 occurs in a hundred."
+    toy = double(draw_toy(3, 6, [2]))
+    first = toy.first[0].clone().requires_grad_()
+    grid = torch.cartesian_prod(torch.arange(100), torch.arange(100))
+    x = torch.column_stack([grid, toy.x3[0].flatten()])
+    h, y = fm_logits([first, toy.second[0], toy.third[0]], x), toy.y[0].flatten()
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    of_all = bce(h, y, reduction="sum") if loss == "cross entropy" else ((h - y) ** 2).sum()
+    gradient, = torch.autograd.grad(of_all / rows, first)
+    *_, (_, after) = descend(toy, 1, .5, 1, loss, reduction)
+    assert (first - after[0] - .5 * gradient).abs().max() < 1e-10
+
+
+def test_cross_entropy_summed_stays_finite_at_the_papers_rate_and_the_squared_loss_does_not():
+    runs = toy_experiment(3, 10, seeds=[0], iterations=400, every=400, reduction="sum")
+    assert runs.ia.between(1, 10).all()
+    with pytest.raises(InputError, match="NaN or infinite"):
+        toy_experiment(3, 10, seeds=[0], iterations=400, every=400, loss="squared loss", reduction="sum")
 
 
 def test_seeds_do_not_meet():
