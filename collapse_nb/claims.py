@@ -15,6 +15,7 @@ __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LAR
            'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
            'rank_correlation', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
            'NO_GROWTH', 'TOWARDS', 'REGIME', 'TOY_TABLES', 'mean_or_none', 'paired_or_none', 'apart_or_none',
+           'NO_GROWTH', 'LATER', 'TOWARDS', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none',
            'contrast_or_none', 'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims',
            'dnn_claims', 'batch_claims', 'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc',
            'arm_rows', 'restriction_claims', 'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims',
@@ -22,6 +23,9 @@ __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LAR
            'growth_exponents', 'growth_claims', 'small_field_claims', 'bucket_rows', 'optimiser_auc',
            'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims',
            'batch_norm_rows', 'regime_contrasts', 'regime_claims', 'reading_differences', 'toy_claims']
+           'optimiser_claims', 'optimiser_intervals', 'law_claims', 'sub_embedding_matrix', 'partner_slopes',
+           'row_spread', 'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims',
+           'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -34,10 +38,12 @@ from scipy.stats import norm, spearmanr
 
 from . import stats
 from .controls import arm_name, within
+from .evidence import CorrelationDifference, correlation_interval, jackknife_interval
 from collapse_nb.findings import (
     Measured,
     difference_interval,
     finding,
+    findings,
     mean_interval,
     paired_difference,
     seed_contrast,
@@ -1100,6 +1106,138 @@ def law_claims(
         value, p = measured.get(name, (None, None))
         rows.append(finding(f"{model}: {text}", where, value, p=p, effect=evidence.SMALL_RHO))
     return rows
+
+# %% ../nbs/claims.ipynb #c0300021
+def sub_embedding_matrix(
+    pairs: pd.DataFrame, # rows of sub-embeddings: model, field, towards, and a column per state
+    model: str,          # FFM or DCNv2
+    state: str,          # trained, initial or shuffled
+) -> pd.DataFrame:       # (N, N): IA(E_i^{->j}), row i, column j, the diagonal NaN
+    """A matrix of Figure 3 out of its stored rows.
+
+    >>> pairs = pd.DataFrame({"model": "FFM", "field": ["a", "b"], "towards": ["b", "a"],
+    ...                       "trained": [2., 3.]})
+    >>> float(sub_embedding_matrix(pairs, "FFM", "trained").loc["b", "a"])
+    3.0
+    """
+    rows = pairs[pairs["model"] == model]
+    names = rows["field"].drop_duplicates().to_list()
+    square = rows.pivot(index="field", columns="towards", values=state).reindex(index=names, columns=names)
+    return square.mask(np.eye(len(names), dtype=bool))
+
+def partner_slopes(
+    matrix: pd.DataFrame, # from `sub_embedding_matrix`
+    abundance: pd.Series, # IA(E_j), by field
+) -> pd.Series:           # by field i, in abundance per rank
+    """How steeply each row of the matrix rises over its partners, ordered by their abundance.
+
+    >>> matrix = pd.DataFrame([[None, 1, 3], [2, None, 2], [1, 5, None]], list("abc"), list("abc"))
+    >>> partner_slopes(matrix.astype(float), pd.Series([1, 2, 3], list("abc"))).tolist()
+    [2.0, 0.0, 4.0]
+    """
+    slopes = {}
+    for field, row in matrix.iterrows():
+        others = row.drop(field)
+        ranks = abundance[others.index].rank()
+        centred = ranks - ranks.mean()
+        slopes[field] = (centred * others).sum() / (centred**2).sum()
+    return pd.Series(slopes)
+
+def row_spread(
+    matrix: pd.DataFrame, # from `sub_embedding_matrix`
+) -> pd.Series:           # by field i, without unit
+    """The coefficient of variation of each row over its partners: standard deviation / mean.
+
+    >>> matrix = pd.DataFrame([[None, 1, 3], [2, None, 2], [4, 4, None]], list("abc"), list("abc"))
+    >>> row_spread(matrix.astype(float)).tolist()
+    [0.5, 0.0, 0.0]
+    """
+    return matrix.std(axis=1, ddof=0) / matrix.mean(axis=1)
+
+# %% ../nbs/claims.ipynb #c0300022
+LATER = "thought of after the runs had been seen"
+
+def _steeper(
+    pairs: pd.DataFrame, marginals: pd.DataFrame, # as `sub_embedding_claims` takes them
+    model: str,                                   # FFM or DCNv2
+    state: str,                                   # trained or shuffled
+) -> Measured:
+    "Spearman's correlation of the slopes of rows with IA(E_i), over fields."
+    own = marginals[(marginals["model"] == model) & (marginals["state"] == state)].drop_duplicates("field")
+    abundance = own.set_index("field")["abundance"]
+    slopes = partner_slopes(sub_embedding_matrix(pairs, model, state), abundance)
+    r = slopes.corr(abundance[slopes.index], method="spearman")
+    return correlation_interval(r, len(slopes), ranks=True)
+
+def _more_spread(
+    pairs: pd.DataFrame, # as `sub_embedding_claims` takes them
+    model: str,          # FFM or DCNv2
+    base: str,           # initial or shuffled
+) -> Measured:
+    "Mean spread of rows in the trained model less that in another state, with its jackknife over fields."
+    ours, theirs = (sub_embedding_matrix(pairs, model, state) for state in ("trained", base))
+    def gap(drop: list) -> float:
+        return (row_spread(ours.drop(index=drop, columns=drop)).mean()
+                - row_spread(theirs.drop(index=drop, columns=drop)).mean())
+    return jackknife_interval(gap([]), np.array([gap([name]) for name in ours.index]))
+
+def sub_embedding_claims(
+    pairs: pd.DataFrame,     # rows of sub-embeddings: model, field, towards, trained, initial, shuffled
+    marginals: pd.DataFrame, # rows of sub-embedding-marginals: model, state, field, abundance, …
+) -> list[dict]:             # of both models, in the order of Figure 3
+    """What notebook 03 claims about the rows of Figure 3 besides the law (§4.1, Evidence I and II).
+
+    Of DCNv2 the paper says neither that its trend is steeper in larger rows, nor the contrary.
+
+    Example:
+
+    >>> noise, names = np.random.default_rng(0), list("abcdef")
+    >>> cells = [(i, j, *noise.uniform(1, 5, 3)) for i in names for j in names]
+    >>> pairs = pd.DataFrame(cells, columns=["field", "towards", "trained", "initial", "shuffled"])
+    >>> fields = pd.DataFrame({"model": "FFM", "field": names, "abundance": range(6)})
+    >>> marginals = pd.concat([fields.assign(state=state) for state in ("trained", "shuffled")])
+    >>> [row["verdict"] for row in sub_embedding_claims(pairs.assign(model="FFM"), marginals)][:4]
+    ['cannot tell', 'cannot tell', 'cannot tell', 'cannot tell']
+
+    References: §4.1 and Figure 3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    rows, ours = [], "control, Fig. 3"
+    for model, place in (("FFM", "§4.1, Fig. 3a"), ("DCNv2", "§4.1, Fig. 3d")):
+        numbers = [None] * 4
+        if model in set(pairs["model"]):
+            steeper, blind = (_steeper(pairs, marginals, model, state) for state in ("trained", "shuffled"))
+            numbers = [steeper, CorrelationDifference(steeper, blind),
+                       *(_more_spread(pairs, model, base) for base in ("initial", "shuffled"))]
+        texts = [("rows rise along j more steeply with larger IA(E_i)", place if model == "FFM" else ours,
+                  evidence.SMALL_RHO),
+                 ("the steepness follows IA(E_i) more than with shuffled labels", ours, evidence.SMALL_RHO),
+                 ("one field's sub-embeddings differ more in IA after training than before", place,
+                  sets.VARIOUS),
+                 ("they differ more in IA than with shuffled labels", ours, sets.VARIOUS)]
+        rows += [finding(f"{model}: {text}", where, measured, effect=effect, note=LATER)
+                 for (text, where, effect), measured in zip(texts, numbers, strict=True)]
+    return rows
+
+def with_later_claims(
+    table: pd.DataFrame, # from `findings`: claims that were fixed before the runs, judged among themselves
+    later: list[dict],   # from `finding`: claims that were thought of afterwards
+) -> pd.DataFrame:       # the table, and below it the later claims; those that it had already are replaced
+    """Later claims are adjusted for all tests of the table, and change nothing in those that were there.
+
+    >>> table = findings([finding("IA grows", "§3", Measured(.3, .05, 4))])
+    >>> both = with_later_claims(table, [finding("so does AUC", "§3", Measured(.3, .1, 4))])
+    >>> both[["claim", "verdict"]].values.tolist()
+    [['IA grows', 'holds'], ['so does AUC', 'cannot tell']]
+    """
+    below = findings(later, primary=False)
+    earlier = table[~table["claim"].isin(below["claim"])]
+    p = [*earlier["p"], *(row["p"] for row in later)]
+    adjusted = stats.holm(np.array(p, float))[len(earlier):]
+    raw = pd.Series([row["verdict"] for row in later])
+    taken_away = (adjusted >= .05) & raw.isin(["holds", "does not hold"])
+    below = below.assign(p=adjusted, verdict=raw.mask(taken_away, "cannot tell"))
+    seeds_needed = below["seeds_needed"].where(below["verdict"] == "cannot tell")
+    return pd.concat([earlier, below.assign(seeds_needed=seeds_needed)], ignore_index=True)
 
 # %% ../nbs/claims.ipynb #00000045
 TOWARDS = "towards the frozen field"

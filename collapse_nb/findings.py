@@ -38,6 +38,10 @@ class Measured(tuple):
         "Two-sided p of the value being the limit."
         return float(2 * student.sf(abs(self[0] - limit) / self.se, self.df)) if self.se > 0 else np.nan
 
+    def detectable(self) -> float:
+        "The smallest distance from zero that a test at 5 % would have found with probability .8."
+        return float(detectable(self.se, self.df))
+
     def __neg__(self) -> "Measured": return Measured(-self[0], self.se, self.df, self.seeds, self.left_out)
 
 # %% ../nbs/findings.ipynb #00000007
@@ -152,7 +156,7 @@ def finding(
     if isinstance(measured, Measured):
         error, df, seeds = measured.se, measured.df, measured.seeds
         row |= {"seeds": seeds, "seeds_left_out": measured.left_out,
-                "detectable": float(detectable(error, df)),
+                "detectable": measured.detectable(),
                 "seeds_needed": seeds_needed(row["sought"], error, df, seeds)}
     return {column: row.get(column, np.nan) for column in COLUMNS}
 

@@ -47,17 +47,21 @@ from collapse_nb.claims import (
     similarity_claims,
     size_claims,
     small_field_claims,
+    sub_embedding_claims,
     sweep_claims,
     table_intervals,
     toy_claims,
     with_field_means,
+    with_later_claims,
     without_gain_no_loss,
 )
+from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, finding, findings
 from collapse_nb.overfitting import VIEWS
 from collapse_nb.results import read_table, save_table
 from collapse_nb.show.evidence import SMALL_RHO
 from collapse_nb.show.multi_embedding import VARIOUS
+from collapse_nb.show.tables import bounds_of
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 UNPAIRED = "unpaired: per-seed values were not stored"
@@ -120,22 +124,51 @@ def abundance(dataset: str) -> dict[str, pd.DataFrame]:
             "optimisers-intervals": beside_stored(f"optimisers-intervals-{dataset}", under, 6),
             "growth": pd.DataFrame(growth, columns=columns), "findings-01": findings(rows)}
 
+ROUNDED = 3e-6 # of ends that are stored with six decimals
+
+def is_on_fishers_scale(value: float, low: float, high: float) -> bool:
+    "Whether a correlation's interval was taken on Fisher's scale; a plain one is as long on both sides."
+    if abs(low + high - 2 * value) > ROUNDED: return True
+    if not (-1 < low and high < 1): return False
+    return abs(np.tanh(2 * np.arctanh(value) - np.arctanh(low)) - high) < ROUNDED # short, or around zero
+
+def of_fields(value: float, low: float, high: float, fields: int) -> Correlation:
+    "A stored correlation over fields on Fisher's scale; runs from before it have plain intervals."
+    half = student.ppf(.975, fields - 1)
+    if is_on_fishers_scale(value, low, high):
+        nearer_zero = low if value > 0 else high # which rounding moves less
+        return Correlation(value, abs(np.arctanh(value) - np.arctanh(nearer_zero)) / half, fields - 1)
+    return Correlation(value, (high - low) / 2 / half / (1 - value**2), fields - 1)
+
 def law(dataset: str) -> dict[str, pd.DataFrame]:
-    """Notebook 03. Verdicts on the law are over fields and stay; what they could have seen follows from their
-    intervals, and what the frozen tables could follows from the seeds."""
-    fields, table = stored(f"sub-embeddings-{dataset}").field.nunique(), stored(f"findings-03-{dataset}")
-    frozen = {}
+    """Notebook 03. Verdicts on the law are over fields and stay; their intervals are put on Fisher's scale,
+    what they could have seen follows from them, and what the frozen tables could follows from the seeds.
+    Claims that were thought of later follow from the stored matrices."""
+    pairs, marginals, table, laws = (stored(f"{stem}-{dataset}") for stem in
+                                     ("sub-embeddings", "sub-embedding-marginals", "findings-03", "law"))
+    later = sub_embedding_claims(pairs, marginals)
+    table = table[~table.claim.isin([row["claim"] for row in later])] # as judged before
+    fields, table, frozen = pairs.field.nunique(), spread_out(table), {}
     if (RESULTS / f"causal-{dataset}.csv").is_file():
         by_rank = stored(f"causal-{dataset}").pivot(index=["outcome", "seed"], columns="rank", values="ia")
         frozen = {row["claim"]: row for row in frozen_claims(rank_slopes(by_rank))}
-    table = spread_out(table)
     for place, row in zip(table.index, table.itertuples(), strict=True):
         if np.isnan(row.low): continue
-        over_fields = finding("", "", from_ends(row, fields - 1), sought=SMALL_RHO)
+        ends = row.value, row.low, row.high
+        measured = of_fields(*ends, fields) if bounds_of(row.claim) else from_ends(row, fields - 1)
+        over_fields = finding("", "", measured, sought=SMALL_RHO)
         table.loc[place, SIGHT] = pd.Series(frozen.get(row.claim, over_fields))[SIGHT]
-        table.loc[place, "half_width"] = (row.high - row.low) / 2 # rows by seed have six decimals
+        low, high = measured[1:] if bounds_of(row.claim) and not is_on_fishers_scale(*ends) else ends[1:]
+        table.loc[place, ["low", "high"]] = low, high
+        table.loc[place, "half_width"] = (high - low) / 2 # rows by seed have six decimals
+        if bounds_of(row.claim) and row.verdict != stats.verdict(low, high, effect=SMALL_RHO):
+            table.loc[place, "verdict"] = "cannot tell" # taken away by Holm, or not seen on Fisher's scale
     needed = table.seeds_needed.where(table.verdict == "cannot tell")
-    return {"findings-03": table.assign(seeds_needed=needed)}
+    spans = [ends[1:] if is_on_fishers_scale(*ends) else of_fields(*ends, fields)[1:]
+             for ends in laws[["mean", "low", "high"]].to_numpy()]
+    spans = pd.DataFrame(spans, columns=["low", "high"]).round(6)
+    return {"law": laws.assign(**spans),
+            "findings-03": with_later_claims(table.assign(seeds_needed=needed), later)}
 
 def overfitting(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 04."

@@ -8,6 +8,21 @@ from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets
 
 from collapse_nb.claims import ALIKE, frozen_claims, law_claims, rank_slopes, scaling_claims
 from collapse_nb.evidence import collapse_law
+from scipy.stats import linregress, spearmanr, ttest_1samp, ttest_rel
+from scipy.stats import t as student
+from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets, is_on_fishers_scale, of_fields
+
+from collapse_nb.claims import (
+    LATER,
+    frozen_claims,
+    law_claims,
+    partner_slopes,
+    rank_slopes,
+    row_spread,
+    scaling_claims,
+    sub_embedding_matrix,
+)
+from collapse_nb.evidence import Correlation, collapse_law
 from collapse_nb.findings import COLUMNS, Measured
 from collapse_nb.stats import MARGIN, contrasts, holm
 
@@ -165,8 +180,8 @@ def test_what_is_stored_of_the_law_follows_from_its_rows(dataset):
         trained = law[(law.model == model) & (law.state == "trained")]
         of_law, of_partial = (trained[trained.statistic == statistic].iloc[0]
                               for statistic in ("rank correlation", "at equal cardinality"))
-        numbers = {"law": (from_ends(*of_law[["mean", "low", "high"]]), of_law.p),
-                   "partial": (from_ends(*of_partial[["mean", "low", "high"]]), of_partial.p),
+        numbers = {"law": (of_fields(*of_law[["mean", "low", "high"]], fields), of_law.p),
+                   "partial": (of_fields(*of_partial[["mean", "low", "high"]], fields), of_partial.p),
                    "shuffled": (from_ends(*of_law[["gap", "gap_low", "gap_high"]]), None)}
         rows += [row for row in law_claims(model, numbers) if row["verdict"] != "not run here"]
     assert len(rows) == 3 * law.model.nunique()
@@ -265,3 +280,57 @@ def test_what_is_stored_of_the_toy_follows_from_its_rows():
     again = readings[readings.reading == "cross entropy, mean"]
     again = again.pivot(index="seed", columns="D_3", values="end IA")
     np.testing.assert_allclose(again, ends, rtol=1e-5) # other runs of the same seeds
+@pytest.mark.parametrize("dataset", datasets("03"))
+def test_rows_of_figure_3_once_more(dataset):
+    "Slopes and spreads with loops and SciPy's own, and what the findings say of them."
+    pairs, marginals, table = (stored(f"{stem}-{dataset}") for stem in
+                               ("sub-embeddings", "sub-embedding-marginals", "findings-03"))
+    later = table[table.note == LATER].set_index("claim")
+    assert len(later) == 8 and (table.note.fillna("") == LATER).iloc[-8:].all() # below the others
+    for model in pairs.model.unique():
+        steepness, spreads = {}, {}
+        for state in ("trained", "initial", "shuffled"):
+            rows = pairs[(pairs.model == model) & (pairs.field != pairs.towards)]
+            own = marginals[(marginals.model == model) & (marginals.state == state)]
+            ia = own.drop_duplicates("field").set_index("field").abundance
+            slopes, spread = [], []
+            for field in ia.index:
+                row = rows[rows.field == field].set_index("towards")[state]
+                slopes.append(linregress(ia.loc[row.index].rank(), row).slope)
+                spread.append(np.std(row) / np.mean(row))
+            matrix = sub_embedding_matrix(pairs, model, state)
+            np.testing.assert_allclose(partner_slopes(matrix, ia).loc[ia.index], slopes, atol=1e-12)
+            np.testing.assert_allclose(row_spread(matrix).loc[ia.index], spread, atol=1e-12)
+            steepness[state], spreads[state] = spearmanr(slopes, ia).statistic, np.mean(spread)
+        def value(words, model=model):
+            (found,) = later.value[later.index.str.startswith(f"{model}: {words}")]
+            return found
+        numbers = {"rows rise along j": steepness["trained"],
+                   "the steepness follows": steepness["trained"] - steepness["shuffled"],
+                   "one field's sub-embeddings": spreads["trained"] - spreads["initial"],
+                   "they differ more": spreads["trained"] - spreads["shuffled"]}
+        np.testing.assert_allclose([value(words) for words in numbers], list(numbers.values()), atol=1e-9)
+
+@pytest.mark.parametrize("dataset", datasets("03"))
+def test_correlations_end_at_one(dataset):
+    "In the findings and in the rows that figures draw."
+    law, table = stored(f"law-{dataset}"), stored(f"findings-03-{dataset}")
+    of_law = table.claim.str.contains("rises with IA|the same at equal|more steeply")
+    of_law &= ~table.claim.str.contains("frozen")
+    assert of_law.sum() == 8 # four of each model
+    for rows in (law, table[of_law & table.value.notna()]):
+        assert rows.low.ge(-1).all() and rows.high.le(1).all()
+        ends = rows[["mean" if rows is law else "value", "low", "high"]].to_numpy()
+        assert all(is_on_fishers_scale(*row) for row in ends)
+
+@pytest.mark.parametrize("value", [-.97, -.3, .01, .7, .978])
+@pytest.mark.parametrize("se", [.05, .3])
+def test_plain_intervals_of_older_runs_become_fishers_once(value, se):
+    plain = Measured(value, se * (1 - value**2), 9)
+    ours = of_fields(*plain, 10)
+    np.testing.assert_allclose(ours, Correlation(value, se, 9), atol=1e-12)
+    rounded = np.round(ours, 6)
+    assert is_on_fishers_scale(*rounded) and not is_on_fishers_scale(*plain)
+    np.testing.assert_allclose(of_fields(*rounded, 10), ours, atol=1e-4)
+
+def test_around_zero_both_intervals_are_one(): assert is_on_fishers_scale(*Measured(0, .1, 9))
