@@ -41,6 +41,7 @@ def cross_blocks(
     return torch.stack([blocks.permute(0, 3, 1, 2, 4) for blocks in split])
 
 # %% ../nbs/04_overfitting.ipynb #0000000a
+#| code-fold: false
 def block_penalty(
     blocks: Tensor,              # (…, K, K) square matrices A
     target: Tensor | float = 1., # λ, (…) or one for all
@@ -49,10 +50,12 @@ def block_penalty(
 
     Example:
 
-    >>> block_penalty(torch.stack([torch.eye(2), 2 * torch.eye(2)])).tolist() # 0, and twice (4 − 1)^2
+    >>> one = torch.eye(2)
+    >>> block_penalty(torch.stack([one, 2 * one])).tolist() # 0, and twice (4 − 1)^2
     [0.0, 18.0]
 
-    References: §4.2, Evidence III of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    References: §4.2, Evidence III of
+    [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
     gram, square = blocks.mT @ blocks, lambda t: t.square().sum((-2, -1))
     return square(gram) - 2 * target * square(blocks) + target**2 * blocks.shape[-1]
@@ -282,26 +285,32 @@ def lone_replica(
     return lone.eval()
 
 # %% ../nbs/04_overfitting.ipynb #0000002c
-# mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when only independent Gaussian noise moves the AUC
+#| code-fold: false
+# mean of (p − mean a) over mean of |a_1 − 2 a_2 + a_3|, when only independent noise
+# moves the AUC
 PLATEAU = .937
 
 def after_peak(
-    history: pd.DataFrame, # epochs of runs: group, seed, epoch, valid_auc, train_loss_nats
-) -> pd.DataFrame:         # per run: group, seed, peak, fall, valid_after, train_after; NaN if < 3 are left
-    """The three epochs after the best one: fall of validation AUC, the same less what choosing explains,
-    change of loss (§4.2, Fig. 5c).
+    history: pd.DataFrame, # group, seed, epoch, valid_auc, train_loss_nats: an epoch each
+) -> pd.DataFrame:         # a row per run: group, seed, peak, and the three below
+    """The three epochs after the best one (§4.2, Fig. 5c): fall of validation AUC, what
+    choosing explains less that fall (`valid_after`), and change of the training loss
+    (`train_after`); NaN where fewer than three follow.
 
     Example:
 
     >>> epochs = pd.DataFrame({"group": "0f", "seed": 0, "epoch": [1, 2, 3, 4],
-    ...                        "valid_auc": [.82, .81, .80, .79], "train_loss_nats": [.45, .44, .43, .42]})
+    ...                        "valid_auc": [.82, .81, .80, .79],
+    ...                        "train_loss_nats": [.45, .44, .43, .42]})
     >>> after_peak(epochs)[["peak", "fall"]].round(3).values.tolist()
     [[1.0, 0.02]]
 
-    References: §4.2 and Figure 5 (c) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    References: §4.2 and Figure 5 (c) of
+    [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
     rows = []
-    for (group, seed), run in history.sort_values("epoch").groupby(["group", "seed"], sort=False):
+    by_run = history.sort_values("epoch").groupby(["group", "seed"], sort=False)
+    for (group, seed), run in by_run:
         auc, loss = run["valid_auc"].to_numpy(), run["train_loss_nats"].to_numpy()
         # of a NaN, if there is one: then nothing follows it
         row, peak = {"group": group, "seed": seed}, auc.argmax()
@@ -309,10 +318,11 @@ def after_peak(
         if len(after) == 3:
             fall = auc[peak] - after.mean()
             bend = abs(after[0] - 2 * after[1] + after[2])
-            row |= {"fall": fall, "valid_after": PLATEAU * bend - fall, "train_after": loss[peak + 3]
-                    - loss[peak]}
+            row |= {"fall": fall, "valid_after": PLATEAU * bend - fall,
+                    "train_after": loss[peak + 3] - loss[peak]}
         rows.append(row | {"peak": run["epoch"].iloc[peak]})
-    return pd.DataFrame(rows, columns=["group", "seed", "peak", "fall", "valid_after", "train_after"])
+    columns = ["group", "seed", "peak", "fall", "valid_after", "train_after"]
+    return pd.DataFrame(rows, columns=columns)
 
 # %% ../nbs/04_overfitting.ipynb #00000033
 @torch.no_grad()
