@@ -18,6 +18,7 @@ from collapse_nb.claims import (
     abundance_auc,
     abundance_auc_claims,
     TOY_TABLES,
+    algebra_claims,
     arm_cells,
     arm_claims,
     arm_rows,
@@ -57,6 +58,7 @@ from collapse_nb.claims import (
 )
 from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, finding, findings
+from collapse_nb.multi_embedding import appendix_proofs
 from collapse_nb.overfitting import VIEWS
 from collapse_nb.results import read_table, save_table
 from collapse_nb.show.evidence import SMALL_RHO
@@ -208,7 +210,9 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
     in_order = [by_claim.get(row.claim) or (finding(row.claim, row.where, (row.value,) * 3, row.paper)
                                             | {"verdict": row.verdict} if is_algebra else of_sets(row, seeds))
                 for row, is_algebra in zip(listed.itertuples(), algebra, strict=True)]
-    table = without_gain_no_loss(findings(in_order), control_scale)
+    proofs = algebra_claims({proof.claim: proof.difference for proof in appendix_proofs()})
+    proved_since = [row for row in proofs if row["claim"] not in set(listed.claim)]
+    table = without_gain_no_loss(findings(in_order + proved_since), control_scale)
     return {"control-arms": arm_rows(tables["controls"], cells, control_scale), "findings-05": table,
             "hidden-margins": mlp_margins(cells, changes, table)}
 

@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm, ttest_1samp, ttest_rel
+import verdicts
 from scipy.stats import t as student
 from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets
 
@@ -24,6 +25,7 @@ from collapse_nb.claims import (
 )
 from collapse_nb.evidence import Correlation, collapse_law
 from collapse_nb.findings import COLUMNS, Measured
+from collapse_nb.multi_embedding import appendix_proofs
 from collapse_nb.stats import MARGIN, contrasts, holm
 
 CASES = [(number, dataset) for number in STUDIES for dataset in datasets(number)]
@@ -334,3 +336,16 @@ def test_plain_intervals_of_older_runs_become_fishers_once(value, se):
     np.testing.assert_allclose(of_fields(*rounded, 10), ours, atol=1e-4)
 
 def test_around_zero_both_intervals_are_one(): assert is_on_fishers_scale(*Measured(0, .1, 9))
+@pytest.mark.parametrize("dataset", datasets("05"))
+def test_every_proof_of_the_appendix_has_a_row(dataset, monkeypatch):
+    "Also for a full run from before there were so many: its rows are made once more, without training."
+    table = stored(f"findings-05-{dataset}")
+    of_appendix = table[table["where"] == "App., non-linearity"]
+    proved = [proof.claim for proof in appendix_proofs()]
+    assert list(of_appendix.claim.str.split(": largest").str[0]) == proved
+    assert (of_appendix.verdict == "holds").all() and of_appendix.p.isna().all()
+    older = table.drop(of_appendix.index[3:])
+    with_older = lambda stem: older if stem.startswith("findings") else stored(stem)
+    monkeypatch.setattr(verdicts, "stored", with_older)
+    again = verdicts.multi_embedding(dataset)["findings-05"]
+    assert list(again.claim) == list(table.claim) and list(again.verdict) == list(table.verdict)

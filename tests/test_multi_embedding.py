@@ -20,6 +20,10 @@ from collapse_nb.controls import (
 from collapse_nb.data.made_up.synthetic import synthetic
 from collapse_nb.fields import FieldSchema
 from collapse_nb.multi_embedding import (
+    ME_IN_SE,
+    SAME,
+    SE_IN_ME,
+    appendix_proofs,
     as_single,
     block_diagonal,
     diagonal_blocks,
@@ -30,7 +34,7 @@ from collapse_nb.multi_embedding import (
     split_columns,
 )
 from collapse_nb.nn.interactions import CrossNetwork
-from collapse_nb.nn.zoo import Model, ModelSpec, build
+from collapse_nb.nn.zoo import MULTI, Model, ModelSpec, build
 from collapse_nb.records import InputError
 from collapse_nb.results import read_table, save_table
 from collapse_nb.show import charts
@@ -82,6 +86,42 @@ def test_me_of_linear_interactions_is_se_at_any_size(N, M, K):
                                rtol=1e-11, atol=1e-11)
     square = torch.randn(2, M, N * K, N * K, generator=g)
     assert torch.equal(diagonal_blocks(block_diagonal(square, N), N, M), square)
+
+
+@settings(max_examples=15, deadline=None, database=None, derandomize=True)
+@given(st.integers(2, 4), st.integers(2, 5), st.integers(1, 4))
+def test_every_model_of_table_1_at_any_size(M, N, K):
+    proofs = appendix_proofs(M, N, K)
+    assert {proof.model for proof in proofs} == set(MULTI)
+    assert all(proof.difference < 1e-11 for proof in proofs)
+    for proof in proofs: # a way back, or a counter-example that the special case cannot give
+        if proof.relation == SAME: assert np.isnan(proof.larger)
+        else: assert proof.smaller < 1e-11 < 1e-3 < proof.larger
+    relations = {proof.model: proof.relation for proof in proofs}
+    assert relations == {"DNN": SAME, "IPNN": SAME, "FinalMLP": SAME, "DCNv2": ME_IN_SE, "NFwFM": SE_IN_ME,
+                         "xDeepFM": SE_IN_ME}
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_se_is_inside_me_of_the_cin_with_and_without_its_relu(variant):
+    "By the models as they are built: §5.1's demand, which `paper` does not meet, is not needed for this."
+    M, x = 3, torch.as_tensor(DATA.train.x[:40])
+    def cin_of(design, seed):
+        model = build(ModelSpec("xDeepFM", design, M, variant, base_dim=2, hidden=10), SCHEMA, 1, [seed])
+        return model.double().eval()
+    single, multi, other = cin_of("SE", 0), cin_of("ME", 0), cin_of("ME", 1)
+    def pooled(model): return model.interaction(model.embedding(x))[..., :model.head.pooled_dim].mean(0)
+    with torch.no_grad():
+        multi.embedding.weight.copy_(single.embedding.weight)
+        for to, layer in zip(multi.interaction.cin, single.interaction.cin, strict=True):
+            for mine, its in zip(to.parameters(), layer.parameters(), strict=True): mine.copy_(its)
+        torch.testing.assert_close(pooled(multi), pooled(single) / M, rtol=0, atol=1e-14)
+        other.embedding.weight.copy_(single.embedding.weight)
+        before = pooled(other), pooled(single)
+        for model in (other, single): # the sets' tables change places
+            model.embedding.weight.copy_(model.embedding.weight.unflatten(1, (M, 2)).flip(1).flatten(1))
+        torch.testing.assert_close(pooled(single), before[1], rtol=0, atol=1e-14)
+        assert (pooled(other) - before[0]).abs().max() > 1e-9
 
 
 def test_block_diagonal_by_loops():
