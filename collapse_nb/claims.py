@@ -1574,14 +1574,14 @@ def abundance_auc_claims(
 
     Example:
 
-    >>> table = pd.DataFrame({"ia": range(6), "ia_difference": range(6), "against": "SE 1x",
+    >>> table = pd.DataFrame({"ia": range(6), "ia_difference": range(6),
     ...                       "test_auc": [1, 3, 2, 5, 4, 6], "auc_difference": [6, 4, 5, 2, 3, 1]})
     >>> [(round(row["value"], 2), row["verdict"]) for row in abundance_auc_claims(table)]
     [(0.89, 'holds'), (-0.89, 'does not hold')]
 
     References: §5.3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
-    changed, auc = table[table["against"] != ""], table["test_auc"]
+    changed, auc = table[table["ia_difference"].notna()], table["test_auc"]
     arms = f"a rank correlation over {len(table)} arms, its interval by Fisher's z"
     return [
         _rank_finding("Over all arms, higher information abundance goes with higher test AUC",
