@@ -22,12 +22,17 @@ RESULTS, FIGURES = ROOT / "data" / "results", ROOT / "figures"
 MODULES = ("toy", "spectrum", "abundance", "evidence", "overfitting", "multi_embedding", "regimes", "speed")
 
 
-def scaling(title: str = "", **how) -> Callable:
-    "A chart of AUC against size, with the published cells of the same dataset where there are some."
-    def draw(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:
-        finding = title or charts.contrast_sentence(differences)
-        return charts.scaling_chart(stats.cells(runs), finding, published(runs["dataset"].iloc[0]), **how)
-    return draw
+def scaling(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:
+    "AUC against size, with the published cells of the same dataset where there are some."
+    alone = charts.by_model(differences)
+    reading = (f"By model at {differences['scale'].iloc[0]}x: {alone}.",) if alone else ()
+    return charts.scaling_chart(stats.cells(runs), charts.contrast_sentence(differences),
+                                published(runs["dataset"].iloc[0]), reading=reading)
+
+def gain(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:
+    "What size adds to single-embedding, beside what it adds in the published cells."
+    return charts.scaling_chart(stats.cells(runs), "", published(runs["dataset"].iloc[0]), designs=("SE",),
+                                value="gain")
 
 
 def difference(differences: pd.DataFrame, resampled: pd.DataFrame) -> alt.TopLevelMixin:
@@ -36,8 +41,7 @@ def difference(differences: pd.DataFrame, resampled: pd.DataFrame) -> alt.TopLev
 
 def registry() -> dict[str, tuple[Callable, tuple[str, ...]]]:
     "Figure -> what draws it, and the stems of the result tables that it takes, in order."
-    gain = scaling("Single-embedding alone: what size adds to the base", designs=("SE",), value="gain")
-    drawn = {"fig1a": (gain, ("runs", "differences")), "fig7": (scaling(), ("runs", "differences")),
+    drawn = {"fig1a": (gain, ("runs", "differences")), "fig7": (scaling, ("runs", "differences")),
              "difference": (difference, ("differences", "resampled"))}
     for name in MODULES: drawn |= import_module(f"collapse_nb.show.{name}").FIGURES
     return drawn
