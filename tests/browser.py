@@ -13,9 +13,9 @@ MISSING = (f"no browser: `playwright install chromium`, or one of {', '.join(PRO
 
 
 @contextmanager
-def chromium() -> Iterator:
+def chromium(**how) -> Iterator:
     """Playwright's own Chromium where it was downloaded, else one on the PATH; without either the test is
-    skipped."""
+    skipped. `how` it is launched, such as its environment, `env`."""
     # Playwright's loop runs in this thread as long as it is open, and asyncio.run fails meanwhile: close it
     # before another test file
     sync_api = pytest.importorskip("playwright.sync_api",
@@ -24,7 +24,7 @@ def chromium() -> Iterator:
         own = Path(playwright.chromium.executable_path)
         program = str(own) if own.is_file() else next(filter(None, map(shutil.which, PROGRAMS)), None)
         if not program: pytest.skip(MISSING)
-        browser = playwright.chromium.launch(executable_path=program)
+        browser = playwright.chromium.launch(executable_path=program, **how)
         try: yield browser
         finally: browser.close()
 
