@@ -4,28 +4,18 @@
 
 # %% auto #0
 __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LARGE_FIELDS', 'NOTHING', 'OF_LARGE_FIELDS',
-           'MOST_ARE_SMALL', 'FAR_LOWER', 'NO_GROWTH', 'ALIKE', 'TOWARDS', 'ARM_TABLES', 'FIELLER', 'REGIME',
-           'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells', 'auc_gain',
+           'MOST_ARE_SMALL', 'FAR_LOWER', 'NO_GROWTH', 'ALIKE', 'LATER', 'TOWARDS', 'ARM_TABLES', 'FIELLER', 'REGIME',
+           'TOY_TABLES', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells', 'auc_gain',
            'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims', 'overfitting_claims',
            'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc', 'arm_rows', 'restriction_claims',
            'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims', 'mlp_margins', 'algebra_claims',
            'with_field_means', 'table_intervals', 'random_table_claims', 'low_shares', 'low_rank_claims',
            'growth_exponents', 'growth_claims', 'small_field_claims', 'catalyst_claims', 'bucket_rows', 'optimiser_auc',
-           'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes', 'frozen_claims', 'and_listed',
-           'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
-           'rank_correlation', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
-           'NO_GROWTH', 'TOWARDS', 'REGIME', 'TOY_TABLES', 'mean_or_none', 'paired_or_none', 'apart_or_none',
-           'NO_GROWTH', 'LATER', 'TOWARDS', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none',
-           'contrast_or_none', 'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims',
-           'dnn_claims', 'batch_claims', 'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc',
-           'arm_rows', 'restriction_claims', 'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims',
-           'mlp_margins', 'algebra_claims', 'with_field_means', 'table_intervals', 'random_table_claims',
-           'growth_exponents', 'growth_claims', 'small_field_claims', 'bucket_rows', 'optimiser_auc',
-           'optimiser_claims', 'optimiser_intervals', 'law_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims',
-           'batch_norm_rows', 'regime_contrasts', 'regime_claims', 'reading_differences', 'toy_claims']
            'optimiser_claims', 'optimiser_intervals', 'law_claims', 'sub_embedding_matrix', 'partner_slopes',
-           'row_spread', 'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'frozen_claims', 'scaling_claims',
-           'batch_norm_rows', 'regime_contrasts', 'regime_claims']
+           'row_spread', 'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'frozen_claims', 'and_listed',
+           'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
+           'rank_correlation', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims',
+           'reading_differences', 'toy_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math

@@ -14,10 +14,10 @@ from scipy.stats import t as student
 from collapse_nb import stats
 from collapse_nb.claims import (
     ARM_TABLES,
+    TOY_TABLES,
     abundance_arms,
     abundance_auc,
     abundance_auc_claims,
-    TOY_TABLES,
     algebra_claims,
     arm_cells,
     arm_claims,

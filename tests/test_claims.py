@@ -2,18 +2,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm, ttest_1samp, ttest_rel
 import verdicts
-from scipy.stats import t as student
-from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets
-
-from collapse_nb.claims import ALIKE, frozen_claims, law_claims, rank_slopes, scaling_claims
-from collapse_nb.evidence import collapse_law
-from scipy.stats import linregress, spearmanr, ttest_1samp, ttest_rel
+from scipy.stats import linregress, norm, spearmanr, ttest_1samp, ttest_rel
 from scipy.stats import t as student
 from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets, is_on_fishers_scale, of_fields
 
 from collapse_nb.claims import (
+    ALIKE,
     LATER,
     frozen_claims,
     law_claims,
