@@ -33,7 +33,8 @@ class Marks(HTMLParser):
         if tag == "link" and values.get("rel") in ("stylesheet", "icon"): self.loads.append(values["href"])
         if "data-src" in values: self.loads.append(values["data-src"])
         drawn = tag == "img" or (values.get("role") == "img" and "data-src" in values)
-        if drawn and not (values.get("alt") or values.get("aria-label")):
+        # a chart without its data, as the explorer's, gets its words with them
+        if drawn and not (values.get("alt") or values.get("aria-label") or "").strip():
             self.silent.append(self.get_starttag_text())
 
 
@@ -122,15 +123,195 @@ def test_comments_find_their_parameters(source, comments):
 def test_directives_are_obeyed(tmp_path):
     from website.gallery import Gallery
     from website.notebooks import NBS, Page
-    page = Page(NBS / "index.ipynb", Gallery(tmp_path), "https://host")
-    assert page.code("#| hide\nx = 1") == page.code("#| default_exp a") == ""
-    assert ("#|" not in page.code("#| eval: false\nx = 1") and "imports" in page.code("import os")
-            and "imports" not in page.code("f()"))
+    page = Page(NBS / "index.ipynb", Gallery(tmp_path))
+    nothing = [page.code(f"#| {directive}\nx = 1") for directive in ("hide", "default_exp a", "echo: false")]
+    assert nothing == [""] * 3
+    shown = [page.code(f"#| {directive}\nx = 1") for directive in ("eval: false", "code-fold: false")]
+    assert ["#|" in code for code in shown] == [False] * 2 and all("x = 1" in code for code in shown)
     assert page.prose("[a](00_preliminaries.ipynb#x) `information_abundance` [l](../LICENSE) "
-                      "`nothing_of_ours`") == (
+                      "`nothing_of_ours` [d](../data)") == (
         "[a](/paper/00_preliminaries.md#x) {py:obj}`information_abundance "
-        "<collapse_nb.abundance.information_abundance>` [l](https://host/blob/main/LICENSE) "
-        "`nothing_of_ours`")
+        '<collapse_nb.abundance.information_abundance>` <a class="reference" '
+        'href="_static/project/LICENSE">l</a> `nothing_of_ours` d')
+    assert (tmp_path / "project" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def cell(kind, source, outputs=(), tags=()):
+    "A cell of a notebook; an output is the text that it prints."
+    made = {"cell_type": kind, "source": source, "metadata": {"tags": list(tags)} if tags else {}}
+    prints = [{"output_type": "stream", "text": text} for text in outputs]
+    return made | ({"outputs": prints} if kind == "code" else {})
+
+def written(tmp_path, monkeypatch, name, *cells):
+    "A page made of these cells."
+    from website import notebooks
+    from website.gallery import Gallery
+    whole = {"cells": [cell("markdown", "# Title\n\n> About."), *cells]}
+    monkeypatch.setattr(notebooks, "read", lambda _: whole)
+    return notebooks.Page(notebooks.NBS / name, Gallery(tmp_path)).text()
+
+DEFINITION = "def double(x):\n    return 2 * x"
+
+def test_code_of_the_paper_is_folded_and_says_what_it_is(tmp_path, monkeypatch):
+    page = written(tmp_path, monkeypatch, "01_information_abundance.ipynb",
+                   cell("code", "#| default_exp abundance"),
+                   cell("code", "import os"), cell("code", "k: int = 1", tags=["parameters"]),
+                   cell("code", f"#| export\n{DEFINITION}"), cell("code", "x = 1\nassert double(x) == 2"),
+                   cell("code", "print(double(2))", ["four"]), cell("code", "run()"),
+                   cell("markdown", "Text."), cell("code", "test_eq(double(1), 2)"))
+    heads = re.findall(r"<summary>(.*?)</summary>", page)
+    assert heads == ["imports; parameters; code: defines <code>double</code>; test", "code", "test"]
+    assert page.startswith("# 01 Title") and page.count("<details") == page.count("</details>") == 3
+    # what the fold's last cell prints stands below it
+    assert page.index("</details>") < page.index("four") < page.index("run()")
+    assert "(source-abundance-double)=" in page
+
+def test_a_cell_may_be_shown_or_show_its_output_alone(tmp_path, monkeypatch):
+    cells = (cell("code", f"#| code-fold: false\n{DEFINITION}"),
+             cell("code", "#| echo: false\nsay('hidden')", ["the answer"]),
+             cell("code", "#| hide\nsecret()"))
+    page = written(tmp_path, monkeypatch, "01_information_abundance.ipynb", *cells)
+    assert "<details" not in page and "def double" in page and "the answer" in page
+    assert "hidden" not in page and "secret" not in page
+    library = written(tmp_path, monkeypatch, "stats.ipynb", cell("code", DEFINITION),
+                      cell("code", "import os"))
+    assert re.findall(r"<summary>(.*?)</summary>", library) == ["imports"] and library.startswith("# Title")
+
+def test_folds_in_markdown_have_markdown_in_them(tmp_path, monkeypatch):
+    fold = ("<details><summary>How</summary>\n\n### Step\n\n*slowly*\n\n```\n# a comment\n```\n\n"
+            "</details>")
+    page = written(tmp_path, monkeypatch, "01_information_abundance.ipynb", cell("markdown", fold),
+                   cell("markdown", "## After"))
+    assert ":::{rubric} Step\n:::" in page and "# a comment" in page and "\n## After" in page
+
+@pytest.mark.parametrize("code, tags, shows, kind", [
+    ("import os\nfrom a import b", [], False, "imports"),
+    ("k: int = 1", ["parameters"], False, "parameters"),
+    ("for x in y:\n    test_close(x, 1)\nassert y", [], False, "test"),
+    ("test_eq(1, 1)\nshow()", [], False, "code"), ("assert x\nx", [], True, "code"),
+    ("x = 1", [], False, "code"), ("%time f()", [], False, "code"),
+    ("class A: pass\ndef f(): pass", [], False, "code: defines <code>A</code>, <code>f</code>")])
+def test_a_summary_says_what_is_in_a_fold(code, tags, shows, kind):
+    from website.folds import fold, summary
+    assert summary([fold(code, tags, shows)]) == kind
+
+
+def test_verdicts_come_first_whatever_the_cells_look_like():
+    "As a Styler writes them, with attributes, and as a plain frame does; numbers of rows stay before them."
+    from website.tables import relaid
+    styled = ('<style>x</style><table id="T_1"><thead><tr><th class="blank">&nbsp;</th><th>claim</th>'
+              '<th>p</th><th>verdict</th></tr></thead><tbody><tr><th>1</th><td class="data row0" >A claim of '
+              'more than thirty-six characters in all</td><td>&lt; .01</td><td>does not hold</td>'
+              "</tr></tbody></table>")
+    page = relaid(styled)
+    order = [page.index(part) for part in ("1</th>", "does not hold", "A claim", "&lt; .01")]
+    assert order == sorted(order) and 'class="long"' in page and "style" not in page
+    assert '<span class="verdict does-not-hold">does not hold</span>' in page and 'data-label="p"' in page
+    assert relaid(page).count('class="verdict') == 1
+    plain = relaid("<table><tr><th>a</th></tr><tr><td>1</td></tr></table>")
+    assert plain == "<table><tr><th>a</th></tr><tr><td>1</td></tr></table>"
+
+def test_rows_that_share_a_cell_keep_their_verdicts():
+    from website.tables import relaid
+    page = relaid('<table><thead><tr><th>&nbsp;</th><th>&nbsp;</th><th>p</th><th>ME is better</th></tr>'
+                  '<tr><th>model</th><th>size</th><th>&nbsp;</th><th>&nbsp;</th></tr></thead><tbody>'
+                  '<tr><th rowspan="2">DNN</th><th>4x</th><td>.1</td><td>holds</td></tr>'
+                  '<tr><th>10x</th><td>.2</td><td>cannot tell</td></tr></tbody></table>')
+    assert page.count("<tr") == 3 and page.count("DNN") == 2 and "rowspan" not in page
+    assert page.index(">model<") < page.index(">size<") < page.index("ME is better") < page.index(">p<")
+
+
+def test_what_is_lacking_is_said_and_the_build_ends_with_it(tmp_path, capsys):
+    from website.missing import INCOMPLETE, Missing
+    missing = Missing()
+    old, absent, broken, good = (tmp_path / f"{name}.csv" for name in ("old", "absent", "broken", "good"))
+    old.write_text("model,auc\nDNN,1\n")
+    good.write_text("model,test_auc\nDNN,1\n")
+    broken.write_text("")
+    columns = ["model", "test_auc"]
+    assert missing.rows(good, columns).test_auc.tolist() == [1] and missing.report() == 0
+    assert missing.rows(absent, columns, optional=True) is None and missing.report() == 0
+    assert [missing.rows(f, columns) for f in (old, absent, broken)] == [None] * 3
+    assert missing.made("page", lambda: {}["seeds"]) is None
+    assert "older schema" in missing.notice(old) and "test_auc" in missing.notice(old)
+    assert "absent.csv is not among" in missing.notice(absent) and not missing.notice(good)
+    missing.note("page", "said twice")
+    capsys.readouterr()
+    assert missing.report() == INCOMPLETE
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["old.csv", "absent.csv", "broken.csv", "page"]
+
+def test_a_figure_that_is_not_there_is_said_at_its_place(tmp_path, monkeypatch):
+    from website import notebooks
+    from website.missing import Missing
+    monkeypatch.setattr(notebooks, "missing", lost := Missing())
+    page = written(tmp_path, monkeypatch, "01_information_abundance.ipynb",
+                   cell("markdown", "Before ![a finding](../figures/nowhere.svg) after"))
+    assert "nowhere.svg is not among the figures" in page and "after" in page and lost.report()
+
+
+def test_no_page_names_a_host_that_nobody_owns(site):
+    "Neither the project's pages nor what is copied beside them link to an address of settings.ini."
+    from configparser import ConfigParser
+    config = ConfigParser()
+    config.read(ROOT / "settings.ini")
+    made_up = [config["DEFAULT"][name].removeprefix("https://") for name in ("doc_host", "git_url")]
+    files = [*site.rglob("*.html"), *site.glob("*.txt"), *site.glob("_static/*.js")]
+    assert [f.name for f in files if any(host in f.read_text(encoding="utf-8") for host in made_up)] == []
+
+def test_the_benchmarks_stand_apart_from_the_paper(site):
+    text = (site / "index.html").read_text(encoding="utf-8")
+    caption = r'class="caption"[^>]*><span class="caption-text">([^<]+)</span></p>\s*<ul[^>]*>(.*?)</ul>'
+    groups = dict(re.findall(caption, text, flags=re.S))
+    numbers = {name: re.findall(r">(\d\d) [^<]+</a>", links) for name, links in groups.items()}
+    assert numbers["Benchmarks"] == ["08", "09", "10", "11"]
+    assert numbers["The paper"][:7] == [f"0{n}" for n in range(7)] and "12" in numbers["The paper"]
+    page = (site / "paper" / "01_information_abundance.html").read_text(encoding="utf-8")
+    assert "<title>01 Information abundance" in page
+
+
+def test_llms_txt_lists_every_page_and_the_whole_text_is_markdown(site):
+    listing = (site / "llms.txt").read_text(encoding="utf-8")
+    assert re.match(r"# collapse_nb\n\n> .+\n\n", listing)
+    links = re.findall(r"^- \[[^\]]+\]\(([^)]+)\)(: .+)?$", listing, flags=re.M)
+    assert [target for target, _ in links if not (site / target).is_file()] == []
+    there = {f.relative_to(site).as_posix() for part in ("paper", "library", "results") for f in
+             (site / part).rglob("*.html")} - {"library/index.html"}
+    assert there - {target for target, _ in links} == set()
+    assert [target for target, about in links if target.startswith("paper/") and not about] == []
+    whole = (site / "llms-full.txt").read_text(encoding="utf-8")
+    outside = "".join(re.split(r"^(`{3,}).*?^\1$", whole, flags=re.M | re.S)[::2])
+    assert re.findall(r"^:::.*|\{py:obj\}|\{raw\}|^<(?:div|figure|details)", outside, flags=re.M) == []
+    assert "# 01 Information abundance" in whole and "def information_abundance" in whole
+
+
+def test_the_page_on_ones_own_model_measures_it(tmp_path):
+    """Its lines, run on a checkpoint, a nested one, arrays and safetensors, tell a collapsed table from a
+    random one."""
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+    text = (ROOT / "docs" / "website" / "pages" / "measure.md").read_text(encoding="utf-8")
+    script = tmp_path / "measure.py"
+    script.write_text(re.search(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)[1])
+    torch.manual_seed(0)
+    wide = torch.randn(500, 8)
+    state = {"user.weight": wide, "ad.weight": wide * torch.tensor([1.] + [.01] * 7),
+             "user.bias": torch.ones(8), "ids": torch.ones(3, 3, dtype=torch.int64)}
+    torch.save(state, tmp_path / "plain.pt")
+    torch.save({"epoch": 3, "model": state}, tmp_path / "nested.ckpt")
+    save_file(state, tmp_path / "model.safetensors")
+    np.savez(tmp_path / "arrays.npz", **{name: table.numpy() for name, table in state.items()})
+    np.save(tmp_path / "user.npy", wide.numpy())
+    for file in ("plain.pt", "nested.ckpt", "model.safetensors", "arrays.npz", "user.npy"):
+        done = subprocess.run([sys.executable, script, tmp_path / file], capture_output=True, text=True,
+                              env=os.environ | {"PYTHONPATH": str(ROOT)})
+        assert done.returncode == 0, done.stderr
+        rows = {line.split()[0]: float(line.split()[-1]) for line in done.stdout.splitlines()[1:]}
+        collapsed = [ratio for name, ratio in rows.items() if "ad.weight" in name]
+        healthy = [ratio for name, ratio in rows.items() if "user" in name]
+        assert len(healthy) == 1 and .9 < healthy[0] < 1.1 and len(rows) == 1 + len(collapsed)
+        assert file == "user.npy" or (len(collapsed) == 1 and collapsed[0] < .2)
 
 
 def test_the_archive_draws_a_figure(site, tmp_path):

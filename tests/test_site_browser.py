@@ -1,6 +1,7 @@
 """The documentation site in a headless Chromium: charts, explorer, search, math, themes, a phone's width,
 the keyboard."""
 import functools
+import gzip
 import http.server
 import threading
 
@@ -9,10 +10,11 @@ from browser import Witness
 
 pytestmark = pytest.mark.browser
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-# what overflows the window, boxes that scroll inside aside
+LAPTOP = {"width": 1366, "height": 768}
+# what overflows the window, boxes that scroll inside aside; a table of claims is none of them
 TOO_WIDE = """() => [...document.querySelectorAll('article *')]
   .filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
-    !e.closest('.table, .table-wrapper, .canvas, pre, .highlight, mjx-container, .sig'))
+    !e.closest('.table:not(:has(.claims)), .table-wrapper, .canvas, pre, .highlight, mjx-container, .sig'))
   .slice(0, 3).map(e => e.outerHTML.slice(0, 150))
   .concat(document.documentElement.scrollWidth > innerWidth ? ['the page itself'] : [])"""
 # WCAG's contrast of every piece of text against the first background below it; below AA it is returned
@@ -33,6 +35,24 @@ PALE = """() => {
               e.className + ' ' + e.textContent.slice(0, 40)];
     }).filter(([ratio, least]) => ratio < least)
       .map(([ratio, , text]) => `${ratio.toFixed(2)}: ${text}`); }"""
+
+
+# verdicts that cannot be seen where they stand, before anybody scrolls sideways: outside the window, or
+# outside of a box that cuts off what it holds
+UNSEEN = """() => [...document.querySelectorAll('.verdict')].filter(e => {
+    const seen = e.getBoundingClientRect();
+    if (!e.checkVisibility() || !seen.width) return false;
+    let left = 0, right = innerWidth;
+    for (let box = e.parentElement; box; box = box.parentElement)
+      if (getComputedStyle(box).overflowX !== 'visible') {
+        const edge = box.getBoundingClientRect();
+        left = Math.max(left, edge.left); right = Math.min(right, edge.right); }
+    return seen.left < left - 1 || seen.right > right + 1;
+  }).slice(0, 3).map(e => e.closest('tr').innerText.slice(0, 80))"""
+# code that is wider than its box, folds opened
+SCROLLS = """() => { document.querySelectorAll('details').forEach(fold => fold.open = true);
+  return [...document.querySelectorAll('article pre')].filter(e => e.scrollWidth > e.clientWidth + 1)
+    .slice(0, 3).map(e => e.textContent.slice(0, 60)); }"""
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -106,6 +126,100 @@ def test_something_too_wide_is_seen(opened):
                   "900px\">wide</p>')")
     assert page.evaluate(TOO_WIDE)
 
+
+def pages(site, *folders):
+    files = [f for folder in folders for f in sorted((site / folder).glob("*.html"))]
+    return [f.relative_to(site).as_posix() for f in files]
+
+@pytest.mark.parametrize("window", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_verdicts_are_seen_without_scrolling_sideways(site, browser, host, window):
+    "On every page of the paper and of results; in folds too."
+    page, unseen, verdicts = browser.new_page(viewport=window), {}, 0
+    for name in pages(site, "paper", "results", "claims"):
+        page.goto(f"{host}/{name}", wait_until="domcontentloaded")
+        page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        verdicts += page.locator(".verdict:visible").count()
+        if rows := page.evaluate(UNSEEN): unseen[name] = rows
+    page.close()
+    assert unseen == {} and verdicts > 500
+
+def test_a_verdict_out_of_sight_is_noticed(opened):
+    page = opened("results/hflights.html", LAPTOP)
+    assert page.evaluate(UNSEEN) == []
+    page.add_style_tag(content=".claims td { min-width: 20em !important; max-width: none !important }")
+    page.evaluate("document.querySelectorAll('.claims tr').forEach(row => {"
+                  "const cell = row.querySelector('td:has(.verdict)'); if (cell) row.append(cell); })")
+    assert page.evaluate(UNSEEN)
+
+def test_code_of_paper_pages_never_scrolls_sideways(site, browser, host):
+    page, wide = browser.new_page(viewport=LAPTOP), {}
+    for name in pages(site, "paper"):
+        page.goto(f"{host}/{name}", wait_until="domcontentloaded")
+        if blocks := page.evaluate(SCROLLS): wide[name] = blocks
+    page.add_style_tag(content="article pre { white-space: pre !important; font-size: 40px !important }")
+    noticed = page.evaluate(SCROLLS)
+    page.close()
+    assert wide == {} and noticed
+
+def test_a_link_to_a_definition_opens_its_fold(opened):
+    page = opened("api/abundance.html")
+    place = "source-abundance-fold"
+    page.locator(f"a[href$='#{place}']").click()
+    page.wait_for_url("**/paper/01_information_abundance.html#*")
+    page.wait_for_function("place => document.getElementById(place)?.closest('details')?.open", arg=place)
+    assert page.locator("details.code:not([open])").count() > 5
+    # and one that is followed on the page itself
+    page.evaluate("""place => { document.getElementById(place).closest('details').open = false;
+      location.hash = ''; location.hash = place; }""", place)
+    page.wait_for_function("place => document.getElementById(place).closest('details').open", arg=place)
+
+
+def compressed(data): return len(gzip.compress(data, 6))
+
+def test_the_first_view_is_light(site, browser, host):
+    """At most 400 KB: as files until the first chart is drawn, as its picture; and, as a server with gzip
+    would send them, together with all that makes the charts answer to the pointer."""
+    page, asked = browser.new_page(viewport=LAPTOP), []
+    page.on("request", lambda r: asked.append(r.url.removeprefix(f"{host}/").split("?")[0]))
+    page.goto(f"{host}/index.html")
+    page.wait_for_selector(".canvas[data-drawn]")
+    picture = next(i for i, name in enumerate(asked) if name.startswith("_static/charts/"))
+    assert asked[picture].endswith(".svg")
+    heavy = asked.index("_static/vega.js")
+    page.close()
+    files = {name: (site / (name or "index.html")).read_bytes() for name in asked}
+    assert heavy > picture and sum(len(files[name]) for name in dict.fromkeys(asked[:heavy])) <= 400_000
+    assert sum(compressed(data) for data in files.values()) <= 400_000
+
+def test_a_chart_is_there_before_it_answers_to_the_pointer(browser, host):
+    "And stays, when the script that draws it does not come."
+    page = browser.new_page(viewport=LAPTOP)
+    page.route("**/vega.js", lambda route: route.abort())
+    page.goto(f"{host}/index.html")
+    picture = page.locator(".canvas img").first
+    page.wait_for_function("e => e.complete && e.naturalWidth > 300", arg=picture.element_handle())
+    page.wait_for_timeout(1500)
+    assert picture.is_visible() and not page.locator("[data-drawn]").count()
+    page.close()
+
+
+@pytest.mark.parametrize("path", ["index.html", "paper/01_information_abundance.html", "explorer.html",
+                                  "results/index.html", "results/hflights.html", "measure.html", "claims"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(opened, site, path, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core: pip install "
+                              "axe-playwright-python, which the dev extra brings")
+    if path == "claims":
+        found = [name for name in pages(site, "claims") if not name.endswith("index.html")]
+        if not found: pytest.skip("no page of a claim")
+        path = found[0]
+    page = opened(path, LAPTOP, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    if page.locator(".canvas").count(): drawn(page)
+    found = axe.Axe().run(page).response["violations"]
+    grave = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in grave] == []
+
 @pytest.mark.parametrize("path", ["index.html", "paper/01_information_abundance.html", "api/abundance.html",
                                   "results/hflights.html",
                                   "explorer.html", "released.html"])
@@ -162,13 +276,17 @@ def test_search_finds_a_function(opened):
     page.wait_for_selector("#search-results a[href*='collapse_nb.abundance.information_abundance']")
 
 def test_the_first_command_names_this_host(opened, host):
-    commands = opened("index.html").locator("#commands").inner_text()
-    assert f"curl -fL {host}/collapse_nb.tar.gz | tar xz" in commands
+    "And the page itself none: without a script it says to save the archive."
+    page = opened("index.html")
+    assert f"curl -fL {host}/collapse_nb.tar.gz | tar xz" in page.locator("#commands").inner_text()
+    assert not page.locator("#from-file").is_visible()
 
 def test_pages_work_from_a_file(opened, site):
     page = opened("index.html", base=site.as_uri())
     drawn(page)
     assert page.locator("#from-file").is_visible()
+    commands = page.locator("#commands").inner_text()
+    assert "tar xzf collapse_nb.tar.gz" in commands and "curl" not in commands and "http" not in commands
     page.goto(f"{site.as_uri()}/explorer.html")
     drawn(page, "#against[data-drawn]")
 
@@ -185,7 +303,7 @@ def test_the_explorer_answers_to_the_keyboard_alone(opened):
     page.wait_for_function("document.getElementById('said').textContent.startsWith('Test logloss')")
     for _ in range(2): page.keyboard.press("Tab")
     page.keyboard.press("Space")                # the first model's box
-    assert "models=IPNN" in page.url and "metric=test_logloss_nats" in page.url
+    assert "models=DCNv2" in page.url and "metric=test_logloss_nats" in page.url
     assert not any(r.startswith("DNN") for r in rows(page)) and rows(page) != before
     assert all(page.locator(f"#{name}").evaluate("e => e.labels.length")
                for name in ("dataset", "metric", "paper", "size"))
@@ -196,6 +314,24 @@ def test_the_explorer_has_the_papers_numbers_and_says_what_was_not_run(opened):
     assert page.locator("#dataset").input_value() == "criteo" and len(rows(page)) == 10
     assert all("not run here" in row and "0.81" in row for row in rows(page)[1:])
     assert "Not run here on criteo: DCNv2" in page.locator("#said").inner_text()
+
+def test_only_models_that_were_run_are_ticked(opened):
+    "On every dataset, until somebody chooses; where nothing was run, those that the paper has numbers of."
+    page = opened("explorer.html")
+    drawn(page, "#against[data-drawn]")
+    run = page.evaluate("""() => Object.fromEntries(Object.entries(explorerData).map(([name, data]) =>
+      [name, [...new Set((data.cells.length ? data.cells : data.paper).map(cell => cell.model))].sort()]))""")
+    boxes = page.locator("#models input:checked")
+    ticked = lambda: sorted(boxes.evaluate_all("boxes => boxes.map(box => box.value)"))
+    assert len(run) > 3
+    for name in run:
+        page.locator("#dataset").select_option(name)
+        assert ticked() == run[name]
+    page.locator("#dataset").select_option("hflights")
+    assert "models=" not in page.url and "(not run)" in page.locator("#models").inner_text()
+    page.locator("#models input[value=DNN]").uncheck()
+    page.locator("#dataset").select_option("synthetic")
+    assert "DNN" not in ticked()
 
 def test_a_view_can_be_sent(opened):
     page = opened("explorer.html#dataset=synthetic&metric=ia&models=DCNv2&designs=SE")

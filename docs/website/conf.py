@@ -29,3 +29,13 @@ html_theme_options = {"light_css_variables": dict.fromkeys(_blue, _light)
                       | {"color-brand-visited": "#6b3fa0"},
                       "dark_css_variables": dict.fromkeys(_blue, _dark) | {"color-brand-visited": "#c9a6f0"}}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
+
+
+def levelled(app, pagename, templatename, context, doctree):
+    "Captions of the sidebar are headings; Sphinx does not say of which level, which WAI-ARIA asks for."
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+def setup(app):
+    app.connect("html-page-context", levelled, priority=900) # after the theme has made the tree
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

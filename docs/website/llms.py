@@ -14,6 +14,7 @@ CODE = re.compile(r"^(`{3,})\{code-block\} (?:ipython3|(\w+))", flags=re.M)
 TOCTREE = re.compile(r"^(`{3,})\{toctree\}\n(.*?)^\1\n?", flags=re.M | re.S)
 ROLE = re.compile(r"\{py:obj\}`([^`<]+?)\s*(?:<[^`]*>)?`")
 SUBTITLE = re.compile(r"^> (.+?)(?=\n\n|\Z)", flags=re.M | re.S)
+SENTENCE = re.compile(r"^(?![#>|`*\-<]|Chart: |Notebook: |Written in )(.+?[.:])(?=\s|$)", flags=re.M | re.S)
 HEAD = ("Embedding collapse in recommendation models, measured: the paper “On the Embedding Collapse When "
         "Scaling up Recommendation Models” (Guo et al. 2024) section by section, each claim with its verdict "
         "on public data, and the library that computed it.")
@@ -36,8 +37,8 @@ def shown(block: re.Match) -> str:
     parts += [f"Chart: {html.unescape(label)}" for label in
               re.findall(r'data-chart="[^"]*"[^>]*aria-label="([^"]*)"', markup)]
     if parts: return "\n\n".join(parts) + "\n"
-    return "" if "<form" in markup or "<svg" in markup else plain(re.sub(r"<noscript.*?</noscript>", "", markup,
-                                                                       flags=re.S)) + "\n"
+    if "<form" in markup or "<svg" in markup: return ""
+    return plain(re.sub(r"<noscript.*?</noscript>", "", markup, flags=re.S)) + "\n"
 
 def markdown(source: str) -> str:
     "A page's source without Sphinx's and MyST's own notation."
@@ -58,9 +59,9 @@ def line(out: Path, name: str) -> str:
     text = markdown((out / f"{name}.md").read_text(encoding="utf-8"))
     head = re.search(r"^# (.+)", text, flags=re.M)
     below = text[head.end():] if head else text
-    about = SUBTITLE.search(below) or re.search(r"^(?![#>|`*\-<]|Chart:)(?!Notebook: )(.+?[.:])(?=\s|$)", below,
-                                                flags=re.M | re.S)
-    said = " ".join(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", about[1]).replace("\n> ", " ").split()) if about else ""
+    about = SUBTITLE.search(below) or SENTENCE.search(below)
+    said = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", about[1]).replace("\n> ", " ") if about else ""
+    said = " ".join(said.split())
     return f"- [{head[1] if head else name}]({name}.html)" + (f": {said}" if said else "")
 
 def sections(out: Path) -> dict[str, list[str]]:

@@ -192,8 +192,8 @@ class Page:
                 close()
                 inside += source.count("<details")
                 # a page has one title, with the notebook's number
-                source = re.sub(r"^# ", "## ", source) if blocks else re.sub(r"^# .+", f"# {heading(self.file)}",
-                                                                             source)
+                head = "## " if blocks else f"# {heading(self.file)}"
+                source = re.sub(r"^# " if blocks else r"^# .+", head, source)
                 blocks.append(self.prose(unsectioned(source) if inside else source))
                 inside -= source.count("</details>")
             elif cell["cell_type"] == "code":

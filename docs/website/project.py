@@ -6,8 +6,8 @@ from pathlib import Path
 from website.gallery import ROOT
 
 # pages of the site that are made from files of the project
-PAGES = {"CHANGELOG.md": "/changelog.md", "CONTRIBUTING.md": "/contributing.md", "nbs/index.ipynb": "/guide.md",
-         "README.md": "/index.md"}
+PAGES = {"CHANGELOG.md": "/changelog.md", "CONTRIBUTING.md": "/contributing.md",
+         "nbs/index.ipynb": "/guide.md", "README.md": "/index.md"}
 
 
 def link(words: str, path: Path, static: Path, depth: int, anchor: str = "") -> str:
@@ -21,4 +21,5 @@ def link(words: str, path: Path, static: Path, depth: int, anchor: str = "") -> 
     copy = static / "project" / place
     copy.parent.mkdir(parents=True, exist_ok=True)
     if not copy.is_file(): shutil.copy(path, copy)
-    return f'<a class="reference" href="{html.escape("../" * depth + "_static/project/" + place)}">{words}</a>'
+    address = html.escape(f"{'../' * depth}_static/project/{place}")
+    return f'<a class="reference" href="{address}">{words}</a>'

@@ -3,8 +3,8 @@ import html
 import re
 
 VERDICTS = ("holds", "does not hold", "cannot tell", "not run here", "not run", "equivalent", "differs")
-# a cell with so many characters may wrap
-LONG = 36
+# a cell with so many characters may wrap; one with many more takes the room of a claim
+WRAPS, LONG = 22, 36
 ROW = re.compile(r"<tr[^>]*>(.*?)</tr>", flags=re.S)
 CELL = re.compile(r"<t([hd])\b([^>]*)>(.*?)</t\1>", flags=re.S)
 Cell = tuple[str, str, str] # th or td, its attributes, what is in it
@@ -25,20 +25,44 @@ def marked(markup: str) -> str:
     return f'<span class="verdict {said.replace(" ", "-")}">{said}</span>'
 
 
-def verdict_first(rows: list[list[Cell]]) -> list[list[Cell]]:
-    "The column `verdict` before all others but the numbers of the rows; other tables stay as they are."
-    names = [plain(content) for _, _, content in rows[0]]
-    spans = any("span=" in attributes for row in rows for _, attributes, _ in row)
-    if "verdict" not in names or spans or {len(row) for row in rows} != {len(names)}: return rows
-    at, first = names.index("verdict"), 0
-    while first < at and not names[first]: first += 1
-    return [[*row[:first], row[at], *row[first:at], *row[at + 1:]] for row in rows]
+def even(rows: list[list[Cell]]) -> list[list[Cell]]:
+    """Rows of as many cells as there are columns: what spans rows stands in each of them, and the names of
+    the index, which pandas puts into a second row of the head, in the first."""
+    filled, waiting = [], {} # column -> (cell, in how many rows more)
+    for row in rows:
+        cells, rest = [], list(row)
+        while rest or len(cells) in waiting:
+            place = len(cells)
+            if place in waiting:
+                cell, more = waiting.pop(place)
+                if more > 1: waiting[place] = cell, more - 1
+            else:
+                tag, given, content = rest.pop(0)
+                span = re.search(r'rowspan="?(\d+)"?', given)
+                cell = tag, given.replace(span[0], "") if span else given, content
+                if span and int(span[1]) > 1: waiting[place] = cell, int(span[1]) - 1
+            cells.append(cell)
+        filled.append(cells)
+    if len(filled) > 1 and len(filled[0]) == len(filled[1]):
+        first, second = ([plain(content) for _, _, content in row] for row in filled[:2])
+        if all(tag == "h" for tag, _, _ in filled[1]) and not any(map(all, zip(first, second, strict=True))):
+            joined = [upper if name else lower
+                      for name, upper, lower in zip(first, filled[0], filled[1], strict=True)]
+            filled[:2] = [joined]
+    return filled
+
+def verdict_first(rows: list[list[Cell]], place: int) -> list[list[Cell]]:
+    "A column of verdicts before all others but those of the index."
+    first = min(place, next((i for i, (tag, _, _) in enumerate(rows[-1]) if tag == "d"), place))
+    return [[*row[:first], row[place], *row[first:place], *row[place + 1:]] for row in rows]
 
 
 def attributes(tag: str, given: str, content: str, label: str, claims: bool) -> str:
     "What a cell says of itself: whether it may wrap, and, in a table of verdicts, what its column is."
     spans = "".join(re.findall(r'\s(?:col|row)span="?\d+"?', given))
-    kind = ' class="long"' if tag == "d" and len(plain(content)) >= LONG else ""
+    letters = len(plain(content))
+    kind = ' class="long"' if letters >= LONG else ' class="wraps"' if claims and letters >= WRAPS else ""
+    if tag == "h": kind = ""
     if not claims: return spans + kind
     if tag == "h": return f'{spans} role="{"rowheader" if label else "columnheader"}"'
     return f'{spans}{kind} role="cell" data-label="{html.escape(label)}"'
@@ -53,19 +77,28 @@ def relaid(markup: str) -> str:
     markup = re.sub(r"<style.*?</style>\s*", "", markup, flags=re.S)
     rows = [[cell.groups() for cell in CELL.finditer(row)] for row in ROW.findall(markup)]
     if not rows or not rows[0]: return markup
-    rows = verdict_first(rows)
-    heads = [plain(content) for _, _, content in rows[0]]
+    filled = even(rows) if any(verdict(content) for row in rows for _, _, content in row) else []
+    claims = bool(filled) and {len(row) for row in filled} == {len(filled[0])}
+    if claims: rows = filled
     verdicts = {place for row in rows[1:] for place, (_, _, content) in enumerate(row) if verdict(content)}
-    claims = bool(verdicts) and all(len(row) == len(heads) for row in rows)
+    if claims and len(verdicts) == 1: rows = verdict_first(rows, *verdicts)
+    heads = [plain(content) for _, _, content in rows[0]]
 
     def cell(at: int, place: int) -> str:
         tag, given, content = rows[at][place]
+        # a single column of verdicts may have another name, such as the claim itself
         label = "" if not at or not claims else heads[place] or "number"
         if not plain(content) and "<" not in content.replace("&nbsp;", ""): tag, content = "d", ""
         written = attributes(tag, given, content, label, claims)
         return f"<t{tag}{written}>{marked(content)}</t{tag}>"
     numbers = iter(range(len(rows)))
+    # where the head had two rows, one is left
+    surplus = len(ROW.findall(markup)) - len(rows)
     def row(_: re.Match) -> str:
+        nonlocal surplus
+        if surplus:
+            surplus -= 1
+            return ""
         at = next(numbers)
         role = ' role="row"' if claims else ""
         return f"<tr{role}>{''.join(cell(at, place) for place in range(len(rows[at])))}</tr>"
