@@ -96,7 +96,7 @@ def worst(verdicts: Iterable[str]) -> Outcome:
 
 def face_value(row) -> str:
     "What Holm's rule took away; empty where it took nothing."
-    if row["verdict"] != "cannot tell" or row["alone"] in ("cannot tell", "not run here"): return ""
+    if row["verdict"] != "cannot tell" or row["alone"] not in ("holds", "does not hold"): return ""
     return f"at face value {'yes' if row['alone'] == 'holds' else 'no'}; not among {row['tests']} tests"
 
 

@@ -4,6 +4,7 @@ seen (make verdicts). Nothing is trained. Where the rows behind a number were no
     .venv/bin/python docs/verdicts.py            # all datasets
     .venv/bin/python docs/verdicts.py hflights   # one
 """
+import re
 import sys
 from pathlib import Path
 
@@ -134,6 +135,11 @@ def is_on_fishers_scale(value: float, low: float, high: float) -> bool:
     if not (-1 < low and high < 1): return False
     return abs(np.tanh(2 * np.arctanh(value) - np.arctanh(low)) - high) < ROUNDED # short, or around zero
 
+def effect_of(claim: str) -> float:
+    "The effect that a claim says would matter; zero for one that names none."
+    named = re.search(r"\(([\d.]+) or more would matter\)", claim)
+    return float(named[1]) if named else 0.
+
 def of_fields(value: float, low: float, high: float, fields: int) -> Correlation:
     "A stored correlation over fields on Fisher's scale; runs from before it have plain intervals."
     half = student.ppf(.975, fields - 1)
@@ -163,7 +169,8 @@ def law(dataset: str) -> dict[str, pd.DataFrame]:
         low, high = measured[1:] if bounds_of(row.claim) and not is_on_fishers_scale(*ends) else ends[1:]
         table.loc[place, ["low", "high"]] = low, high
         table.loc[place, "half_width"] = (high - low) / 2 # rows by seed have six decimals
-        if bounds_of(row.claim) and row.verdict != stats.verdict(low, high, effect=SMALL_RHO):
+        table.loc[place, "alone"] = stats.verdict(low, high, effect=effect_of(row.claim))
+        if bounds_of(row.claim) and row.verdict != table.loc[place, "alone"]:
             table.loc[place, "verdict"] = "cannot tell" # taken away by Holm, or not seen on Fisher's scale
     needed = table.seeds_needed.where(table.verdict == "cannot tell")
     spans = [ends[1:] if is_on_fishers_scale(*ends) else of_fields(*ends, fields)[1:]
