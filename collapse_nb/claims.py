@@ -334,7 +334,7 @@ def overfitting_claims(
     ...                      "valid_after": [-.01, -.03, -.01, -.02]})
     >>> rows = overfitting_claims(runs.assign(form="plain", weight=0., seed=0, status="done"), (1, 4))
     >>> rows[-1]["claim"], round(rows[-1]["value"], 3)
-    ("From 1x to 4x the fall after the peak grows more in DNN than in DCNv2", -0.01)
+    ('From 1x to 4x the fall after the peak grows more in DNN than in DCNv2', -0.01)
 
     References: §4.2, Evidence IV and Finding 2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
