@@ -38,26 +38,34 @@ def multi_embedding(
     interactions: Sequence[Callable],   # M interactions I^(m): (B, N, K) -> (B, H)
     x: Tensor,                          # (B, N) field-local ids
 ) -> Tensor:                            # h (B, H)
-    """h = 1/M sum_m I^(m)(e_1^(m), ..., e_N^(m)), with e_i^(m) row x_i of E_i^(m) (§5.1).
+    """h = 1/M sum_m I^(m)(e_1^(m), ..., e_N^(m)); e_i^(m) is row x_i of E_i^(m) (§5.1).
 
     Example:
 
-    >>> tables = [[torch.eye(2), 2 * torch.eye(2)], [torch.ones(2, 2), torch.ones(2, 2)]] # 2 sets, 2 fields
+    >>> ones, eye = torch.ones(2, 2), torch.eye(2)
+    >>> tables = [[eye, 2 * eye], [ones, ones]] # 2 sets, 2 fields
     >>> interact = lambda e: e.prod(1) # (B, N, K) -> (B, K)
     >>> multi_embedding(tables, [interact, interact], torch.tensor([[0, 0]])).tolist()
     [[1.5, 0.5]]
 
     References: §5.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
+    _one_interaction_a_set(tables, interactions, x)
+    h = []
+    for of_set, interact in zip(tables, interactions, strict=True):
+        e = [table[ids] for table, ids in zip(of_set, x.T, strict=True)] # N of (B, K)
+        h.append(interact(torch.stack(e, 1)))
+    return torch.stack(h).mean(0)
+
+# %% ../nbs/05_multi_embedding.ipynb #e000011b
+def _one_interaction_a_set(tables: Sequence, interactions: Sequence, x: Tensor) -> None:
+    "Refuses what the equations do not fit."
     if len(tables) != len(interactions):
         raise InputError(f"{len(tables)} sets and {len(interactions)} interactions were given: give every "
                          "set an interaction of its own.")
     if x.ndim != 2 or any(x.shape[1] != len(each) for each in tables):
         raise InputError(f"ids {tuple(x.shape)} were given for {len(tables[0])} tables a set: give one value "
                          "per row and field; a mean over several is what `EmbeddingSets` computes.")
-    embeddings = [torch.stack([table[ids] for table, ids in zip(each, x.T, strict=True)], 1)
-                  for each in tables]
-    return torch.stack([interact(e) for interact, e in zip(interactions, embeddings, strict=True)]).mean(0)
 
 # %% ../nbs/05_multi_embedding.ipynb #0000000d
 def side_by_side(
@@ -409,7 +417,8 @@ def _inner_products(e: Tensor) -> tuple[float]: # (M, B, N, K)
 
 def _pooling(e: Tensor) -> tuple[float, ...]:
     M, _, N, K = e.shape
-    def pool(copies, dim): return _drawn(FieldWeightedPooling(copies, N, dim, False, 0.))
+    def pool(copies, dim):
+        return _drawn(FieldWeightedPooling(copies, N, dim, full=False, dropout=0.))
     single, shared, own = pool(1, M * K), pool(M, K), pool(M, K)
     shared.weight.data.copy_(single.weight)                 # one r for all sets
     def se(e): return single(one_wide_set(e))[0].unflatten(1, (M, K)).transpose(0, 1)
@@ -418,7 +427,8 @@ def _pooling(e: Tensor) -> tuple[float, ...]:
 
 def _cin(e: Tensor, relu: bool = False) -> tuple[float, ...]:
     M, _, N, K = e.shape
-    def cin(copies, dim): return _drawn(CompressedAndDeep(copies, N, dim, relu, relu, 1, 0.))
+    def cin(copies, dim):
+        return _drawn(CompressedAndDeep(copies, N, dim, relu, relu, 1, dropout=0.))
     single, shared, own = cin(1, M * K), cin(M, K), cin(M, K)
     for to, layer in zip(shared.cin, single.cin, strict=True): # one W for all sets
         for mine, its in zip(to.parameters(), layer.parameters(), strict=True):
