@@ -378,10 +378,11 @@ def as_single(
 class Proof(NamedTuple):
     """What holds between ME of M sets of width K and SE of width M·K while nothing has an activation.
 
-    >>> Proof("DNN", "SE and ME are the same", "the two sides are equal", difference=1e-16).larger
+    >>> Proof("DNN", "concatenated", SAME, "the two sides are equal", difference=1e-16).larger
     nan
     """
     model: str               # of Table 1
+    sets: str                # how ME puts its sets together: concatenated or averaged
     relation: str            # which design contains which
     claim: str               # what is equal
     difference: float        # of its two sides, at the most, in float64
@@ -475,13 +476,20 @@ def _two_streams(e: Tensor) -> tuple[float]:
 
 # %% ../nbs/05_multi_embedding.ipynb #e000010c
 CHECKS = [
-    ("DNN", SAME, "concatenated ME of a DNN is SE with its features in another order", _concatenation),
-    ("DNN", SAME, "ME of a DNN with a linear projection is SE divided by M", _projected),
-    ("DCNv2", ME_IN_SE, "ME of DCNv2 without a projection is SE with block-diagonal W", _cross),
-    ("IPNN", SAME, "the mean over ME's sets of inner products is SE's divided by M", _inner_products),
-    ("NFwFM", SE_IN_ME, "SE of NFwFM's pooling is concatenated ME with one r for all sets", _pooling),
-    ("xDeepFM", SE_IN_ME, "SE of xDeepFM's CIN divided by M is ME with one W for all sets", _cin),
-    ("FinalMLP", SAME, "ME of FinalMLP's streams with linear layers is SE divided by M", _two_streams)]
+    ("DNN", "concatenated", SAME,
+     "concatenated ME of a DNN is SE with its features in another order", _concatenation),
+    ("DNN", "averaged", SAME,
+     "ME of a DNN with a linear projection is SE divided by M", _projected),
+    ("DCNv2", "concatenated", ME_IN_SE,
+     "ME of DCNv2 without a projection is SE with block-diagonal W", _cross),
+    ("IPNN", "averaged", SAME,
+     "the mean over ME's sets of inner products is SE's divided by M", _inner_products),
+    ("NFwFM", "concatenated", SE_IN_ME,
+     "SE of NFwFM's pooling is concatenated ME with one r for all sets", _pooling),
+    ("xDeepFM", "averaged", SE_IN_ME,
+     "SE of xDeepFM's CIN divided by M is ME with one W for all sets", _cin),
+    ("FinalMLP", "averaged", SAME,
+     "ME of FinalMLP's streams with linear layers is SE divided by M", _two_streams)]
 
 def appendix_proofs(
     num_sets: int = 3, # M
