@@ -1212,17 +1212,17 @@ def with_later_claims(
     table: pd.DataFrame, # from `findings`: claims that were fixed before the runs, judged among themselves
     later: list[dict],   # from `finding`: claims that were thought of afterwards
 ) -> pd.DataFrame:       # the table, and below it the later claims; those that it had already are replaced
-    """Later claims are adjusted for all tests of the table, and change nothing in those that were there.
+    """Later claims are adjusted for all tests but the primary one, and change nothing in those that were there.
 
     >>> table = findings([finding("IA grows", "§3", Measured(.3, .05, 4))])
     >>> both = with_later_claims(table, [finding("so does AUC", "§3", Measured(.3, .1, 4))])
     >>> both[["claim", "verdict"]].values.tolist()
-    [['IA grows', 'holds'], ['so does AUC', 'cannot tell']]
+    [['IA grows', 'holds'], ['so does AUC', 'holds']]
     """
     below = findings(later, primary=False)
     earlier = table[~table["claim"].isin(below["claim"])]
-    p = [*earlier["p"], *(row["p"] for row in later)]
-    adjusted = stats.holm(np.array(p, float))[len(earlier):]
+    p = [*earlier["p"].iloc[1:], *(row["p"] for row in later)] # without the primary claim's
+    adjusted = stats.holm(np.array(p, float))[len(p) - len(later):]
     raw = pd.Series([row["verdict"] for row in later])
     taken_away = (adjusted >= .05) & raw.isin(["holds", "does not hold"])
     below = below.assign(p=adjusted, verdict=raw.mask(taken_away, "cannot tell"))
