@@ -1212,7 +1212,7 @@ def with_later_claims(
     table: pd.DataFrame, # from `findings`: claims that were fixed before the runs, judged among themselves
     later: list[dict],   # from `finding`: claims that were thought of afterwards
 ) -> pd.DataFrame:       # the table, and below it the later claims; those that it had already are replaced
-    """Later claims are adjusted for all tests but the primary one, and change nothing in those that were there.
+    """Later claims are adjusted for all tests but the primary one, and change nothing in earlier ones.
 
     >>> table = findings([finding("IA grows", "§3", Measured(.3, .05, 4))])
     >>> both = with_later_claims(table, [finding("so does AUC", "§3", Measured(.3, .1, 4))])
