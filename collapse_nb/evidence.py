@@ -428,7 +428,7 @@ def jackknife_correlation(
     """A correlation with its interval over fields, on Fisher's scale.
 
     >>> [round(end, 2) for end in jackknife_correlation(.5, np.array([.4, .5, .6]))]
-    [0.5, -0.11, 0.83]
+    [0.5, -0.11, 0.84]
     """
     se_z = jackknife_error(without) / (1 - value**2) if abs(value) < 1 else np.nan
     return Correlation(value, se_z, len(without) - 1)
