@@ -77,7 +77,7 @@ def relaid(markup: str) -> str:
     markup = re.sub(r"<style.*?</style>\s*", "", markup, flags=re.S)
     rows = [[cell.groups() for cell in CELL.finditer(row)] for row in ROW.findall(markup)]
     if not rows or not rows[0]: return markup
-    filled = even(rows) if any(verdict(content) for row in rows for _, _, content in row) else []
+    filled = even(rows) if any(verdict(content) for row in rows[1:] for _, _, content in row) else []
     claims = bool(filled) and {len(row) for row in filled} == {len(filled[0])}
     if claims: rows = filled
     verdicts = {place for row in rows[1:] for place, (_, _, content) in enumerate(row) if verdict(content)}
@@ -90,7 +90,7 @@ def relaid(markup: str) -> str:
         label = "" if not at or not claims else heads[place] or "number"
         if not plain(content) and "<" not in content.replace("&nbsp;", ""): tag, content = "d", ""
         written = attributes(tag, given, content, label, claims)
-        return f"<t{tag}{written}>{marked(content)}</t{tag}>"
+        return f"<t{tag}{written}>{marked(content) if at else content}</t{tag}>"
     numbers = iter(range(len(rows)))
     # where the head had two rows, one is left
     surplus = len(ROW.findall(markup)) - len(rows)
