@@ -241,6 +241,20 @@ def test_what_is_lacking_is_said_and_the_build_ends_with_it(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["old.csv", "absent.csv", "broken.csv", "page"]
 
+def test_a_build_that_lacks_something_is_whole_and_does_not_end_well(tmp_path, monkeypatch, capsys):
+    "What takes time is left out of the build; what was noted while pages were written ends it with 3."
+    from website import __main__ as building
+    from website.missing import INCOMPLETE, missing
+    finished = []
+    for name in ("assets", "archive"): monkeypatch.setattr(building, name, lambda _: None)
+    monkeypatch.setattr(building.llms, "write", lambda *_: finished.append("llms"))
+    monkeypatch.setattr(building, "sphinx", lambda _: 0)
+    monkeypatch.setattr(building, "sources", lambda _: missing.note("results", "runs.csv is not there."))
+    assert building.main(tmp_path) == INCOMPLETE and finished == ["llms"]
+    assert "results: runs.csv is not there." in capsys.readouterr().out
+    monkeypatch.setattr(building, "sources", lambda _: None)
+    assert building.main(tmp_path) == 0 # the next build begins with an empty list
+
 def test_a_figure_that_is_not_there_is_said_at_its_place(tmp_path, monkeypatch):
     from website import notebooks
     from website.missing import Missing
