@@ -34,9 +34,8 @@ def gain(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:
     return charts.scaling_chart(stats.cells(runs), "", published(runs["dataset"].iloc[0]), designs=("SE",),
                                 value="gain")
 
-
 def difference(differences: pd.DataFrame, resampled: pd.DataFrame) -> alt.TopLevelMixin:
-    return charts.difference_chart(differences, charts.contrast_sentence(differences), resampled)
+    return charts.difference_chart(differences, "", resampled)
 
 
 def registry() -> dict[str, tuple[Callable, tuple[str, ...]]]:

@@ -53,10 +53,10 @@ def test_awkward_numbers(text, expected): assert text == expected
      "does not hold, −0.20 (95 % interval −0.30 to −0.10), p\u00a0<\u00a0.0001"),
     (("cannot tell", .2, .1, .3, .06), {},
      "cannot tell, +0.20 (95 % interval +0.10 to +0.30); at face value yes; "
-     f"not after correcting for 2 tests, {P}.060"),
+     f"not among 2 tests, {P}.060"),
     (("cannot tell", .2, .1, .3, .06), {"sign": -1},
      "cannot tell, +0.20 (95 % interval +0.10 to +0.30); at face value no; "
-     f"not after correcting for 2 tests, {P}.060"),
+     f"not among 2 tests, {P}.060"),
     (("cannot tell", .2, .1, .3, .06), {"limit": .15},
      f"cannot tell, +0.20 (95 % interval +0.10 to +0.30), {P}.060"),
     (("cannot tell", .0, -.1, .1, .9), {}, f"cannot tell, 0.00 (95 % interval −0.10 to +0.10), {P}.900"),

@@ -18,7 +18,8 @@ from .charts import INK, PALETTE, dressed, styled
 
 # %% ../../nbs/show/abundance.ipynb #27190fb5
 # table -> its name in the palette; the paper's optimiser is Adam, so its tables are the learned ones
-LOOK = {"learned": "trained", "random": "random", "Adam": "trained", "AdamW": "AdamW", "SparseAdam": "SparseAdam"}
+LOOK = {"learned": "trained", "random": "random", "Adam": "trained", "AdamW": "AdamW",
+        "SparseAdam": "SparseAdam"}
 MEASURES = {"ia": "information abundance", "ia_normalised": "abundance / min(D, K)",
             "ia_weighted": "abundance as clicks see it",
             "ia_hit": "abundance of rows with hits / min(rows, K)",
@@ -103,7 +104,8 @@ def spectra_chart(
     hues = alt.Scale(type="log", range=["#E69F00", "#CC4778", "#0D0887"], interpolate="lab")
     colour = alt.Color("cardinality:Q", scale=hues, legend=legend)
     base = alt.Chart(rows[["field", "cardinality", "k", "drawn", "behind"]]).encode(x, alt.Detail("field:N"))
-    behind = base.mark_line(strokeWidth=1, color=PALETTE["random"].colour, strokeDash=[3, 2], aria=False).encode(alt.Y("behind:Q", **y))
+    behind = base.mark_line(strokeWidth=1, color=PALETTE["random"].colour, strokeDash=[3, 2], aria=False)
+    behind = behind.encode(alt.Y("behind:Q", **y))
     lines = base.mark_line(strokeWidth=1.8, aria=False)
     lines = lines.encode(alt.Y("drawn:Q", **y), colour, tooltip=["field", "cardinality"])
     middle = rows.groupby("field")[["ratio", "random"]].median()

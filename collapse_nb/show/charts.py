@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['VEGA_LITE', 'INK', 'PALETTE', 'COLOURS', 'SHAPES', 'UNDECIDED', 'SHADES', 'VERDICTS', 'FONT', 'TITLE_LETTERS',
-           'READING_LETTERS', 'DATA', 'TIES', 'DESIGNS', 'words', 'picture', 'offline', 'enable', 'Look', 'dressed',
-           'folded', 'of_data', 'headed', 'named', 'styled', 'contrast_sentence', 'by_model', 'size_sentence',
-           'size_axis', 'set_apart', 'scaling_chart', 'difference_chart', 'save']
+           'READING_LETTERS', 'PADDING', 'DATA', 'TIES', 'DESIGNS', 'words', 'picture', 'offline', 'enable', 'Look',
+           'dressed', 'folded', 'of_data', 'headed', 'named', 'styled', 'contrast_sentence', 'by_model',
+           'count_sentence', 'size_sentence', 'size_axis', 'set_apart', 'scaling_chart', 'difference_chart', 'save']
 
 # %% ../../nbs/show/charts.ipynb #00000002
 import html
@@ -119,13 +119,15 @@ PALETTE = {
     "restricted": Look("#7A2E00", "triangle-up", (4, 3)), # ME whose norms are restricted
     "start": Look("#F0A875", "diamond"),                  # the sets of an ME before training
     # states of a table
-    "trained": Look("#222222"), "random": Look("#999999", "diamond"), "shuffled": Look("#C9A227", "triangle-up"),
+    "trained": Look("#222222"), "random": Look("#999999", "diamond"),
+    "shuffled": Look("#C9A227", "triangle-up"),
     # optimisers beside the paper's, whose tables are the trained ones
     "AdamW": Look("#7570B3", "square", (6, 3)), "SparseAdam": Look("#8C510A", "triangle-up", (2, 2)),
     # models
     "DCNv2": Look("#117733"), "DNN": Look("#AA4499", "square", (6, 3)),
     "IPNN": Look("#999933", "triangle-up", (2, 2)), "NFwFM": Look("#88AACC", "cross", (8, 2, 2, 2)),
-    "xDeepFM": Look("#661100", "triangle-down", (4, 2)), "FinalMLP": Look("#7F7FBF", "triangle-right", (1, 2)),
+    "xDeepFM": Look("#661100", "triangle-down", (4, 2)),
+    "FinalMLP": Look("#7F7FBF", "triangle-right", (1, 2)),
     # forms of the penalty
     "printed": Look("#882255", "triangle-up", (6, 3)), "released": Look("#44AA99", "square", (2, 2)),
     "matched": Look("#CC79A7", "diamond", (8, 2, 2, 2)),
@@ -152,35 +154,42 @@ def dressed(
     >>> colour.to_dict()["scale"]["range"], shape.to_dict()["scale"]["range"]
     (['#0072B2', '#D55E00'], ['circle', 'square'])
     """
-    looks, shown = [PALETTE[name] for name in names.values()], alt.Legend(symbolOpacity=1, labelLimit=300)
+    looks = [PALETTE[name] for name in names.values()]
+    shown = alt.Legend(symbolOpacity=1, symbolDash=[1, 0], labelLimit=300)
     def scale(part: str) -> alt.Scale:
         return alt.Scale(domain=list(names), range=[getattr(look, part) for look in looks])
     return (alt.Color(field, scale=scale("colour"), legend=shown), alt.Shape(field, scale=scale("shape")),
             alt.StrokeDash(field, scale=scale("dash"), legend=None))
 
 # %% ../../nbs/show/charts.ipynb #80000003
-# the widest of the usual fonts first: an SVG is as wide as its texts are in it, and in any other they are narrower
+# the widest of the usual fonts first: an SVG is as wide as its texts are in it; in others they are narrower
 FONT = "DejaVu Sans, Arial, Helvetica, sans-serif"
-TITLE_LETTERS, READING_LETTERS = 60, 96 # of a line: 600 px in the widest font, bold at 14 px and plain at 11 px
+TITLE_LETTERS, READING_LETTERS = 63, 96 # of a line: 600 px in that font, bold 14 px and plain 11 px high
+# px; to the right, what letters can be wider in a browser, which gives each a whole number of pixels
+PADDING = {"left": 8, "top": 8, "bottom": 8, "right": 30}
 DATA = {"hflights": "Flights (hflights)", "synthetic": "Generated clicks (synthetic)", "criteo": "Criteo",
         "diabetes130": "Hospital stays (diabetes130)", "avazu": "Avazu", "frappe": "Frappe",
         "movielens-1m": "MovieLens 1M", "toy": "The toy"} # dataset -> what readers are told of it
-TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)") # never at a line's end
+# spaces that no line ends with
+TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)")
 
 def folded(
     text: str,    # a sentence
     letters: int, # of a line, at the most
-) -> list[str]:   # its lines, about as long as each other
-    """Breaks a text into as few lines as it takes, none of them much shorter than the others.
+    even: bool,   # whether lines are about as long as each other
+) -> list[str]:   # its lines
+    """Breaks a text into as few lines as it takes.
 
-    >>> folded("one two three four five six", 22)
+    >>> folded("one two three four five six", 22, even=True)
     ['one two three', 'four five six']
+    >>> folded("one two three four five six", 22, even=False)
+    ['one two three four', 'five six']
     """
     tied = TIES.sub("\x1f", text) # what textwrap does not take for a space
     def broken(width: int) -> list[str]: return textwrap.wrap(tied, width, break_long_words=False,
                                                               break_on_hyphens=False)
     lines = broken(letters)
-    for width in range(letters - 1, 0, -1):
+    for width in range(letters - 1, 0, -1) if even else ():
         shorter = broken(width)
         if len(shorter) > len(lines): break
         lines = shorter
@@ -204,10 +213,12 @@ def headed(
     reading: list[str],       # how to read it, a sentence or two each
 ) -> alt.TopLevelMixin:       # with a title, lines below it, and a description for who cannot see it
     "Puts words above a chart, broken where they fit."
-    lines, below = folded(title, TITLE_LETTERS), [line for part in reading for line in folded(part, READING_LETTERS)]
+    lines = folded(title, TITLE_LETTERS, even=True)
+    below = [line for part in reading for line in folded(part, READING_LETTERS, even=False)]
     head = alt.TitleParams(text=lines, fontSize=14, anchor="start", frame="bounds", offset=12, color=INK,
                            subtitle=below, subtitleFontSize=11, subtitleColor="#444444", subtitlePadding=6)
-    return chart.properties(title=head, description=". ".join(part for part in (title, " ".join(reading)) if part))
+    parts = [part for part in (title, " ".join(reading)) if part]
+    return chart.properties(title=head, description=". ".join(parts))
 
 def named(
     chart: alt.TopLevelMixin, # from `styled`
@@ -230,7 +241,7 @@ def styled(
     chart: alt.TopLevelMixin,        # a finished chart
     title: str,                      # what it shows, from rows
     reading: list[str],              # what was tested, and how to read the figure: lines below
-    of: pd.DataFrame | None = None,  # rows that know their dataset: `attrs["dataset"]`, or a column of one value
+    of: pd.DataFrame | None = None,  # rows that know their dataset, by `attrs` or a column of one value
 ) -> alt.TopLevelMixin:              # with the look of all figures
     """The house style, with titles wrapped to 600 px.
 
@@ -242,7 +253,7 @@ def styled(
     if not dataset and of is not None and "dataset" in of and of["dataset"].nunique() == 1:
         dataset = of["dataset"].iloc[0]
     text = {"guide-label": {"fill": INK}, "guide-title": {"fill": INK}}
-    chart = headed(chart, of_data(title, dataset), reading).properties(background="white", padding=8)
+    chart = headed(chart, of_data(title, dataset), reading).properties(background="white", padding=PADDING)
     chart = chart.configure(style=text, font=FONT).configure_view(stroke=None)
     chart = chart.configure_axis(labelFontSize=11, titleFontSize=11, titleFontWeight="normal",
                                  gridColor="#E8E8E8", domainColor="#888888", tickColor="#888")
@@ -286,8 +297,23 @@ def by_model(
     'DNN: holds, DCNv2: does not hold'
     """
     if not len(contrasts) or contrasts["model"].iloc[0] != "mean over models": return ""
-    rows = contrasts[(contrasts["scale"] == contrasts["scale"].iloc[0]) & (contrasts["model"] != "mean over models")]
+    rows = contrasts[contrasts["scale"] == contrasts["scale"].iloc[0]]
+    rows = rows[rows["model"] != "mean over models"]
     return ", ".join(f"{row.model}: {row.verdict}" for row in rows.itertuples())
+
+def count_sentence(
+    contrasts: pd.DataFrame, # from stats.contrasts
+) -> str:                    # without its full stop
+    """In how many pairs of model and size which design is ahead.
+
+    >>> rows = [dict(model=model, verdict=verdict) for model, verdict in
+    ...         (("mean over models", "holds"), ("DNN", "holds"), ("DCNv2", "does not hold"))]
+    >>> count_sentence(pd.DataFrame(rows))
+    'Of 2 pairs of model and size ME is better in 1, SE is better in 1, cannot tell in 0'
+    """
+    rows = contrasts[contrasts["model"] != "mean over models"]
+    counts = [f"{words} in {(rows['verdict'] == verdict).sum()}" for verdict, (words, _) in VERDICTS.items()]
+    return f"Of {len(rows)} pairs of model and size {', '.join(counts)}"
 
 def size_sentence(
     cells: pd.DataFrame, # from stats.cells
@@ -295,7 +321,8 @@ def size_sentence(
 ) -> str:                # without its full stop
     """What the largest size adds to the base, model by model.
 
-    >>> cells = pd.DataFrame([("DNN", "SE", 10, -.0038, -.0080, .0004), ("DCNv2", "SE", 10, .0016, .0006, .0026)],
+    >>> cells = pd.DataFrame([("DNN", "SE", 10, -.0038, -.0080, .0004),
+    ...                       ("DCNv2", "SE", 10, .0016, .0006, .0026)],
     ...                      columns=["model", "design", "scale", "gain", "gain_low", "gain_high"])
     >>> size_sentence(cells).split(";")[1]
     ' it gains test AUC for DCNv2, +0.0016 (+0.0006 to +0.0026)'
@@ -467,7 +494,7 @@ def scaling_chart(
 # %% ../../nbs/show/charts.ipynb #00000020
 def difference_chart(
     contrasts: pd.DataFrame,               # from stats.contrasts
-    title: str,                            # the finding, such as contrast_sentence(contrasts)
+    title: str,                            # what it shows; empty for `count_sentence(contrasts)`
     bootstrap: pd.DataFrame | None = None, # from stats.bootstrap, for the same runs
 ) -> alt.LayerChart:                       # 600 px wide
     """ME − SE in test AUC at each model and size, with both intervals (§5).
@@ -485,7 +512,8 @@ def difference_chart(
     names, colours = zip(*VERDICTS.values(), strict=True)
     shown = alt.Legend(symbolOpacity=1)
     colour = alt.Color("better:N", scale=alt.Scale(domain=names, range=colours), legend=shown)
-    shape = alt.Shape("better:N", scale=alt.Scale(domain=names, range=["square", "circle", "diamond"]), legend=shown)
+    shapes = alt.Scale(domain=names, range=[SHAPES["ME"], SHAPES["SE"], "diamond"])
+    shape = alt.Shape("better:N", scale=shapes, legend=shown)
     sights = [name for name in ("seeds", "detectable", "seeds_needed") if name in rows]
     tips = ["model", "scale", *(alt.Tooltip(c, format="+.5f") for c in ("difference", "low", "high")),
             "p", "p_holm", "verdict", *sights]
@@ -508,7 +536,8 @@ def difference_chart(
     points = alt.Chart(rows).mark_point(filled=True, size=60, opacity=1)
     layers.append(points.encode(x("difference:Q"), y, colour, shape, tooltip=tips))
     chart = alt.layer(*layers).properties(width=430, height=alt.Step(21))
-    return styled(chart, title, [note], contrasts)
+    reading = [f"{contrast_sentence(contrasts)}.", note]
+    return styled(chart, title or count_sentence(rows), reading, contrasts)
 
 # %% ../../nbs/show/charts.ipynb #00000024
 def save(
@@ -516,8 +545,8 @@ def save(
     stem: str,                # file name without its ending
     folder: str | Path,       # where to; made if it is missing
 ) -> Path:                    # of the SVG
-    """Writes `folder/stem.json` (Vega-Lite) and `folder/stem.svg`, each completely or not at all; a stem that ends
-    in a dataset's name says what data the title is to name.
+    """Writes `folder/stem.json` (Vega-Lite) and `folder/stem.svg`, each completely or not at all; a stem that
+    ends in a dataset's name says what data the title is to name.
 
     Example:
 

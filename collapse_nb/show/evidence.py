@@ -218,7 +218,8 @@ def matrix_chart(
     return styled(chart, law_sentence(law, model), note, pairs).configure_view(stroke=None, fill="#DDDDDD")
 
 # %% ../../nbs/show/evidence.ipynb #00000010
-STATES = {"trained": "trained", "shuffled": "shuffled", "initial": "random"} # state -> its name in the palette
+# state -> its name in the palette
+STATES = {"trained": "trained", "shuffled": "shuffled", "initial": "random"}
 
 def _by_state(
     states: list[str], # of STATES, those that are drawn
@@ -298,7 +299,8 @@ def _law_panel(
     seeds = alt.Chart(rows).mark_tick(thickness=1, size=12, opacity=.7).encode(x("rho"), y, colour)
     points = means.mark_point(filled=True, size=60, opacity=1)
     points = points.encode(x("mean"), y, colour, shape, tooltip=tips)
-    labels = means.mark_text(dy=-13, fontSize=10, color="#444444").encode(x("mean"), y, alt.Text("label:N"))
+    labels = means.mark_text(dy=-13, fontSize=10, color="#444444", align="right")
+    labels = labels.encode(y, x=alt.value(190), text=alt.Text("label:N"))
     layers = alt.layer(zero, bars, seeds, points, labels.transform_filter("datum.state == 'trained'"))
     return layers.properties(width=190, height=alt.Step(36), title=alt.TitleParams(title, fontSize=12))
 

@@ -84,7 +84,8 @@ def _means(
     places: int,           # digits after the point
 ) -> str:                  # such as "17.4 in ME, 15.1 in SE"
     "The mean over fields and seeds of each design, the largest first."
-    means = rows[rows["design"].isin(list(names))].groupby("design")[value].mean().sort_values(ascending=False)
+    means = rows[rows["design"].isin(list(names))].groupby("design")[value].mean()
+    means = means.sort_values(ascending=False)
     return ", ".join(f"{sentences.number(mean, places, plus=False)} in {names[design]}"
                      for design, mean in means.items())
 
@@ -178,9 +179,9 @@ def spread_chart(
     spans = base.mark_rule(strokeWidth=1.2, opacity=.5)
     spans = spans.encode(alt.Y("min(ia):Q"), alt.Y2("max(ia)"), colour)
     note = [f"{claim_sentence(findings, '§5.3, Fig. 8b')}.",
-            f"Each point is a table of the base width at {rows['scale'].iloc[0]}x: one set of the first seed, "
-            "or one base model. The title is about the standard deviation over sets, relative to the mean, averaged "
-            "over fields, in all seeds."]
+            f"Each point is a table of the base width at {rows['scale'].iloc[0]}x: one set of the first "
+            "seed, or one base model. The title is about the standard deviation over sets, relative to the "
+            "mean, averaged over fields, in all seeds."]
     chart = (spans + points).properties(width=540, height=220)
     return styled(chart, f"IA varies {' and '.join(parts)}", note, abundance)
 
@@ -227,17 +228,17 @@ def pattern_chart(
     for kind in names:
         part = rows[rows["design"] == kind]
         low, high = part["norm"].min(), part["norm"].max()
-        ranges.append(f"from {sentences.number(low, 2, plus=False)} to {sentences.number(high, 2, plus=False)} in "
-                      f"{names[kind]}")
+        ranges.append(f"from {sentences.interval(low, high, 2, plus=False)} in {names[kind]}")
         shades = alt.Color("norm:Q", scale=alt.Scale(range=SHADES, domain=[low, high]),
-                           legend=alt.Legend(title="norm", orient="right", gradientLength=90, format=".2f", tickCount=4))
+                           legend=alt.Legend(title="norm", orient="right", gradientLength=90, format=".2f",
+                                             tickCount=4))
         sets = part.groupby("set")
         panels = [_pattern(part, order, heads[kind].format(m + 1), shades, m == 0) for m, part in sets]
         lines.append(alt.hconcat(*panels, spacing=8))
     note = [f"{claim_sentence(findings, '§5.3, Fig. 8c')}.",
-            f"At {rows['scale'].iloc[0]}x, from above: {', '.join(names.values())}. Each line of panels has a scale of "
-            "its own; both axes have one order of fields. The claim is about 1 − correlation between two patterns, "
-            "averaged over pairs, in all seeds."]
+            f"At {rows['scale'].iloc[0]}x, from above: {', '.join(names.values())}. Each line of panels has "
+            "a scale of its own; both axes have one order of fields. The claim is about 1 − correlation "
+            "between two patterns, averaged over pairs, in all seeds."]
     chart = alt.vconcat(*lines, spacing=10).resolve_scale(color="independent")
     return styled(chart, f"The norm of a pair's block lies {', '.join(ranges)}", note, norms)
 
@@ -276,26 +277,30 @@ def divergence_chart(
     tips = ["arm", "scale", *(alt.Tooltip(c, format=".5f") for c in ("mean", "low", "high")), "n"]
     spans = chart.mark_rule(strokeWidth=1.4).encode(y("low:Q"), alt.Y2("high"), colour)
     marks = chart.mark_line(strokeWidth=1.8).encode(y("mean:Q"), colour, dash)
-    marks += chart.mark_point(filled=True, size=45, opacity=1).encode(y("mean:Q"), colour, shape, tooltip=tips)
+    points = chart.mark_point(filled=True, size=45, opacity=1)
+    marks += points.encode(y("mean:Q"), colour, shape, tooltip=tips)
     note = [f"{claim_sentence(findings, '§5.3, Fig. 8d')}.",
             "Means and 95 % intervals over seeds; all three lines start from the same base. "
             "The axis does not start at zero."]
     at = rows.loc[rows["arm"] == RESTRICTED, "scale"].min()
     beside = rows[rows["scale"] == at].sort_values("mean", ascending=False)
-    title = f"At {int(at)}x test AUC is " + ", ".join(f"{sentences.number(row.mean_auc, 4, plus=False)} in {row.arm}"
-                                                     for row in beside.assign(mean_auc=beside["mean"]).itertuples())
+    parts = [f"{sentences.number(auc, 4, plus=False)} in {arm}"
+             for arm, auc in zip(beside["arm"], beside["mean"], strict=True)]
+    title = f"At {int(at)}x test AUC is {', '.join(parts)}"
     return styled((spans + marks).properties(width=520, height=230), title, note, summary)
 
 # %% ../../nbs/show/multi_embedding.ipynb #00000018
-WHO = {"ensemble": "the ensemble of base models trained apart", "base": "the base"} # arm -> its name in titles
+# arm -> its name in titles
+WHO = {"ensemble": "the ensemble of base models trained apart", "base": "the base"}
 
 def _best(
     rows: pd.DataFrame, # arm, scale, mean; the best first
 ) -> str:               # without its full stop
     "Which arm is ahead, and by how much."
-    first, second = ((WHO.get(row.arm, row.arm), row.auc) for row in rows.assign(auc=rows["mean"]).head(2).itertuples())
-    return (f"Of {len(rows)} arms {first[0]} is ahead, with test AUC {sentences.number(first[1], 4, plus=False)}: by "
-            f"{sentences.number(first[1] - second[1], 4, plus=False)} over the next, {second[0]}")
+    first, second = (WHO.get(arm, arm) for arm in rows["arm"].iloc[:2])
+    best, next_best = rows["mean"].iloc[:2]
+    return (f"Of {len(rows)} arms {first} is ahead, with test AUC {sentences.number(best, 4, plus=False)}: "
+            f"by {sentences.number(best - next_best, 4, plus=False)} over the next, {second}")
 
 def controls_chart(
     summary: pd.DataFrame,  # arm, scale, n, mean, low, high, table_parameters, dense_parameters
@@ -332,11 +337,13 @@ def controls_chart(
     chart, plain = alt.Chart(rows), alt.Chart(rows[rows["kind"] != "base"])
     lines = plain.mark_rule(strokeDash=[3, 3], opacity=.6).encode(x("mean:Q"), kinds)
     points = chart.mark_rule(strokeWidth=2).encode(x("low:Q"), alt.X2("high"), y, kinds)
-    points += chart.mark_point(filled=True, size=60, opacity=1).encode(x("mean:Q"), y, kinds, shape, tooltip=tips)
+    middle = chart.mark_point(filled=True, size=60, opacity=1)
+    points += middle.encode(x("mean:Q"), y, kinds, shape, tooltip=tips)
     texts = chart.mark_text(align="left", fontSize=11, x=0).encode(y.axis(None), text="size:N")
     panels = [(lines + points).properties(width=290, height=alt.Step(24)),
               texts.properties(width=90, height=alt.Step(24))]
-    ahead = findings.loc[(findings["where"] == ARM) & findings["claim"].str.startswith("ME beats an ensemble"), "claim"]
+    ahead = findings.loc[findings["where"] == ARM, "claim"]
+    ahead = ahead[ahead.str.startswith("ME beats an ensemble")]
     tested = [claim_sentence(findings, ARM), *(sentences.verdict_of(findings, claim) for claim in ahead)]
     note = [f"{'. '.join(tested)}.",
             f"Means and 95 % intervals over {rows['n'].min()} seeds or more; dashed: plain SE and ME. "
@@ -368,9 +375,9 @@ def similarity_chart(
                        head, weighted)
               for weighted, head in heads.items()]
     note = [f"{claim_sentence(findings, CKA)}.",
-            "Mean over pairs of tables of a field: 1 is the same table up to rotation and scale. Points: means "
-            "over models; rules: from the lowest to the highest. CKA of tables with few rows is high whatever they "
-            "hold: compare the colours."]
+            "Mean over pairs of tables of a field: 1 is the same table up to rotation and scale. Points: "
+            "means over models; rules: from the lowest to the highest. CKA of tables with few rows is high "
+            "whatever they hold: compare the colours."]
     alike = rows[~rows["weighted"].astype(bool)]
     title = f"Tables of one field are alike, by mean CKA, to {_means(alike, 'cka', _names(alike, SETS), 2)}"
     return styled(alt.vconcat(*panels, spacing=14), title, note, similarity)

@@ -237,7 +237,7 @@ def verdict(
     text += f", {estimate(value, low, high, unit, LEVEL, bounds=bounds)}"
     face = at_face_value(low, high, sign, limit)
     if judgement == "cannot tell" and face and tests > 1 and p >= .05:
-        text += f"; at face value {face}; not after correcting for {tests} tests"
+        text += f"; at face value {face}; not among {tests} tests"
     if not pd.isna(p): text += f", {p_equals(p)}"
     return f"{text}; {seen}" if seen and judgement == "cannot tell" else text
 

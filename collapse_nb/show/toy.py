@@ -94,8 +94,11 @@ def _starts(
     "Where the effect starts, in words."
     at: dict[int | None, list[int]] = {}
     for K, part in cells.groupby("embedding_dim"): at.setdefault(_largest_below(part), []).append(K)
-    def named(sizes: list[int]) -> str: return f"at K = {' and '.join(filter(None, (', '.join(map(str, sizes[:-1])), str(sizes[-1]))))}"
-    parts = [f"{named(sizes)} with up to {d3} rows" if d3 else f"{named(sizes)} with no size" for d3, sizes in at.items()]
+    def listed(sizes: list[int]) -> str:
+        last = str(sizes[-1])
+        return f"{', '.join(map(str, sizes[:-1]))} and {last}" if len(sizes) > 1 else last
+    parts = [f"at K = {listed(sizes)} with {f'up to {d3} rows' if d3 else 'no size'}"
+             for d3, sizes in at.items()]
     return (f"The third table pulls IA(E1) below where {cells['reference'].iloc[0]} rows leave it "
             f"{', '.join(parts)}")
 
@@ -148,7 +151,8 @@ def sweep_chart(
     panels = [_sweep_panel(part, width, place % columns == 0) for place, part in enumerate(parts)]
     note = [f"Mean and 95 % interval over {cells['n'].min()} seeds, for each point by itself; all panels "
             "share their axis.",
-            "Dashed: D3 = K. The title counts D3, the third table's rows, up to where every interval lies below zero."]
+            "Dashed: D3 = K. The title counts D3, the third table's rows, up to where every interval "
+            "lies below zero."]
     chart = alt.concat(*panels, columns=columns, spacing=10).resolve_scale(y="shared", x="independent")
     return styled(chart, of_data(_starts(cells), "toy"), note)
 
@@ -187,7 +191,8 @@ def control_chart(
               marks.encode(y, colour, shape, tooltip=tips)]
     note = (f"Means and 95 % intervals over {cells['n'].min()} seeds. Dashed: no third field. "
             "Neither axis starts at zero.")
-    return styled(alt.layer(*layers).properties(width=520, height=300), of_data(_hangs_on(cells), "toy"), [note])
+    chart = alt.layer(*layers).properties(width=520, height=300)
+    return styled(chart, of_data(_hangs_on(cells), "toy"), [note])
 
 # %% ../../nbs/show/toy.ipynb #00000015
 def _hangs_on(
