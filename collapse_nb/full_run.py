@@ -13,6 +13,12 @@ from .records import InputError
 from .results import read_table
 
 # %% ../nbs/full_run.ipynb #00000005
+def _of(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    "The rows, which know what data they are of: `show.charts.styled` puts it into a figure's title."
+    rows = rows.copy(deep=False)
+    rows.attrs["dataset"] = dataset
+    return rows
+
 def shown(
     rows: pd.DataFrame, # what this run measured
     smoke: bool,        # whether it was a smoke run
@@ -30,9 +36,9 @@ def shown(
     >>> shown(rows, smoke=True, stem="no-such-table", dataset="synthetic")[1].split(":")[0]
     '**Smoke size**, on synthetic'
     """
-    if not smoke: return rows, f"This run, on {dataset}."
+    if not smoke: return _of(rows, dataset), f"This run, on {dataset}."
     for name in (instead,) if isinstance(instead, str) else instead:
         try: stored = read_table(f"{stem}-{name}" if name else stem, home() / "data" / "results")
         except InputError: continue
-        return stored, f"The full run{' on ' * bool(name)}{name}, out of data/results."
-    return rows, f"**Smoke size**, on {dataset}: no full run is stored yet; `make results` makes it."
+        return _of(stored, name), f"The full run{' on ' * bool(name)}{name}, out of data/results."
+    return _of(rows, dataset), f"**Smoke size**, on {dataset}: no full run is stored yet; `make results` makes it."

@@ -1,5 +1,5 @@
-"""The stored figures as their readers see them: letters that are inside the picture and on no others, whether it
-is Chromium or librsvg that draws them and whether sans-serif is the widest of the usual fonts or a narrow one; and
+"""The stored figures as their readers see them: letters that are inside the picture and on no others, whether
+Chromium or librsvg draws them and whether sans-serif is the widest of the usual fonts or a narrow one; and
 what they tell those who cannot see them."""
 import base64
 import json
@@ -20,10 +20,11 @@ from collapse_nb.show.charts import DATA, words
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = sorted((ROOT / "figures").glob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
-FONTS = {"DejaVu Sans": "fonts-dejavu", "Liberation Sans": "fonts-liberation"} # family -> its package in Debian
+# family -> its package in Debian
+FONTS = {"DejaVu Sans": "fonts-dejavu", "Liberation Sans": "fonts-liberation"}
 MARGIN = 40 # px around a picture, in which nothing may be drawn
-# the corners of every piece of text (lines of a title are pieces of their own), in px of the picture; its height
-# is without the room above and below the letters
+# the corners of every piece of text (lines of a title are pieces of their own), in px of the picture; its
+# height is without the room above and below the letters
 PIECES = """() => [...document.querySelectorAll('svg')].map(svg => {
   const home = svg.getScreenCTM().inverse();
   const pieces = [...svg.querySelectorAll('text')].filter(e => e.textContent.trim() && e.checkVisibility() &&
@@ -58,8 +59,8 @@ SMEARED = """async sources => Promise.all(sources.map(async ([source, margin]) =
 def only(request, tmp_path_factory):
     "The environment of a program that knows one font, and takes it for sans-serif."
     if not shutil.which("fc-list"): pytest.skip("there is no fc-list: apt-get install fontconfig")
-    listed = subprocess.run(["fc-list", request.param, "file"], capture_output=True, text=True, check=True).stdout
-    files = [Path(line.split(":")[0]) for line in listed.splitlines()]
+    listed = subprocess.run(["fc-list", request.param, "file"], capture_output=True, text=True, check=True)
+    files = [Path(line.split(":")[0]) for line in listed.stdout.splitlines()]
     if not files: pytest.skip(f"{request.param} is not installed: apt-get install {FONTS[request.param]}")
     folder = tmp_path_factory.mktemp("font")
     for file in files: (folder / file.name).symlink_to(file)
@@ -88,7 +89,8 @@ def axes(corners: list) -> list:
 def overlap(a: list, b: list, slack: float = 1.) -> bool:
     "Whether two rectangles, which may be turned, have more than `slack` px in common."
     (left, top, right, bottom), (west, north, east, south) = box(a), box(b)
-    if min(right, east) - max(left, west) <= slack or min(bottom, south) - max(top, north) <= slack: return False
+    if min(right, east) - max(left, west) <= slack: return False
+    if min(bottom, south) - max(top, north) <= slack: return False
     for dx, dy in axes(a) + axes(b):
         length = math.hypot(dx, dy) or 1.
         spans = [[(x * dx + y * dy) / length for x, y in corners] for corners in (a, b)]
@@ -120,7 +122,8 @@ def test_no_text_is_cut_or_covered_in_chromium(page):
 @pytest.mark.browser
 def test_text_that_is_cut_or_covered_is_seen(page):
     svg = ('<svg xmlns="http://www.w3.org/2000/svg" width="200" height="60" font-family="sans-serif" '
-           'font-size="12"><text x="%d" y="20">letters</text><text transform="translate(%d,45) rotate(-45)">turned</text></svg>')
+           'font-size="12"><text x="%d" y="20">letters</text>'
+           '<text transform="translate(%d,45) rotate(-45)">turned</text></svg>')
     good, cut, over = put(page, [svg % at for at in ((10, 120), (180, 100), (10, 20))])
     assert faults(good) == []
     assert "outside: letters" in faults(cut) and "turned over letters" in faults(over)
@@ -128,8 +131,8 @@ def test_text_that_is_cut_or_covered_is_seen(page):
 @pytest.mark.browser
 def test_fonts_are_those_asked_for(page, only):
     "Letters are wider in DejaVu Sans, so the two tests of a figure are not one."
-    svg = ('<svg xmlns="http://www.w3.org/2000/svg" width="600" height="60" font-family="%s" font-size="16"><text '
-           'x="0" y="20">millimetres</text></svg>')
+    svg = ('<svg xmlns="http://www.w3.org/2000/svg" width="600" height="60" font-family="%s" font-size="16">'
+           '<text x="0" y="20">millimetres</text></svg>')
     pictures = put(page, [svg % family for family in ("sans-serif", "DejaVu Sans, Arial")])
     width, same = (picture["pieces"][0]["corners"][1][0] for picture in pictures)
     wide = any(Path(only["FONTCONFIG_FILE"]).parent.glob("DejaVu*"))
@@ -155,8 +158,8 @@ def test_nothing_is_drawn_outside_the_picture_by_librsvg(page, only, tmp_path):
     blank = tmp_path / "blank.html"
     blank.write_text("<!doctype html>", encoding="utf-8")
     page.goto(blank.as_uri())
-    sources = [[f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}", MARGIN] for png in made]
-    sizes = page.evaluate(SMEARED, sources)
+    coded = [base64.b64encode(png.read_bytes()).decode() for png in made]
+    sizes = page.evaluate(SMEARED, [[f"data:image/png;base64,{text}", MARGIN] for text in coded])
     for file, (width, height, smeared) in zip(FIGURES, sizes, strict=True):
         root = ElementTree.fromstring(file.read_text(encoding="utf-8"))
         expected = [round(float(root.get(side)) + 2 * MARGIN) for side in ("width", "height")]
@@ -166,7 +169,8 @@ def test_nothing_is_drawn_outside_the_picture_by_librsvg(page, only, tmp_path):
 
 @pytest.mark.parametrize("file", FIGURES, ids=lambda file: file.stem)
 def test_a_figure_tells_its_finding_to_who_cannot_see_it(file):
-    spec, root = json.loads(file.with_suffix(".json").read_text(encoding="utf-8")), ElementTree.parse(file).getroot()
+    spec = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    root = ElementTree.parse(file).getroot()
     finding, reading = words(spec)
     assert finding and spec["description"].startswith(finding)
     assert root.get("role") == "img" and root.get("aria-label") == f"{finding}. {reading}"
@@ -178,7 +182,7 @@ def test_a_figure_names_its_data(file):
     of_nothing = "toy" if file.stem.startswith("fig4") else ""
     dataset = next((name for name in DATA if file.stem.endswith(f"-{name}")), of_nothing)
     if dataset: assert finding.startswith(f"{DATA[dataset]}: ")
-    else: assert file.stem in ("fig7-architecture", "encoding-speed") # a drawing; lines that were made for the race
+    else: assert file.stem in ("fig7-architecture", "encoding-speed") # a drawing; made-up lines
 
 def test_no_two_figures_say_the_same():
     "The site knows a figure again by its title."

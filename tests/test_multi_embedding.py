@@ -257,9 +257,9 @@ def test_figures_are_drawn_from_stored_rows(tmp_path, num_fields, null_at_ten):
 def test_a_figure_states_its_claim_and_what_the_correction_took_away():
     frames = made_up(3)
     chart = figures.abundance_chart(frames["sets-abundance"], frames["findings-05"])
-    assert charts.words(chart.to_dict())[1].startswith("Made-up rows say something: cannot tell, +0.20 (95 % interval +0.10 to +0.30); at face "
-                     "value yes; "
-                     f"not among {len(PLACES) - 1} tests, p\u00a0=\u00a0.060.")
+    assert charts.words(chart.to_dict())[1].startswith(
+        "Made-up rows say something: cannot tell, +0.20 (95 % interval +0.10 to +0.30); at face value yes; "
+        f"not among {len(PLACES) - 1} tests, p\u00a0=\u00a0.060.")
     nowhere = frames["findings-05"][frames["findings-05"]["where"] == figures.ARM]
     with pytest.raises(InputError, match="no claim of"):
         figures.spread_chart(frames["sets-abundance"], nowhere)
