@@ -41,4 +41,5 @@ def shown(
         try: stored = read_table(f"{stem}-{name}" if name else stem, home() / "data" / "results")
         except InputError: continue
         return _of(stored, name), f"The full run{' on ' * bool(name)}{name}, out of data/results."
-    return _of(rows, dataset), f"**Smoke size**, on {dataset}: no full run is stored yet; `make results` makes it."
+    note = f"**Smoke size**, on {dataset}: no full run is stored yet; `make results` makes it."
+    return _of(rows, dataset), note
