@@ -1469,7 +1469,7 @@ def abundance_arms(
     ...                      "normalised": .4})
     >>> controls = pd.DataFrame({"arm": ["ME"], "scale": 4, "seed": 0, "test_auc": .9})
     >>> abundance_arms(plain, regularised, optimisers, sets, controls).arm.tolist()
-    ['SE', 'SE, penalty 0.0001', 'ME']
+    ['SE, penalty 0.0001', 'SE', 'ME']
     """
     columns = ["model", "arm", "scale", "seed", "ia", "ia_normalised", "test_auc"]
     of_rows = {"ia_norm": "ia_normalised", "normalised": "ia_normalised"}
