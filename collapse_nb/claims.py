@@ -1538,7 +1538,7 @@ def rank_correlation(
     """Spearman's rank correlation with Fisher's interval; NaN ends with fewer than five pairs.
 
     >>> [round(value, 2) for value in rank_correlation([1, 2, 3, 4, 5, 6], [1, 3, 2, 5, 4, 6])]
-    [0.89, 0.21, 0.99, 0.59]
+    [0.89, 0.23, 0.99, 0.59]
 
     References: [Fieller, Hartley and Pearson 1957](https://doi.org/10.1093/biomet/44.3-4.470), the variance.
     """
