@@ -284,6 +284,19 @@ def test_the_benchmarks_stand_apart_from_the_paper(site):
     assert "<title>01 Information abundance" in page
 
 
+def test_the_sidebar_is_that_of_the_page():
+    "As Sphinx would have made it: what the page stands in is current, its own link leads to its top."
+    from website.conf import navigation
+    item = '<li class="toctree-l{}"><a class="reference internal" href="{}">x</a>'
+    whole = (f"<ul>\n{item.format(1, 'a.html')}</li>\n{item.format(1, 'b/index.html')}<ul>\n"
+             f"{item.format(2, 'b/c.html')}</li>\n</ul>\n</li>\n</ul>")
+    page = navigation(whole, "b/c.html")
+    assert re.findall('href="([^"]*)"', page) == ["../a.html", "index.html", "#"]
+    levels = re.findall('li class="([^"]*)"', page)
+    assert levels == ["toctree-l1", "toctree-l1 current", "toctree-l2 current"]
+    assert page.count('<ul class="current">') == 2 and 'class="current reference internal" href="#"' in page
+    assert navigation(whole, "index.html") == whole
+
 def test_llms_txt_lists_every_page_and_the_whole_text_is_markdown(site):
     listing = (site / "llms.txt").read_text(encoding="utf-8")
     assert re.match(r"# collapse_nb\n\n> .+\n\n", listing)
