@@ -81,8 +81,10 @@ def relaid(markup: str) -> str:
     claims = bool(filled) and {len(row) for row in filled} == {len(filled[0])}
     if claims: rows = filled
     verdicts = {place for row in rows[1:] for place, (_, _, content) in enumerate(row) if verdict(content)}
-    if claims and len(verdicts) == 1: rows = verdict_first(rows, *verdicts)
     heads = [plain(content) for _, _, content in rows[0]]
+    if claims and ("verdict" in heads or len(verdicts) == 1):
+        rows = verdict_first(rows, heads.index("verdict") if "verdict" in heads else min(verdicts))
+        heads = [plain(content) for _, _, content in rows[0]]
 
     def cell(at: int, place: int) -> str:
         tag, given, content = rows[at][place]
