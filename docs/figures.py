@@ -3,6 +3,7 @@
     .venv/bin/python docs/figures.py          # all that have results
     .venv/bin/python docs/figures.py fig2     # one
 """
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -60,7 +61,18 @@ def sources(stems: tuple[str, ...], of_all: set[str]) -> list[str]:
     return sorted(set.intersection(*(datasets(s, of_all) for s in stems)))
 
 
+def width(font: str) -> float:
+    "How wide some letters are, in px, in a font or in what stands in for it."
+    title = alt.TitleParams("millimetres" * 9, font=font)
+    svg = charts.picture(alt.Chart(pd.DataFrame({"a": [1]})).mark_point().properties(title=title).to_dict())
+    return float(re.search(r'width="([\d.]+)"', svg)[1])
+
+
 def main(wanted: list[str]) -> None:
+    first = charts.FONT.split(",")[0]
+    if width(first) == width("no such font"):
+        raise InputError(f"the figures are laid out for letters of {first}, which is not installed: install it "
+                         "(Debian: apt-get install fonts-dejavu) and draw them again.")
     drawn = registry()
     of_all = {stem for _, stems in drawn.values() for stem in stems}
     for name in wanted or drawn:

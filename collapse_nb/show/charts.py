@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VEGA_LITE', 'INK', 'PALETTE', 'COLOURS', 'SHAPES', 'UNDECIDED', 'SHADES', 'VERDICTS', 'FONT', 'TITLE_LETTERS',
-           'READING_LETTERS', 'PADDING', 'DATA', 'TIES', 'DESIGNS', 'words', 'picture', 'offline', 'enable', 'Look',
-           'dressed', 'folded', 'of_data', 'headed', 'named', 'styled', 'contrast_sentence', 'by_model',
+           'READING_LETTERS', 'PADDING', 'DATA', 'ALONE', 'TIES', 'DESIGNS', 'words', 'picture', 'offline', 'enable',
+           'Look', 'dressed', 'folded', 'of_data', 'headed', 'named', 'styled', 'contrast_sentence', 'by_model',
            'count_sentence', 'size_sentence', 'size_axis', 'set_apart', 'scaling_chart', 'difference_chart', 'save']
 
 # %% ../../nbs/show/charts.ipynb #00000002
@@ -155,7 +155,7 @@ def dressed(
     (['#0072B2', '#D55E00'], ['circle', 'square'])
     """
     looks = [PALETTE[name] for name in names.values()]
-    shown = alt.Legend(symbolOpacity=1, symbolDash=[1, 0], labelLimit=300)
+    shown = alt.Legend(symbolOpacity=1, symbolStrokeWidth=0, labelLimit=300)
     def scale(part: str) -> alt.Scale:
         return alt.Scale(domain=list(names), range=[getattr(look, part) for look in looks])
     return (alt.Color(field, scale=scale("colour"), legend=shown), alt.Shape(field, scale=scale("shape")),
@@ -164,32 +164,34 @@ def dressed(
 # %% ../../nbs/show/charts.ipynb #80000003
 # the widest of the usual fonts first: an SVG is as wide as its texts are in it; in others they are narrower
 FONT = "DejaVu Sans, Arial, Helvetica, sans-serif"
-TITLE_LETTERS, READING_LETTERS = 63, 96 # of a line: 600 px in that font, bold 14 px and plain 11 px high
+TITLE_LETTERS, READING_LETTERS = 63, 104 # of a line: 600 and 650 px, bold at 14 px and plain at 11
 # px; to the right, what letters can be wider in a browser, which gives each a whole number of pixels
 PADDING = {"left": 8, "top": 8, "bottom": 8, "right": 30}
 DATA = {"hflights": "Flights (hflights)", "synthetic": "Generated clicks (synthetic)", "criteo": "Criteo",
         "diabetes130": "Hospital stays (diabetes130)", "avazu": "Avazu", "frappe": "Frappe",
         "movielens-1m": "MovieLens 1M", "toy": "The toy"} # dataset -> what readers are told of it
+ALONE = 12 # letters of a last line that is too short
 # spaces that no line ends with
-TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)")
+TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)|(?<=\(D,) (?=K\))")
 
 def folded(
     text: str,    # a sentence
     letters: int, # of a line, at the most
-    even: bool,   # whether lines are about as long as each other
+    even: bool,   # whether lines are about as long as each other; they are where the last would be too short
 ) -> list[str]:   # its lines
     """Breaks a text into as few lines as it takes.
 
     >>> folded("one two three four five six", 22, even=True)
     ['one two three', 'four five six']
-    >>> folded("one two three four five six", 22, even=False)
-    ['one two three four', 'five six']
+    >>> folded("one two three four five six seven", 22, even=False)
+    ['one two three four', 'five six seven']
     """
     tied = TIES.sub("\x1f", text) # what textwrap does not take for a space
     def broken(width: int) -> list[str]: return textwrap.wrap(tied, width, break_long_words=False,
                                                               break_on_hyphens=False)
     lines = broken(letters)
-    for width in range(letters - 1, 0, -1) if even else ():
+    alone = len(lines) > 1 and len(lines[-1]) < ALONE # a word or two on a line of their own are lost
+    for width in range(letters - 1, 0, -1) if even or alone else ():
         shorter = broken(width)
         if len(shorter) > len(lines): break
         lines = shorter

@@ -175,7 +175,7 @@ def spread_chart(
     base = alt.Chart(rows).encode(_fields(rows), alt.XOffset("kind:N", sort=list(names.values())))
     y = alt.Y("ia:Q", axis=alt.Axis(title="IA of one set", tickCount=5))
     tips = ["field", "cardinality", "kind", "set", "ia"]
-    points = base.mark_point(filled=True, size=36, opacity=.75).encode(y, colour, shape, tooltip=tips)
+    points = base.mark_point(filled=True, size=30, opacity=1).encode(y, colour, shape, tooltip=tips)
     spans = base.mark_rule(strokeWidth=1.2, opacity=.5)
     spans = spans.encode(alt.Y("min(ia):Q"), alt.Y2("max(ia)"), colour)
     note = [f"{claim_sentence(findings, '§5.3, Fig. 8b')}.",

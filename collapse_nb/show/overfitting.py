@@ -114,7 +114,7 @@ def _over_sizes(
     draw = alt.Chart(rows.assign(at=rows["scale"] * rows[field].map(beside)))
     tips = [field, "scale", "seed", alt.Tooltip(value, format=".5f")]
     lines = draw.mark_line(strokeWidth=2).encode(x, _y(title, labels, f"mean({value}):Q"), colour, dash)
-    dots = draw.mark_point(filled=True, size=28, opacity=.55)
+    dots = draw.mark_point(filled=True, size=16, opacity=1)
     dots = dots.encode(x, _y(title, labels, f"{value}:Q"), colour, shape, tooltip=tips)
     return (lines + dots).properties(width=width, height=210)
 
@@ -304,7 +304,7 @@ def fig5c(
         lines = alt.Chart(rows).mark_line(strokeWidth=.8, opacity=.35)
         lines = lines.encode(x, y, colour, alt.Detail("seed:N"))
         middle = alt.Chart(means).mark_line(strokeWidth=2.4).encode(x, y, colour, dash)
-        marks = alt.Chart(peaks).mark_point(size=40, strokeWidth=1.4, opacity=1)
+        marks = alt.Chart(peaks).mark_point(filled=True, size=36, opacity=1)
         marks = marks.encode(x, y, colour, shape, tooltip=tips)
         panels.append((lines + middle + marks).properties(width=235, height=220))
     note = (f"DCNv2 at {top}x. Thick: means, as long as all seeds were trained; thin: seeds, marked at their "

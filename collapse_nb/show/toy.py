@@ -179,7 +179,8 @@ def control_chart(
     points, without = drawn.dropna(subset="ia3"), drawn[drawn["ia3"].isna()]
     kinds = {kind: look for kind, look in KINDS.items() if kind in set(points["kind"])}
     colour, shape, dash = dressed("kind:N", kinds)
-    for channel in (colour, shape): channel.legend = alt.Legend(columns=2, labelLimit=300, symbolOpacity=1)
+    legend = alt.Legend(columns=2, labelLimit=300, symbolOpacity=1, symbolStrokeWidth=0)
+    colour.legend, shape.legend = legend, legend
     x = alt.X("ia3:Q", axis=alt.Axis(title="IA(E3)"), scale=alt.Scale(zero=False, padding=12))
     y = alt.Y("mean:Q", axis=alt.Axis(title="IA(E1) at the end"), scale=alt.Scale(zero=False, padding=8))
     base = alt.Chart(points).encode(x)
