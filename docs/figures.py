@@ -71,8 +71,8 @@ def width(font: str) -> float:
 def main(wanted: list[str]) -> None:
     first = charts.FONT.split(",")[0]
     if width(first) == width("no such font"):
-        raise InputError(f"the figures are laid out for letters of {first}, which is not installed: install it "
-                         "(Debian: apt-get install fonts-dejavu) and draw them again.")
+        raise InputError(f"the figures are laid out for letters of {first}, which is not installed: install "
+                         "it (Debian: apt-get install fonts-dejavu) and draw them again.")
     drawn = registry()
     of_all = {stem for _, stems in drawn.values() for stem in stems}
     for name in wanted or drawn:

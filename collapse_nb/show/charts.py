@@ -172,7 +172,8 @@ DATA = {"hflights": "Flights (hflights)", "synthetic": "Generated clicks (synthe
         "movielens-1m": "MovieLens 1M", "toy": "The toy"} # dataset -> what readers are told of it
 ALONE = 12 # letters of a last line that is too short
 # spaces that no line ends with
-TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)|(?<=\(D,) (?=K\))")
+TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)"
+                  r"|(?<=\(D,) (?=K\))")
 
 def folded(
     text: str,    # a sentence
