@@ -21,7 +21,7 @@ ROWS = ROOT / "data" / "results"
 LEAD = ("5.2.5", "1.2", "3.6", "1.5", "4.1.9", "ours.1")
 # where figures are at home, by the longest beginning of their name
 HOMES = {stem: number for number, stem in ITEMS.values() if stem}
-HOMES |= {"difference": "06", "regimes": "12",
+HOMES |= {"difference": "06", "regimes": "12", "spectrum": "01",
           "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09"}
 TOY_PAGE = ("The toy of notebook 02, three small tables and random labels, a drawing, "
             "and how fast raw text is encoded")
