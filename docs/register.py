@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import model_validator
 
 from collapse_nb.records import Record, unknown
-from collapse_nb.show.sentences import LEVEL, estimate, p_equals, sight, size
+from collapse_nb.show.sentences import LEVEL, estimate, face_value, p_equals, sight, size
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTER, RESULTS = Path(__file__).with_name("claims.toml"), ROOT / "data" / "results"
@@ -94,12 +94,6 @@ def worst(verdicts: Iterable[str]) -> Outcome:
     return "holds" if verdicts == {"holds"} else "cannot tell"
 
 
-def face_value(row) -> str:
-    "What Holm's rule took away; empty where it took nothing."
-    if row["verdict"] != "cannot tell" or row["alone"] not in ("holds", "does not hold"): return ""
-    return f"at face value {'yes' if row['alone'] == 'holds' else 'no'}; not among {row['tests']} tests"
-
-
 def sentence(row) -> str:
     "A finding: what was tested, what became of it, the number behind it, and what it could have seen."
     text = f"{row['claim']}: **{row['verdict']}**"
@@ -109,7 +103,7 @@ def sentence(row) -> str:
     if not pd.isna(row["p"]): text += f", {p_equals(row['p'])}"
     seen = sight(row) if row["verdict"] == "cannot tell" else ""
     if seen and row["half_width"] > 0: seen = f"known to ±{size(row['half_width'])}, {seen}"
-    return "; ".join(part for part in (text, face_value(row), seen) if part)
+    return "; ".join(part for part in (text, face_value(row, row["tests"]), seen) if part)
 
 
 class Register:

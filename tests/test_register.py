@@ -6,7 +6,7 @@ import jsonschema
 import pandas as pd
 import pytest
 import readme
-from register import RESULTS, SIGNS, Claim, Register, anchor, face_value, fits, matrix, sentence, worst
+from register import RESULTS, SIGNS, Claim, Register, anchor, fits, matrix, sentence, worst
 from website import claims as pages
 
 from collapse_nb.records import InputError
@@ -78,9 +78,6 @@ def test_what_refutes_a_claim_refutes_it_where_it_holds(written):
         assert register.outcomes(register.claims["3.1"]) == {"flights": expected}
 
 def test_what_holm_took_away_is_said():
-    assert face_value(ROW) == "at face value yes; not among 3 tests"
-    assert face_value(ROW | {"alone": "does not hold"}).startswith("at face value no;")
-    assert face_value(ROW | {"alone": "cannot tell"}) == face_value(ROW | {"verdict": "holds"}) == ""
     assert sentence(ROW).replace("\u00a0", " ") == (
         "IA is low: **cannot tell**, +0.20 (95 % interval +0.10 to +0.30), p = .200; at face value yes; not "
         "among 3 tests; known to ±0.10, 5 seeds would have seen 0.14; 0.05 needs 40")

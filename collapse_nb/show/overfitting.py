@@ -62,10 +62,8 @@ def claim_sentences(
     >>> claim_sentences(findings, "DNN gain", scale=10)
     'DNN gains less AUC than DCNv2 from 1x to 10x: not run here'
     """
-    claims = [CLAIMS[name] for name in names]
-    texts = [claim.text.format(**{"form": NAMES["paper"], **words}) for claim in claims]
-    return ". ".join(sentences.verdict_of(findings, text, sign=claim.sign, limit=claim.limit)
-                     for text, claim in zip(texts, claims, strict=True))
+    texts = [CLAIMS[name].text.format(**{"form": NAMES["paper"], **words}) for name in names]
+    return ". ".join(sentences.verdict_of(findings, text) for text in texts)
 
 # %% ../../nbs/show/overfitting.ipynb #00000009
 def _finished(

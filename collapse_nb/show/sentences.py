@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DASH', 'MOST_DIGITS', 'SIDE_DIGITS', 'LEVEL', 'number', 'digits', 'clipped', 'interval', 'estimate', 'ratio',
            'p_value', 'p_equals', 'percent', 'at_face_value', 'size', 'in_brackets', 'sight', 'verdict', 'tests_in',
-           'verdict_of', 'corrected_away']
+           'face_value', 'verdict_of', 'corrected_away']
 
 # %% ../../nbs/show/sentences.ipynb #15a0e0fd
 import math
@@ -220,9 +220,7 @@ def verdict(
     high: float = math.nan,                         # upper end
     p: float = math.nan,                            # corrected for the number of tests; NaN leaves it out
     *,
-    tests: int = 1,                                 # how many were corrected for
-    sign: int = 1,                                  # claimed direction: 1 for above the limit, −1 for below
-    limit: float = 0.,                              # what the claim compares with
+    face: str = "",                                 # from `face_value`: what the correction took away
     unit: str = "",                                 # of the value
     bounds: tuple[float, float] | None = None,      # what no value can exceed, such as (-1, 1)
     seen: str = "",                                 # from `sight`: what else to say where it cannot tell
@@ -235,9 +233,7 @@ def verdict(
     text = f"{claim[0].upper()}{claim[1:]}: {judgement}"
     if pd.isna(value): return text
     text += f", {estimate(value, low, high, unit, LEVEL, bounds=bounds)}"
-    face = at_face_value(low, high, sign, limit)
-    if judgement == "cannot tell" and face and tests > 1 and p >= .05:
-        text += f"; at face value {face}; not among {tests} tests"
+    if face: text += f"; {face}"
     if not pd.isna(p): text += f", {p_equals(p)}"
     return f"{text}; {seen}" if seen and judgement == "cannot tell" else text
 
@@ -252,10 +248,23 @@ def tests_in(
     """
     return max(1, int(findings["p"].iloc[1:].notna().sum()))
 
+def face_value(
+    row: Mapping, # a finding: verdict, and alone, the verdict before the correction
+    tests: int,   # how many were corrected for
+) -> str:         # empty where the correction took nothing away
+    """What a finding says taken alone, where the correction for many tests left it untold.
+
+    >>> face_value({"verdict": "cannot tell", "alone": "holds"}, 31)
+    'at face value yes; not among 31 tests'
+    """
+    face = {"holds": "yes", "does not hold": "no"}.get(row.get("alone"))
+    if row["verdict"] != "cannot tell" or not face: return ""
+    return f"at face value {face}; not among {tests} tests"
+
 def verdict_of(
     findings: pd.DataFrame, # claim, value, low, high, p, verdict, …; the primary claim first
     claim: str,             # one of its claims
-    **how,                  # sign, limit, unit or bounds, as `verdict` takes them
+    **how,                  # unit or bounds, as `verdict` takes them
 ) -> str:                   # "not run here" for a claim that the table does not have
     """One claim of a table of findings, with what became of it.
 
@@ -267,17 +276,14 @@ def verdict_of(
     if rows.empty: return verdict(claim, "not run here")
     row = rows.iloc[0]
     return verdict(claim, row["verdict"], row["value"], row["low"], row["high"], row["p"],
-                   tests=tests_in(findings), seen=sight(row), **how)
+                   face=face_value(row, tests_in(findings)), seen=sight(row), **how)
 
 def corrected_away(
-    findings: pd.DataFrame, # a table of findings, the primary claim first
+    findings: pd.DataFrame, # a table of findings with `alone`, the primary claim first
 ) -> Iterable[int]:         # positions from 1, as `tables.findings_table` numbers its rows
-    """Claims whose interval excludes zero and whose verdict, after the correction, is *cannot tell*.
+    """Claims that their own interval decides, and that after the correction cannot be told.
 
-    >>> corrected_away(pd.DataFrame([dict(low=0.1, high=0.2, p=0.3, verdict="cannot tell")] * 3))
+    >>> corrected_away(pd.DataFrame([dict(p=0.3, verdict="cannot tell", alone="holds")] * 3))
     [1, 2, 3]
     """
-    if tests_in(findings) < 2: return [] # a single test is not corrected
-    excludes_zero = (findings["low"] > 0) | (findings["high"] < 0)
-    changed = excludes_zero & (findings["p"] >= .05) & (findings["verdict"] == "cannot tell")
-    return [place for place, is_changed in enumerate(changed, 1) if is_changed]
+    return [place for place, (_, row) in enumerate(findings.iterrows(), 1) if face_value(row, 1)]

@@ -230,7 +230,6 @@ def findings_table(
                "Controls are ours."]
     caption += [f"In {', '.join(map(str, places + 1))}: {note}." for note, places in _noted(findings)]
     if changed := sentences.corrected_away(findings):
-        caption.append(f"In {', '.join(map(str, changed))} the interval excludes zero at face value; "
-                       f"after correcting for {sentences.tests_in(findings)} tests the verdict is “cannot "
-                       "tell”.")
+        caption.append(f"In {', '.join(map(str, changed))} the interval decides at face value; not among "
+                       f"{sentences.tests_in(findings)} tests.")
     return Shown(frame, " ".join(caption))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from pydantic import Field
-from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, face_value, sentence
+from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, sentence
 
 from collapse_nb.records import Record
-from collapse_nb.show.sentences import estimate, number, p_value, sight, size
+from collapse_nb.show.sentences import estimate, face_value, number, p_value, sight, size
 from website.gallery import ROOT, Gallery
 from website.notebooks import docname, listed, raw, table, title
 
@@ -101,7 +101,8 @@ def numbers(rows: pd.DataFrame) -> str:
         known = f"±{size(row['half_width'])}; " if row["half_width"] > 0 else ""
         printed = "–" if pd.isna(row["paper"]) else html.escape(str(row["paper"])) or "–"
         lines.append([badge(row["verdict"]), html.escape(called(row["dataset"])), html.escape(row["claim"]),
-                      shown, p_value(row["p"]), face_value(row) or "–", known + (sight(row) or "–"), printed])
+                      shown, p_value(row["p"]), face_value(row, row["tests"]) or "–",
+                      known + (sight(row) or "–"), printed])
     head = ["verdict", "table", "what was tested", "number (95 % interval)", "p", "at face value",
             "known to; what it could have seen", "paper"]
     def line(cells: list[str], tag: str) -> str:
