@@ -276,8 +276,12 @@ def contrast_sentence(
     """
     if not len(contrasts): return "No size was run as both SE and ME, so there is nothing to compare"
     primary = contrasts.iloc[0]
-    models = "on average over models" if primary["model"] == "mean over models" else f"for {primary['model']}"
-    claim = f"ME beats SE at {primary['scale']}x {models}"
+    models = primary["model"]
+    if models == "mean over models":
+        named = contrasts[(contrasts["scale"] == primary["scale"]) & contrasts["difference"].notna()]["model"]
+        *most, last = dict.fromkeys(named.iloc[1:])
+        models = f"the mean of {', '.join(most)} and {last}" if most else "models"
+    claim = f"ME beats SE at {primary['scale']}x for {models}"
     if pd.isna(primary["difference"]): return f"{claim}: cannot tell, no pair of cells has finished runs"
     text = sentences.verdict(claim, primary["verdict"], *primary[["difference", "low", "high"]], unit="AUC",
                              seen=sentences.sight(primary))
