@@ -215,7 +215,12 @@ def headed(
     title: str,               # the finding
     reading: list[str],       # how to read it, a sentence or two each
 ) -> alt.TopLevelMixin:       # with a title, lines below it, and a description for who cannot see it
-    "Puts words above a chart, broken where they fit."
+    """Puts words above a chart, broken where they fit.
+
+    >>> chart = headed(alt.Chart(pd.DataFrame({"a": [1]})).mark_point(), "One point", ["Of no meaning."])
+    >>> chart.to_dict()["description"]
+    'One point. Of no meaning.'
+    """
     lines = folded(title, TITLE_LETTERS, even=True)
     below = [line for part in reading for line in folded(part, READING_LETTERS, even=False)]
     head = alt.TitleParams(text=lines, fontSize=14, anchor="start", frame="bounds", offset=12, color=INK,

@@ -257,8 +257,8 @@ def divergence_chart(
     >>> claim = dict(where="§5.3, Fig. 8d", claim="It costs AUC", value=-0.01, low=-0.02, high=-0.005, p=None,
     ...              verdict="holds")
     >>> chart = divergence_chart(arms.assign(low=0.79, high=0.83), pd.DataFrame([claim])).to_dict()
-    >>> chart["layer"][0]["encoding"]["x"]["axis"]["values"], chart["title"]["text"]
-    ([1, 4], ['At 4x test AUC is 0.8200 in ME, 0.8100 in', 'ME, norms restricted, 0.8000 in SE'])
+    >>> chart["layer"][0]["encoding"]["x"]["axis"]["values"], " ".join(chart["title"]["text"])
+    ([1, 4], 'At 4x test AUC is 0.8200 in ME, 0.8100 in ME, norms restricted, 0.8000 in SE')
 
     References: §5.3 and Figure 8 (d) of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """

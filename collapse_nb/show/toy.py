@@ -139,8 +139,8 @@ def sweep_chart(
     >>> cells = pd.DataFrame({"embedding_dim": 5, "d3": [3, 10, 100], "reference": 100, "n": 5,
     ...                       "behind": [-0.3, -0.1, 0.0], "behind_low": [-0.4, -0.2, 0.0],
     ...                       "behind_high": [-0.2, 0.1, 0.0]})
-    >>> sweep_chart(cells).to_dict()["title"]["text"]
-    ['The toy: The third table pulls IA(E1) below where 100 rows', 'leave it at K = 5 with up to 3 rows']
+    >>> " ".join(sweep_chart(cells).to_dict()["title"]["text"])
+    'The toy: The third table pulls IA(E1) below where 100 rows leave it at K = 5 with up to 3 rows'
 
     References: §4.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), whose one D3 is varied here.
     """
