@@ -96,7 +96,8 @@ def worst(verdicts: Iterable[str]) -> Outcome:
 
 def sentence(row) -> str:
     "A finding: what was tested, what became of it, the number behind it, and what it could have seen."
-    text = f"{row['claim']}: **{row['verdict']}**"
+    claim = row["claim"]
+    text = f"{claim[0].upper()}{claim[1:]}: **{row['verdict']}**"
     if pd.isna(row["value"]): return text
     if row["low"] == row["high"]: return f"{text}, {row['value']:,.10g}" # counted
     text += f", {estimate(row['value'], row['low'], row['high'], level=LEVEL)}"
