@@ -128,7 +128,10 @@ class Register:
         chosen = [self.findings[self._places[pattern]] for pattern in patterns]
         return pd.concat([self.findings[:0], *chosen]).drop_duplicates(["number", "claim", "dataset"])
 
-    def rows(self, claim: Claim) -> pd.DataFrame: return self.of((*claim.rows, *claim.against))
+    def rows(self, claim: Claim) -> pd.DataFrame:
+        "Findings that test a claim; `refutes` is true of those that speak against it where they hold."
+        return pd.concat([self.of(claim.rows).assign(refutes=False),
+                          self.of(claim.against).assign(refutes=True)])
 
     def controls(self, claim: Claim) -> pd.DataFrame: return self.of(claim.controls)
 
@@ -184,7 +187,8 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 def listing(rows: pd.DataFrame) -> str:
     "Findings as a list, a dataset in front of each."
-    return "\n".join(f"- {CALLED.get(row['dataset'], row['dataset'])}: {sentence(row)}."
+    return "\n".join(f"- {CALLED.get(row['dataset'], row['dataset'])}: "
+                     f"{'(against it, where it holds) ' * bool(row.get('refutes', False))}{sentence(row)}."
                      for _, row in rows.iterrows())
 
 def as_page(register: Register, notebooks: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from pydantic import Field
-from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, sentence
+from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, listing
 
 from collapse_nb.records import Record
 from collapse_nb.show.sentences import estimate, face_value, number, p_value, sight, size
@@ -128,7 +128,7 @@ def page(register: Register, claim: Claim, gallery: Gallery) -> str:
     outcomes = register.outcomes(claim)
     if claim.card: rows, controls = (t.drop_duplicates(["number", "claim"]) for t in (rows, controls))
     first = " ".join(f"{badge(verdict)} on {html.escape(called(d))}." for d, verdict in outcomes.items())
-    said = "\n".join(f"- {called(row['dataset'])}: {sentence(row)}." for _, row in rows.iterrows())
+    said = listing(rows)
     quoted = f" The paper, {claim.place}: \"{claim.quote}\"." if claim.quote else ""
     parts = [f"# {heading(claim)}", raw(f'<p class="outcome">{first or "Controls alone."}</p>'),
              f"{claim.says}{quoted}", said]
