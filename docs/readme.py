@@ -16,6 +16,8 @@ from nbconvert import MarkdownExporter
 from register import Register, anchor, as_markdown, as_page, matrix
 from traitlets.config import Config
 
+from collapse_nb.records import InputError
+
 ROOT = Path(__file__).resolve().parents[1]
 # where in the notebook `headline_matrix` belongs
 MARK = "<!-- the headline claims, with our verdicts -->"
@@ -72,6 +74,7 @@ def headline_matrix(register: Register) -> str:
 def printed(source: str, names: dict) -> str:
     "What a cell says, as its notebook shows it: no number is typed. `names` are the notebook's."
     said: list[str] = []
+    if "say" in names: names["say"] = said.append # which an earlier cell has imported
     with patch("collapse_nb.show.notices.say", said.append): exec(compile(source, "<cell>", "exec"), names)
     return "\n\n".join(said)
 
@@ -80,7 +83,8 @@ def spoken(notebook: Path = ROOT / "nbs" / "index.ipynb") -> nbformat.NotebookNo
     nb, names = nbformat.read(notebook, as_version=4), {}
     for i, cell in enumerate(nb.cells):
         if cell.cell_type == "code" and cell.source.startswith("#| echo: false"):
-            nb.cells[i] = nbformat.v4.new_markdown_cell(printed(cell.source, names))
+            said = printed(cell.source, names)
+            nb.cells[i] = nbformat.v4.new_markdown_cell(said, metadata={"spoken": True})
     return nb
 
 def readme(notebook: Path = ROOT / "nbs" / "index.ipynb") -> str:
@@ -144,8 +148,10 @@ def start() -> str:
 
 def main() -> int:
     stale = 0
+    register = Register()
+    if ends := register.loose_ends: raise InputError(f"the register has loose ends. {' '.join(ends)}")
     written = {ROOT / "README.md": readme(), ROOT / "nbs" / "README.md": start(),
-               ROOT / "docs" / "claims.md": claims_page(Register())}
+               ROOT / "docs" / "claims.md": claims_page(register)}
     for file, text in written.items():
         if "--check" not in sys.argv[1:]: file.write_text(text, encoding="utf-8")
         elif not file.is_file() or file.read_text(encoding="utf-8") != text:
@@ -154,4 +160,6 @@ def main() -> int:
     return stale
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    try: sys.exit(main())
+    except InputError as err: sys.exit(f"readme: {err}")

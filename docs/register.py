@@ -9,18 +9,22 @@ import tomllib
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 from pydantic import model_validator
 
-from collapse_nb.records import Record, unknown
+from collapse_nb.records import InputError, Record, unknown
+from collapse_nb.results import read_table
 from collapse_nb.show.sentences import LEVEL, estimate, face_value, p_equals, sight, size
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTER, RESULTS = Path(__file__).with_name("claims.toml"), ROOT / "data" / "results"
 TOY = "toy" # what findings without a dataset are of
 Outcome = Literal["holds", "does not hold", "cannot tell", "not run here"]
+# columns of a table of findings that are read
+NEEDED = ("claim", "where", "value", "low", "high", "p", "verdict", "alone", "seeds", "half_width",
+          "detectable", "sought", "seeds_needed", "paper")
 # instead of findings
 REASONS = {"built": "built and tested", "nothing": "nothing to test", "not_run": "not run", "same_as": "see"}
 
@@ -39,7 +43,8 @@ class Claim(Record):
     nothing: str = ""
     not_run: str = ""
     same_as: str = ""
-    card: bool = False
+    fact: bool = False
+    note: str = ""
     paper: str = ""
     figure: str = ""
     mind: str = ""
@@ -68,21 +73,66 @@ class Claim(Record):
                      if (text := getattr(self, name))), "")
 
 
+def read_claims(file: Path = REGISTER) -> dict[str, Claim]:
+    "The claims by id, in the paper's order. Raises `InputError` for what is no register."
+    try: entries = tomllib.loads(file.read_text(encoding="utf-8")).get("claim", [])
+    except OSError as err: raise InputError(f"{file} could not be read ({err.strerror}).") from None
+    except ValueError as err: raise InputError(f"{file.name} is no TOML: {err}.") from None
+    claims: dict[str, Claim] = {}
+    for entry in entries:
+        claim = Claim(**entry)
+        if claim.id in claims: raise InputError(f"{file.name} has two claims {claim.id}: give each its own.")
+        if wrong := [p for p in (*claim.rows, *claim.against, *claim.controls) if ": " not in p]:
+            raise InputError(f"claim {claim.id} names {wrong[0]!r}: write the notebook's number, a colon and "
+                             "the words of the finding, such as '01: IA of * grows'.")
+        claims[claim.id] = claim
+    for claim in claims.values():
+        if claim.same_as and (claim.same_as not in claims or claims[claim.same_as].same_as):
+            raise InputError(f"claim {claim.id} is the same as {claim.same_as!r}, which is no claim that "
+                             "stands for itself: name one.")
+    return claims
+
+
 def fits(pattern: str, number: str, claim: str) -> bool:
     "Whether a pattern such as `01: IA of * grows` names a finding of a notebook."
     where, words = pattern.split(": ", 1)
     return where == number and bool(re.fullmatch(re.escape(words).replace(r"\*", ".*"), claim))
 
 
-def stored_findings(results: Path = RESULTS) -> pd.DataFrame:
-    "All findings of full runs: their columns, the notebook's number, the dataset, and the file's name."
-    tables = []
-    for file in sorted(results.glob("findings-[0-9][0-9]*.csv")):
+def checked_findings(file: Path) -> pd.DataFrame:
+    "A table of findings. Raises `InputError` for one that is none, or is of an older schema."
+    table = read_table(file.stem, file.parent)
+    if lost := [column for column in NEEDED if column not in table]:
+        raise InputError(f"{file.name} is of an older schema, without {', '.join(lost)}: write it again with "
+                         "`make verdicts` or `make results`.")
+    if wrong := sorted(set(table["verdict"].astype(str)) - set(get_args(Outcome))):
+        raise InputError(f"{file.name} has the verdict {wrong[0]!r}, which is none of "
+                         f"{', '.join(get_args(Outcome))}: write it again with `make verdicts`.")
+    return table
+
+def stored_findings(
+    results: Path = RESULTS, note: Callable[[str, str], object] | None = None,
+) -> pd.DataFrame:
+    """All findings of full runs: their columns, the notebook's number, the dataset, and the file's name.
+
+    A table that is missing or cannot be used is an `InputError`, or, with `note`, told to it and left out.
+    """
+    tables, ran = [], results / "commands.csv"
+    runs = read_table(ran.stem, results)["run"] if ran.is_file() else ()
+    names = {re.sub(r"^(\d\d)_\S+ ?(.*)", r"findings-\1-\2", run).rstrip("-") for run in runs
+             if run[0].isdigit()}
+    names |= {file.stem for file in results.glob("findings-[0-9][0-9]*.csv")}
+    for file in (results / f"{name}.csv" for name in sorted(names)):
         number, dataset = re.fullmatch(r"findings-(\d\d)-?(.*)", file.stem).groups()
-        table = pd.read_csv(file)
+        try: table = checked_findings(file)
+        except InputError as err:
+            if note is None: raise
+            note(file.name, str(err))
+            continue
         # Holm's rule leaves out the first, which is the notebook's primary claim
         tests = max(1, int(table["p"].iloc[1:].notna().sum())) if "p" in table else 1
         tables.append(table.assign(number=number, dataset=dataset or TOY, stem=file.stem, tests=tests))
+    if not tables: raise InputError(f"there are no findings in {results}: `make results` makes them.")
     return pd.concat(tables, ignore_index=True)
 
 
@@ -96,10 +146,11 @@ def worst(verdicts: Iterable[str]) -> Outcome:
 
 def sentence(row) -> str:
     "A finding: what was tested, what became of it, the number behind it, and what it could have seen."
-    claim = row["claim"]
-    text = f"{claim[0].upper()}{claim[1:]}: **{row['verdict']}**"
-    if pd.isna(row["value"]): return text
-    if row["low"] == row["high"]: return f"{text}, {row['value']:,.10g}" # counted
+    if pd.isna(row["value"]): # a measure that older runs lack has no verdict
+        unmeasured = row["verdict"] == "cannot tell"
+        return f"{row['claim']}: **{'not measured' if unmeasured else row['verdict']}**"
+    text = f"{row['claim']}: **{row['verdict']}**"
+    if row["low"] == row["high"]: return f"{text}, {row['value']:,.6g}" # counted
     text += f", {estimate(row['value'], row['low'], row['high'], level=LEVEL)}"
     if not pd.isna(row["p"]): text += f", {p_equals(row['p'])}"
     seen = sight(row) if row["verdict"] == "cannot tell" else ""
@@ -109,10 +160,9 @@ def sentence(row) -> str:
 
 class Register:
     "The claims, with the findings that belong to each."
-    def __init__(self, claims: Path = REGISTER, results: Path = RESULTS):
-        self.claims = {c.id: c for c in (Claim(**entry) for entry in
-                                         tomllib.loads(claims.read_text(encoding="utf-8"))["claim"])}
-        self.findings = stored_findings(results)
+    def __init__(self, claims: Path = REGISTER, results: Path = RESULTS,
+                 note: Callable[[str, str], object] | None = None):
+        self.claims, self.findings = read_claims(claims), stored_findings(results, note)
         self._names = list(zip(self.findings["number"], self.findings["claim"], strict=True))
         self._places = {p: [fits(p, *name) for name in self._names]
                         for c in self.claims.values() for p in (*c.rows, *c.against, *c.controls)}
@@ -162,12 +212,19 @@ class Register:
         lost += [f"claim {c.id} names {p!r}, and no finding is called so: correct it, or say why there is "
                  "none."
                  for c, p in patterns if not any(fits(p, *pair) for pair in pairs)]
-        return lost + [f"claim {c.id} is the same as {c.same_as!r}, which is no claim: name one."
-                       for c in self.claims.values() if c.same_as and c.same_as not in self.claims]
+        return lost + [f"claim {c.id} names the figure {c.figure!r}, and figures/ has none of it: name one."
+                       for c in self.claims.values()
+                       if c.figure and not any((ROOT / "figures").glob(f"{c.figure}*.svg"))]
 
 
 SIGNS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?", "not run here": "–"}
-CALLED = {"synthetic": "generated clicks"} # how tables are called where their name does not say it
+# how tables are called where the name of their card does not say it
+CALLED = {"hflights": "flights", "diabetes130": "hospital stays", "synthetic": "generated clicks"}
+
+def heading(claim: Claim) -> str:
+    "A claim's number and name; ours say that they are ours, and the paper's have its section."
+    words = (claim.headline or claim.says).rstrip(".")
+    return words if claim.is_ours else f"{claim.id} {words}"
 
 def anchor(claim: Claim) -> str: return f"claim-{claim.id.replace('.', '-')}"
 
@@ -185,23 +242,31 @@ def as_markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |"
                      for line in lines)
 
+def listed(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    "Findings with their dataset's name; what is the same number with all of them stands once, without one."
+    same = rows.groupby(["number", "claim"])["value"].transform(lambda v: len(v) > 1 and v.nunique() == 1)
+    once = rows[~same.astype(bool) | ~rows.duplicated(["number", "claim"])]
+    return [("" if same[place] else CALLED.get(row["dataset"], row["dataset"]), row)
+            for place, row in once.iterrows()]
+
 def listing(rows: pd.DataFrame) -> str:
     "Findings as a list, a dataset in front of each."
-    return "\n".join(f"- {CALLED.get(row['dataset'], row['dataset'])}: "
-                     f"{'(against it, where it holds) ' * bool(row.get('refutes', False))}{sentence(row)}."
-                     for _, row in rows.iterrows())
+    return "\n".join("- " + ": ".join(part for part in (
+        dataset, "against it, where it holds" * bool(row.get("refutes", False)), sentence(row)) if part) + "."
+        for dataset, row in listed(rows))
 
 def as_page(register: Register, notebooks: dict[str, str]) -> str:
     "The whole register in Markdown: `notebooks` says where a notebook's number leads."
     parts = ["# The paper, claim by claim",
              "Every statement of the paper in its order, in our words and a few of its own, and what became "
-             "of it here. Findings are of full runs; each names its table, the verdict, the number behind it "
-             "with its interval, and, where it cannot tell, what it could have seen. *Controls* are our own "
-             "questions. Facts about the Criteo and Avazu cards are checks of the cards, no results."]
+             "of it here. Flights left Houston in 2011 (the card `hflights`), hospital stays are those of "
+             "`diabetes130`, generated clicks those of `synthetic`. Findings are of full runs; each names "
+             "its table, the verdict, the number behind it with its interval, and, where it cannot tell, "
+             "what it could have seen. *Controls* are our own questions. Facts about cards, and algebra, are no "
+             "results of runs."]
     for claim in register.claims.values():
         rows, controls = register.rows(claim), register.controls(claim)
-        if claim.card: rows, controls = (t.drop_duplicates(["number", "claim"]) for t in (rows, controls))
-        parts.append(f'<a id="{anchor(claim)}"></a>\n\n### {claim.id} {claim.headline or claim.says}')
+        parts.append(f'<a id="{anchor(claim)}"></a>\n\n### {heading(claim)}')
         quoted = f' "{claim.quote}"' if claim.quote else ""
         parts.append(f"*{claim.place}.* {claim.says if claim.headline else ''}{quoted}".strip())
         if claim.same_as:
@@ -209,15 +274,18 @@ def as_page(register: Register, notebooks: dict[str, str]) -> str:
             parts.append(f"The same as [{other.id}](#{anchor(other)}).")
         elif claim.reason: parts.append(f"{claim.reason[0].upper()}{claim.reason[1:]}")
         if len(rows): parts.append(listing(rows))
+        if claim.note: parts.append(claim.note)
         if claim.paper: parts.append(f"The paper's number: {claim.paper}.")
         if len(controls): parts.append(f"<details><summary>{len(controls)} controls</summary>\n\n"
                                        f"{listing(controls)}\n\n</details>")
         numbers = sorted({*rows["number"], *controls["number"]})
         if numbers: parts.append("Tested in " + ", ".join(f"[{n}]({notebooks[n]})" for n in numbers) + ".")
-        if claim.mind: parts.append(f"What would change our mind: {claim.mind[0].lower()}{claim.mind[1:]}")
+        if claim.mind: parts.append(f"*What would change our mind.* {claim.mind}")
     return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
-    for end in (ends := Register().loose_ends): print(end)
+    try: ends = Register().loose_ends
+    except InputError as err: sys.exit(f"register: {err}")
+    for end in ends: print(end)
     sys.exit(bool(ends))

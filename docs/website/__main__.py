@@ -56,14 +56,16 @@ def assets(static: Path) -> None:
 
 def front(gallery: Gallery, register: Register) -> str:
     "The front page: what the paper says and what was found are the words of the README."
-    opening = Page(NBS / "index.ipynb", gallery).prose(spoken().cells[1].source)
+    says, turns = (cell.source for cell in spoken().cells if cell.metadata.get("spoken"))
+    opening, turns = (Page(NBS / "index.ipynb", gallery).prose(text) for text in (says, turns))
     numbered = [f for f in listed() if f.name[0].isdigit()]
     paper, races = ("\n".join(docname(f) for f in numbered if (f.name[:2] in RACES) == raced)
                     for raced in (False, True))
     link = lambda claim: f"[{claim.headline}](/{claims.name(claim)}.md)"
     charts = {"SPECTRUM": gallery.stored("spectrum-hflights"), "CHART": gallery.stored("fig7-hflights")}
-    replacements = {"OPENING": opening, "MATRIX": as_markdown(matrix(register, link)), "ARCHIVE": ARCHIVE,
-                    "PAPER": paper, "BENCHMARKS": races, **{n: c or "" for n, c in charts.items()}}
+    replacements = {"OPENING": opening, "TURNS": turns, "MATRIX": as_markdown(matrix(register, link)),
+                    "ARCHIVE": ARCHIVE, "PAPER": paper, "BENCHMARKS": races,
+                    **{name: chart or "" for name, chart in charts.items()}}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
     for name, value in replacements.items(): page = page.replace(f"@{name}@", value)
     return page

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from pydantic import Field
-from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, listing
+from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, heading, listing
+from register import listed as listed_findings
 
 from collapse_nb.records import Record
 from collapse_nb.show.sentences import estimate, face_value, number, p_value, sight, size
@@ -18,15 +19,10 @@ from website.notebooks import docname, listed, raw, table, title
 
 BADGE = '<span class="verdict {}">{}</span>'
 SIZES = "1x, 2x, 3x, 4x, 10x"
-# columns of a table of findings that pages show
-NEEDED = ("claim", "where", "value", "low", "high", "p", "verdict", "alone", "seeds", "half_width",
-          "detectable", "seeds_needed", "paper")
 SIX = "DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP"
 
 
 def name(claim: Claim) -> str: return f"claims/{claim.id.replace('.', '-')}"
-
-def heading(claim: Claim) -> str: return f"{claim.id} {claim.headline or claim.says.rstrip('.')}"
 
 def badge(verdict: str) -> str: return BADGE.format(verdict.replace(" ", "-"), verdict)
 
@@ -74,37 +70,37 @@ def machine(dataset: str) -> str:
     return (f"{devices}, one thread, torch {', '.join(sorted(set(runs['torch'])))}; the runs of notebook 06 "
             f"trained for {number(hours, 1, plus=False)} hours")
 
-def scope(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
-    "What was run here, and by the paper: a line each."
-    lines = []
+def scope(claim: Claim, rows: pd.DataFrame) -> list[tuple[str, str, str]]:
+    "What was run here, and by the paper where it says so: a line each."
+    lines, in_table1 = [], claim.place.startswith("§5.2")
+    def told(words: str) -> str: return words if in_table1 else "not given"
     for dataset, part in rows.groupby("dataset", sort=False):
         label = called(dataset)
-        lines.append((f"data: {label}", about(dataset),
-                      "the same toy" if dataset == TOY else "Criteo and Avazu"))
-        numbers = sorted(set(part["number"]))
-        for n in numbers:
+        lines.append((f"data: {label}", about(dataset), told("Criteo and Avazu") if dataset != TOY else
+                      "the same toy"))
+        for n in sorted(set(part["number"])):
             values, _ = commands().get(f"{notebook(n).stem} {dataset}".removesuffix(f" {TOY}"), ({}, 0))
-            if models := chosen(values, "models"): lines.append((f"models: {label}, {n}", models, SIX))
-            if scales := chosen(values, "scales"): lines.append((f"sizes: {label}, {n}", scales, SIZES))
+            if models := chosen(values, "models"): lines.append((f"models: {label}, {n}", models, told(SIX)))
+            if scales := chosen(values, "scales"): lines.append((f"sizes: {label}, {n}", scales, told(SIZES)))
         seeds = sorted({int(s) for s in part["seeds"].dropna()})
-        if seeds: lines.append((f"seeds: {label}", ", ".join(map(str, seeds)), "3"))
-        if dataset != TOY: lines.append((f"machine: {label}", machine(dataset), "one GeForce RTX 3090"))
+        if seeds: lines.append((f"seeds: {label}", ", ".join(map(str, seeds)), told("3")))
+        if dataset != TOY: lines.append((f"machine: {label}", machine(dataset), told("one GeForce RTX 3090")))
     return lines
 
 def numbers(rows: pd.DataFrame) -> str:
     "Findings as a table, the verdict first."
     lines = []
-    for _, row in rows.iterrows():
+    for dataset, row in listed_findings(rows):
         counted = row["low"] == row["high"] or pd.isna(row["low"])
-        shown = ("–" if pd.isna(row["value"]) else f"{row['value']:,.10g}" if counted
+        shown = ("–" if pd.isna(row["value"]) else f"{row['value']:,.6g}" if counted
                  else estimate(row["value"], row["low"], row["high"]))
-        known = f"±{size(row['half_width'])}; " if row["half_width"] > 0 else ""
+        known = f"known to ±{size(row['half_width'])}" if row["half_width"] > 0 else ""
+        about = "; ".join(part for part in (face_value(row, row["tests"]), known, sight(row)) if part)
         printed = "–" if pd.isna(row["paper"]) else html.escape(str(row["paper"])) or "–"
-        lines.append([badge(row["verdict"]), html.escape(called(row["dataset"])), html.escape(row["claim"]),
-                      shown, p_value(row["p"]), face_value(row, row["tests"]) or "–",
-                      known + (sight(row) or "–"), printed])
-    head = ["verdict", "table", "what was tested", "number (95 % interval)", "p", "at face value",
-            "known to; what it could have seen", "paper"]
+        lines.append([badge(row["verdict"]), html.escape(dataset) or "–", html.escape(row["claim"]), shown,
+                      p_value(row["p"]), about or "–", printed])
+    head = ["verdict", "table", "what was tested", "number (95 % interval)", "p", "what it could have seen",
+            "paper"]
     def line(cells: list[str], tag: str) -> str:
         return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
     body = "".join(line(cells, "td") for cells in lines)
@@ -126,20 +122,20 @@ def page(register: Register, claim: Claim, gallery: Gallery) -> str:
     "A claim: what became of it, how much of the paper's scope that is, and where it comes from."
     rows, controls = register.rows(claim), register.controls(claim)
     outcomes = register.outcomes(claim)
-    if claim.card: rows, controls = (t.drop_duplicates(["number", "claim"]) for t in (rows, controls))
     first = " ".join(f"{badge(verdict)} on {html.escape(called(d))}." for d, verdict in outcomes.items())
     said = listing(rows)
     quoted = f" The paper, {claim.place}: \"{claim.quote}\"." if claim.quote else ""
     parts = [f"# {heading(claim)}", raw(f'<p class="outcome">{first or "Controls alone."}</p>'),
              f"{claim.says}{quoted}", said]
     if claim.reason: parts.append(claim.reason[0].upper() + claim.reason[1:])
+    if claim.note: parts.append(claim.note)
     if claim.paper: parts.append(f"The paper's number: {claim.paper}.")
     if claim.mind: parts.append(f"**What would change our mind.** {claim.mind}")
     if claim.figure:
         names = [f"{claim.figure}-{d}".removesuffix(f"-{TOY}") for d in outcomes]
         parts += [raw(chart) for n in names if (chart := gallery.stored(n, 1))]
     if len(rows): parts += ["## Numbers", numbers(rows)]
-    if lines := scope(rows if len(rows) else controls):
+    if not claim.fact and (lines := scope(claim, rows if len(rows) else controls)):
         parts += ["## At a glance", "| | here | the paper |\n|---|---|---|\n" +
                   "\n".join(f"| {a} | {b} | {c} |" for a, b, c in lines)]
     parts += ["## Behind it", behind(rows if len(rows) else controls)]
@@ -165,11 +161,11 @@ def index_page(register: Register) -> str:
     toc = "\n".join(name(c).removeprefix("claims/") for c in register.claims.values()
                     if has_page(register, c))
     return ("# The paper, claim by claim\n\nEvery statement of the paper, in its order. ✓ holds, ✗ does not "
-            "hold, ? cannot tell, – not run; nothing where it was not asked. Facts about the Criteo and "
-            "Avazu cards are checks of the cards, no results. The same for machines: "
+            "hold, ? cannot tell, – not run; nothing where it was not asked. Facts about cards, and algebra, "
+            "are no results of runs. The same for machines: "
             "{download}`claims.json </_static/claims.json>`, described by "
-            "{download}`claims.schema.json </_static/claims.schema.json>`.\n\n" + "\n".join(lines) +
-            f"\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
+            "{download}`claims.schema.json </_static/claims.schema.json>`.\n\n"
+            ":::{container} headlines all\n" + "\n".join(lines) + f"\n:::\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
 
 def has_page(register: Register, claim: Claim) -> bool:
     return not claim.same_as and bool(len(register.rows(claim)) or len(register.controls(claim)))
@@ -201,7 +197,7 @@ class Entry(Record):
     headline: str = Field(description="at most six words; empty for most")
     same_as: str = Field(description="the claim that it repeats; empty for most")
     reason: str = Field(description="why it has no findings; empty where it has")
-    is_card: bool = Field(description="a check of a dataset card, which counts as no result")
+    is_fact: bool = Field(description="a check of a dataset card, or algebra: no result of a run")
     outcomes: dict[str, Outcome] = Field(description="dataset -> it holds where all findings do, and does "
                                          "not where one does not")
     findings: tuple[Finding, ...]
@@ -224,7 +220,7 @@ def as_json(register: Register) -> Claims:
     "The register as one document."
     return Claims(claims=tuple(
         Entry(id=c.id, place=c.place, says=c.says, quote=c.quote, headline=c.headline, same_as=c.same_as,
-              reason="" if c.same_as else c.reason, is_card=c.card, outcomes=register.outcomes(c),
+              reason="" if c.same_as else c.reason, is_fact=c.fact, outcomes=register.outcomes(c),
               findings=exported(register.rows(c)), controls=exported(register.controls(c)))
         for c in register.claims.values()))
 

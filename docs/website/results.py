@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from readme import ITEMS
-from register import CALLED, SIGNS, TOY, Claim, Register, as_markdown, matrix, sentence
+from register import CALLED, NEEDED, SIGNS, TOY, Claim, Register, as_markdown, matrix, sentence
 
 from collapse_nb import stats
 from collapse_nb.results import published
@@ -36,7 +36,7 @@ def stem(number: str, dataset: str) -> str:
     return f"findings-{number}-{dataset}" if dataset else f"findings-{number}"
 
 def findings(number: str, dataset: str) -> pd.DataFrame | None:
-    return missing.rows(ROWS / f"{stem(number, dataset)}.csv", claims.NEEDED, optional=True)
+    return missing.rows(ROWS / f"{stem(number, dataset)}.csv", NEEDED, optional=True)
 
 def datasets() -> list[str]:
     "Every dataset that has findings; the empty name is the toy's, which has none. Real data come first."
@@ -172,7 +172,7 @@ def counted(register: Register) -> pd.DataFrame:
     lines = []
     for dataset in register.datasets:
         outcomes = [register.outcomes(c).get(dataset) for c in register.claims.values()
-                    if not (c.card or c.same_as or c.is_ours)]
+                    if not (c.fact or c.same_as or c.is_ours)]
         lines.append({"dataset": CALLED.get(dataset, dataset), **{v: outcomes.count(v) for v in SIGNS}})
     return pd.DataFrame(lines)
 
@@ -184,7 +184,7 @@ def index_page(register: Register) -> str:
     return "\n\n".join([
         "# Results", f"On {CALLED.get(first, first)}:", lead(register, first),
         "## By table", "✓ holds, ✗ does not hold, ? cannot tell, – not run.",
-        as_markdown(matrix(register, headline)),
+        f":::{{container}} headlines\n{as_markdown(matrix(register, headline))}\n:::",
         "[All claims](/claims/index.md) of the paper are listed in its order. To compare models and sizes "
         "yourself, open the [explorer](/explorer.md).",
         "## Claims, counted", "The paper's claims that were tested; facts about dataset cards are no "
@@ -219,7 +219,7 @@ def cards_page(register: Register) -> str:
             "columns are fields. These come "
             "with the library: `load_card(\"criteo\")`. A card of your own is a few lines "
             "([how](/guide.md#your-own-table)).")
-    checks = register.of(tuple(p for c in register.claims.values() if c.card for p in (*c.rows, *c.controls)))
+    checks = register.of(tuple(p for c in register.claims.values() if c.fact for p in (*c.rows, *c.controls)))
     checks = checks[checks["claim"].str.match("(criteo|avazu)")].drop_duplicates("claim")
     checked = checks.assign(card=checks["claim"].str.extract("^([a-z]+)", expand=False))
     frame = checked[["verdict", "card", "claim", "value", "paper"]].rename(columns={"value": "counted"})
