@@ -47,3 +47,16 @@ def test_a_chapter_ends_with_exercises_that_a_cell_checks(cells):
     assert sum(len(re.findall(r"check\(answer_\d", s)) for s in sources[place:]
                if not s.startswith("#| hide")) >= len(asked)
     assert any(s.startswith("#| hide") and "check(" in s for s in sources[place:])
+
+def test_no_tag_of_a_stored_table_is_glued_to_its_attribute():
+    "As where a space was lost: `<throwspan=` for `<th rowspan=`."
+    glued = re.compile(r"<[a-z][a-z0-9]*=")
+    assert glued.search('<throwspan="2">') and not glued.search('<th rowspan="2">')
+    seen, found = 0, []
+    for file in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            for out in cell.get("outputs", []):
+                html = "".join(out.get("data", {}).get("text/html", ""))
+                seen += bool(html)
+                found += [f"{file.name}: {tag}" for tag in glued.findall(html)]
+    assert seen and not found
