@@ -40,8 +40,8 @@ def abundances(
 def spectrum_chart(
     spectra: pd.DataFrame, # as `abundances` takes them
 ) -> alt.Chart:            # 470 px wide
-    """Singular values of the most collapsed table beside those of a random one (§1, Fig. 1b, one line "
-    "of it).
+    """Singular values of the most collapsed table beside those of a random one (§1, Fig. 1b, one
+    line of it).
 
     Example:
 
@@ -62,6 +62,9 @@ def spectrum_chart(
     drawn = one.melt(["k"], ["learned", "random"], "table", "ratio")
     drawn["ratio"] = drawn["ratio"].round(5)
     colour, _, dash = dressed("table:N", {"learned": "trained", "random": "random"})
+    dash["scale"]["range"] = [[1, 0], [4, 3]] # random tables are dashed, as in Figure 1 (b)
+    # the lines have no points, so their strokes are the symbols
+    colour["legend"] = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2, symbolSize=400)
     x = alt.X("k:Q", title="k, place of the singular value", axis=alt.Axis(grid=False),
               scale=alt.Scale(domain=[1, int(one["dim"].iloc[0])], nice=False))
     y = alt.Y("ratio:Q", title="σₖ / σ₁", scale=alt.Scale(domain=[0, 1]))
