@@ -71,7 +71,11 @@ def read_table(
     if not path.is_file():
         raise InputError(f"there are no results at {path}: make them with `make results`, which resumes what "
                          "was begun.")
-    return pd.read_csv(path)
+    try: return pd.read_csv(path)
+    except ValueError as err: # empty, binary, no table
+        reason = str(err).strip().splitlines()[0].rstrip(".")
+        raise InputError(f"{path} is no table ({reason}): write it again with `make results`, or with `make "
+                         "verdicts` if that makes it.") from None
 
 # %% ../nbs/results.ipynb #c1584614
 def published(
