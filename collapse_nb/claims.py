@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LARGE_FIELDS', 'NOTHING', 'OF_LARGE_FIELDS',
            'MOST_ARE_SMALL', 'FAR_LOWER', 'NO_GROWTH', 'ALIKE', 'LATER', 'TOWARDS', 'ARM_TABLES', 'FIELLER', 'REGIME',
-           'TOY_TABLES', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells', 'auc_gain',
+           'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells', 'auc_gain',
            'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims', 'overfitting_claims',
            'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc', 'arm_rows', 'restriction_claims',
            'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims', 'mlp_margins', 'algebra_claims',
@@ -14,13 +14,11 @@ __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LAR
            'optimiser_claims', 'optimiser_intervals', 'law_claims', 'sub_embedding_matrix', 'partner_slopes',
            'row_spread', 'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'frozen_claims', 'and_listed',
            'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
-           'rank_correlation', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims',
-           'reading_differences', 'toy_claims']
+           'rank_correlation', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
 from collections.abc import Collection, Mapping
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -1685,103 +1683,3 @@ def regime_claims(
                             mean_or_none(pd.Series(slopes, dtype=float)) or NOTHING, sign=sign,
                             sought=SIGNIFICANT))
     return rows
-
-# %% ../nbs/claims.ipynb #a0c1a002
-def _toy_control_claims(control: pd.DataFrame, few: str, many: str) -> list[dict]:
-    "What makes IA(E_1) end low, by its final value under each kind of third table."
-    final = {label: part.set_index("seed")["ia"] for label, part in control.groupby("label", sort=False)}
-    ia3 = control.drop_duplicates("label").set_index("label")["ia3"]
-    larger = next(label for label in final if label.startswith("norm x"))
-    contrasts = [
-        ("a third table of rank 3 with 100 rows lowers IA(E_1)", "rank 3", many),
-        ("a third table of full rank and low abundance lowers IA(E_1)", "ratio 0.5", many),
-        ("a third table of larger norm lowers IA(E_1)", larger, many),
-        ("rank 3 lowers IA(E_1) below what no third field gives", "rank 3", "no third field"),
-        (f"{many.replace('D3', 'D_3')} keeps IA(E_1) above what no third field gives",
-         many, "no third field"),
-        ("three rows lower IA(E_1) further than rank 3 does", few, "rank 3"),
-        ("three rows lower IA(E_1) further than the same without their mean, norm kept", few, "mean removed"),
-        ("without their mean, norm kept, three rows lower it further than rank 2 does",
-         "mean removed", "rank 2")]
-    rows = [finding(claim, "control, Fig. 4", paired_difference(final[ours], final[base]),
-                    sign=1 if "keeps" in claim else -1) for claim, ours, base in contrasts]
-    ranks = sorted(int(label.removeprefix("rank ")) for label in final if label.startswith("rank "))
-    ends = sorted({ranks[0], ranks[len(ranks) // 2], ranks[-1]})
-    pairs = [(f"rank {low}", f"rank {high}") for low, high in pairwise(ends)]
-    rows += [finding(f"the lower the abundance the lower IA(E_1): {low} below {high}", "§4.1, Finding 1",
-                     paired_difference(final[low], final[high]), sign=-1)
-             for low, high in [*pairs, ("ratio 0.5", "ratio 0.8")]]
-    named = " ends above ".join(f"{label.replace('D3', 'D_3')} (IA(E_3) {ia3[label]:.1f})"
-                                for label in (few, "rank 2"))
-    return [*rows, finding(f"abundance alone decides: {named}", "§4.1, Finding 1",
-                           paired_difference(final[few], final["rank 2"]))]
-
-# %% ../nbs/claims.ipynb #a0c1a003
-def reading_differences(
-    readings: pd.DataFrame, # reading, D_3, seed, end IA
-) -> dict[str, Measured]:   # by reading: the smallest D_3 less the largest, seed by seed
-    """By how much less of IA(E_1) the toy ends with where the third field is small, for each loss.
-
-    >>> rows = {"reading": "squared loss, mean", "D_3": [3, 3, 100, 100], "seed": [0, 1, 0, 1],
-    ...         "end IA": [5., 4., 7., 8.]}
-    >>> reading_differences(pd.DataFrame(rows))["squared loss, mean"][0]
-    -3.0
-    """
-    by_reading = {}
-    for reading, part in readings.groupby("reading", sort=False):
-        ends = part.pivot(index="seed", columns="D_3", values="end IA")
-        by_reading[reading] = paired_difference(ends[min(ends)], ends[max(ends)])
-    return by_reading
-
-# %% ../nbs/claims.ipynb #a0c1a004
-TOY_TABLES = ("toy", "toy-first-step", "toy-rows", "toy-control", "toy-readings") # as it takes them
-_REDUCED = {"mean": "averaged", "mean per id": "averaged per id", "sum": "summed"}
-
-def toy_claims(
-    runs: pd.DataFrame,     # d3, seed, iteration, ia: of Fig. 4
-    steps: pd.DataFrame,    # third table, seed, IA(theta3): of the first step
-    rows: pd.DataFrame,     # d3, seed, and of E_1's rows: inside, falling, alike_before, alike_after
-    control: pd.DataFrame,  # label, seed, ia, ia3: final IA(E_1) under other third tables
-    readings: pd.DataFrame, # reading, D_3, seed, end IA; the first is the one of `runs`
-) -> list[dict]:            # rows of findings, Fig. 4 first
-    """The toy experiment: Fig. 4, what the theory says of it, its controls, and its other readings (§4.1).
-
-    >>> from collapse_nb.data.source import home
-    >>> from collapse_nb.results import read_table
-    >>> tables = [read_table(stem, home() / "data" / "results") for stem in TOY_TABLES]
-    >>> toy_claims(*tables)[0]["verdict"]
-    'holds'
-    """
-    few, many = sorted(runs["d3"].unique())
-    ends = runs.sort_values("iteration").groupby(["d3", "seed"])["ia"].agg(["first", "last"])
-    fall, alike = ({d3: at_end.loc[d3] - at_start.loc[d3] for d3 in (few, many)} for at_start, at_end in
-                   ((ends["first"], ends["last"]),
-                    (rows.set_index(["d3", "seed"])[f"alike_{when}"] for when in ("before", "after"))))
-    theta = steps.pivot(index="seed", columns="third table", values="IA(theta3)")
-    of_few = rows[rows["d3"] == few].set_index("seed")
-    lower, theory = f"IA(E_1) ends lower with D_3 = {few} than with D_3 = {many}", "§4.1, theory"
-    table = [
-        finding(lower, "§4.1, Fig. 4", paired_difference(ends["last"].loc[few], ends["last"].loc[many]),
-                sign=-1),
-        finding(f"with D_3 = {few} training lowers IA(E_1)", "§4.1, Fig. 4", mean_interval(fall[few]),
-                sign=-1),
-        finding(f"with D_3 = {many} training lowers IA(E_1) too", "control, Fig. 4",
-                mean_interval(fall[many]), sign=-1),
-        finding("theta_3 has a lower IA before any step with an E_3 of full rank and low abundance "
-                f"(ratio 0.5) than with D3 = {many} as drawn", theory,
-                paired_difference(theta["ratio 0.5"], theta[f"D3 = {many}"]), sign=-1),
-        finding("E_1 ends larger inside the row space of E_3 than outside (log of the ratio)", theory,
-                mean_interval(np.log(of_few["inside"])))]
-    table += _toy_control_claims(control, f"D3 = {few}", f"D3 = {many}")
-    table += [
-        finding(f"rows of E_1 come to lie along the same lines with D_3 = {few} "
-                "(mean squared cosine of two rows)", theory, mean_interval(alike[few])),
-        finding(f"rows of E_1 come to lie along the same lines more with D_3 = {few} than with D_3 = {many} "
-                "(mean squared cosine of two rows)", theory, paired_difference(alike[few], alike[many])),
-        finding(f"most rows of E_1 lose the part inside the row space of E_3 with D_3 = {few} "
-                "(share of rows, against one half)", "control, §4.1 theory",
-                mean_interval(of_few["falling"]), limit=.5)]
-    for reading, measured in list(reading_differences(readings).items())[1:]:
-        loss, reduction = reading.split(", ")
-        table.append(finding(f"{lower}, {loss} {_REDUCED[reduction]}", "control, Fig. 4", measured, sign=-1))
-    return table

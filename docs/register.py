@@ -262,8 +262,8 @@ def as_page(register: Register, notebooks: dict[str, str]) -> str:
              "of it here. Flights left Houston in 2011 (the card `hflights`), hospital stays are those of "
              "`diabetes130`, generated clicks those of `synthetic`. Findings are of full runs; each names "
              "its table, the verdict, the number behind it with its interval, and, where it cannot tell, "
-             "what it could have seen. *Controls* are our own questions. Facts about cards, and algebra, are no "
-             "results of runs."]
+             "what it could have seen. *Controls* are our own questions. Facts about cards, and algebra, "
+             "are no results of runs."]
     for claim in register.claims.values():
         rows, controls = register.rows(claim), register.controls(claim)
         parts.append(f'<a id="{anchor(claim)}"></a>\n\n### {heading(claim)}')

@@ -15,7 +15,6 @@ from scipy.stats import t as student
 from collapse_nb import stats
 from collapse_nb.claims import (
     ARM_TABLES,
-    TOY_TABLES,
     abundance_arms,
     abundance_auc,
     abundance_auc_claims,
@@ -52,7 +51,6 @@ from collapse_nb.claims import (
     sub_embedding_claims,
     sweep_claims,
     table_intervals,
-    toy_claims,
     with_field_means,
     with_later_claims,
     without_gain_no_loss,
@@ -65,6 +63,7 @@ from collapse_nb.results import read_table, save_table
 from collapse_nb.show.evidence import SMALL_RHO
 from collapse_nb.show.multi_embedding import VARIOUS
 from collapse_nb.show.tables import bounds_of
+from collapse_nb.toy_claims import TOY_TABLES, toy_claims
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 UNPAIRED = "unpaired: per-seed values were not stored"

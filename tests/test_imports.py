@@ -22,6 +22,7 @@ MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "resul
               "show": BASE | {"results"}, "nn": NN, "data": DATA, "train": TRAIN}
 MAY_IMPORT |= {"allocation": set()} | dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
+MAY_IMPORT["toy_claims"] = BASE | MEASURES
 MAY_IMPORT["claims"] = BASE | MEASURES | PAPER | {"results", "show"}
 MAY_IMPORT["serve"] = TRAIN - {"allocation", "results"} - MEASURES | {"train"}
 MAY_IMPORT["full_run"] = {"records", "data", "results"}

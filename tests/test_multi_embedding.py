@@ -230,7 +230,7 @@ def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame
     arms = pd.DataFrame(arms, columns=["arm", "scale"]).assign(n=2, mean=.8, low=.79, high=.81,
                                                                table_parameters=1e6, dense_parameters=2e5)
     findings = pd.DataFrame({"where": PLACES, "claim": "made-up rows say something"})
-    findings = findings.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell")
+    findings = findings.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell", alone="holds")
     alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in figures.SETS
              for w in (False, True) for c in cells]
     mlps = pd.DataFrame([("hidden", 100, .0002)], columns=["what", "value", "difference"])

@@ -360,6 +360,8 @@ def test_nbdev_docs_prepares_every_notebook_and_leaves_the_readme(tmp_path):
              if ".ipynb_checkpoints" not in f.parts]
     left = shutil.ignore_patterns(".*", "__pycache__")
     for folder in "nbs", "collapse_nb": shutil.copytree(ROOT / folder, tmp_path / folder, ignore=left)
+    # cells that import are run, and chapters' answers are looked up in the findings
+    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw", "encoded"))
     for file in "settings.ini", "README.md", "pyproject.toml": shutil.copy(ROOT / file, tmp_path)
     (tmp_path / "README.md").write_text("of make readme")
     os.utime(tmp_path / "README.md", (0, 0)) # older than any notebook

@@ -165,7 +165,8 @@ def index_page(register: Register) -> str:
             "are no results of runs. The same for machines: "
             "{download}`claims.json </_static/claims.json>`, described by "
             "{download}`claims.schema.json </_static/claims.schema.json>`.\n\n"
-            ":::{container} headlines all\n" + "\n".join(lines) + f"\n:::\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
+            ":::{container} headlines all\n" + "\n".join(lines) +
+            f"\n:::\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
 
 def has_page(register: Register, claim: Claim) -> bool:
     return not claim.same_as and bool(len(register.rows(claim)) or len(register.controls(claim)))

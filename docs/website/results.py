@@ -115,15 +115,21 @@ def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
         parts += [f"(result-{name})=\n### {head}", raw(gallery.stored(name, 1))]
     return parts
 
-SCORED = {"recomputed": "Before every scoring the models' batch norm was recomputed on training rows.",
-          "running": "These runs were scored with torch's running averages for batch norm, which lag behind "
-                     "the weights: [06](/paper/06_scaling.md) shows what that does."}
+# the day from which on runs were scored with recomputed batch norm
+RECOMPUTED = "2026-11-29"
 
 def scored(dataset: str) -> str:
-    "By which batch norm the runs of a dataset were scored; rows that say nothing are from before the choice."
-    file = ROWS / f"runs-{dataset}.csv"
-    if not file.is_file(): return ""
-    return " " + SCORED[pd.read_csv(file).get("batch_norm", pd.Series(["running"])).iloc[0]]
+    "By which batch norm the runs of a dataset were scored: commands.csv says when they were made."
+    ran = missing.rows(ROWS / "commands.csv", ["run", "finished"], optional=True)
+    if ran is None: return ""
+    own = ran[ran["run"].str.endswith(f" {dataset}") & ~ran["run"].str.startswith("00")]
+    lagging = sorted(own["run"][own["finished"] < RECOMPUTED].str[:2])
+    told = "Before every scoring the models' batch norm was recomputed on training rows."
+    if not lagging: return f" {told}" * bool(len(own))
+    others = f" {told}" if len(lagging) < len(own) else ""
+    return (f"{others} The runs of {' and '.join(filter(None, [', '.join(lagging[:-1]), lagging[-1]]))} are "
+            "from before that, and were scored with torch's running averages, which lag behind the weights: "
+            "[06](/paper/06_scaling.md) shows what that does.")
 
 def headline(claim: Claim) -> str: return f"[{claim.headline}](/{claims.name(claim)}.md)"
 
