@@ -45,7 +45,8 @@ class Shown:
         # ids for styled cells alone and no classes, as notebooks keep these tables
         plain = Styler(self.frame, uuid="t", cell_ids=False)
         html = plain.set_caption(self.caption).set_table_styles(style).map(look).to_html()
-        return re.sub(r'(<t[hd]\b[^>]*?) class="[^"]*"\s*', r"\1", html)
+        html = re.sub(r'(<t[hd]\b[^>]*?) class="[^"]*"', r"\1", html)
+        return re.sub(r"(<t[hd]\b[^>]*?)\s+>", r"\1>", html)
 
 # %% ../../nbs/show/tables.ipynb #0000000a
 SIZES = (1, 2, 3, 4, 10) # the columns of the paper's Table 1
