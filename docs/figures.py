@@ -2,6 +2,9 @@
 
     .venv/bin/python docs/figures.py          # all that have results
     .venv/bin/python docs/figures.py fig2     # one
+
+A figure whose tables cannot be read, or are of an older schema, is named at the end, which is then not zero;
+the others are drawn.
 """
 import re
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import altair as alt
 import pandas as pd
+from website.missing import lacking, lost_name
 
 from collapse_nb import stats
 from collapse_nb.records import InputError, unknown
@@ -68,25 +72,43 @@ def width(font: str) -> float:
     return float(re.search(r'width="([\d.]+)"', svg)[1])
 
 
-def main(wanted: list[str]) -> None:
+def drawn_from(name: str, draw: Callable, stems: list[str]) -> alt.TopLevelMixin:
+    "A figure out of its tables; an error of theirs names it and them."
+    tables = {stem: read_table(stem, RESULTS) for stem in stems}
+    try: return draw(*tables.values())
+    except Exception as error:
+        lost = lost_name(error)
+        without = [stem for stem, table in tables.items() if lost not in table] if lost else []
+        said = lacking(error, " or ".join(f"{stem}.csv" for stem in without or tables))
+        if not said: raise
+        raise InputError(said) from error
+
+
+def main(wanted: list[str]) -> list[str]:
+    "Draws them; those that stored tables did not allow, a sentence each."
     first = charts.FONT.split(",")[0]
     if width(first) == width("no such font"):
         raise InputError(f"the figures are laid out for letters of {first}, which is not installed: install "
                          "it (Debian: apt-get install fonts-dejavu) and draw them again.")
     drawn = registry()
-    of_all = {stem for _, stems in drawn.values() for stem in stems}
+    of_all, failed = {stem for _, stems in drawn.values() for stem in stems}, []
     for name in wanted or drawn:
         if name not in drawn: raise unknown("figure", name, drawn)
         draw, stems = drawn[name]
         suffixes = sources(stems, of_all)
         for suffix in suffixes:
-            chart = draw(*(read_table(s + suffix, RESULTS) for s in stems))
-            print(charts.save(chart, name + suffix, FIGURES).relative_to(ROOT))
+            try: chart = drawn_from(name, draw, [s + suffix for s in stems])
+            except InputError as err:
+                failed.append(f"{name + suffix}: {err}")
+                continue
+            print(charts.save(chart, name + suffix, FIGURES).relative_to(FIGURES.parent))
         if not suffixes:
             print(f"{name}: not drawn, data/results has no {' and '.join(stems)} of one dataset; "
                   "make results makes them")
+    return failed
 
 
 if __name__ == "__main__":
-    try: main(sys.argv[1:])
+    try: failed = main(sys.argv[1:])
     except InputError as err: sys.exit(f"figures: {err}")
+    if failed: sys.exit("\n".join(["not drawn:", *failed]))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
+from website.missing import AGAIN, lacking
 
 from collapse_nb import stats
 from collapse_nb.claims import (
@@ -59,6 +60,7 @@ from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, finding, findings
 from collapse_nb.multi_embedding import appendix_proofs
 from collapse_nb.overfitting import VIEWS
+from collapse_nb.records import InputError, unknown
 from collapse_nb.results import read_table, save_table
 from collapse_nb.show.evidence import SMALL_RHO
 from collapse_nb.show.multi_embedding import VARIOUS
@@ -248,12 +250,30 @@ def datasets(number: str) -> list[str]:
     files = sorted(RESULTS.glob(f"findings-{number}*.csv"))
     return [file.stem.removeprefix(f"findings-{number}").removeprefix("-") for file in files]
 
-def main(wanted: list[str]) -> None:
+def main(wanted: list[str]) -> list[str]:
+    "Judges them; those that stored tables did not allow, a sentence each."
+    there, failed = {number: datasets(number) for number in STUDIES}, []
+    names = sorted({name for found in there.values() for name in found if name})
+    for name in wanted:
+        if name not in names: raise unknown("dataset", name, names)
     for number, judge in STUDIES.items():
-        for dataset in datasets(number):
+        for dataset in there[number]:
             if wanted and dataset not in wanted: continue
-            for stem, table in judge(dataset).items():
+            try: tables = judge(dataset)
+            except Exception as error:
+                of = f"a stored table{' of ' * bool(dataset)}{dataset}"
+                # what the rows give and what is stored are of different runs
+                unlike = f"{of} does not fit the others ({' '.join(str(error).split())}): {AGAIN}." \
+                    if isinstance(error, AssertionError) else None
+                if not (said := lacking(error, of) or unlike): raise
+                failed.append(f"{number} {dataset}".strip() + f": {said}")
+                continue
+            for stem, table in tables.items():
                 print(save_table(table, f"{stem}-{dataset}".removesuffix("-"), RESULTS).name)
+    return failed
 
 
-if __name__ == "__main__": main(sys.argv[1:])
+if __name__ == "__main__":
+    try: failed = main(sys.argv[1:])
+    except InputError as err: sys.exit(f"verdicts: {err}")
+    if failed: sys.exit("\n".join(["not judged:", *failed]))

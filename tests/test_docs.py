@@ -3,14 +3,18 @@ in the README."""
 import inspect
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import results
+import verdicts
 import yaml
+from website.missing import lacking
 
 import figures
+from collapse_nb.records import InputError
 from collapse_nb.train.parameters import assigned
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,3 +78,67 @@ def test_datasets_with_all_tables(tmp_path, monkeypatch, files, stems, expected)
     monkeypatch.setattr(figures, "RESULTS", tmp_path)
     for name in files: (tmp_path / name).touch()
     assert figures.sources(stems, {"a", "b", "a-more"}) == expected
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    "A copy of data/results, from which figures are drawn and verdicts judged."
+    rows = Path(shutil.copytree(ROOT / "data" / "results", tmp_path / "results"))
+    for script in figures, verdicts: monkeypatch.setattr(script, "RESULTS", rows)
+    monkeypatch.setattr(figures, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(figures, "width", len)
+    return rows
+
+def renamed(file: Path, column: str) -> None:
+    table = pd.read_csv(file)
+    assert column in table
+    table.rename(columns={column: f"{column}_before"}).to_csv(file, index=False)
+
+
+def test_a_figure_whose_table_is_broken_is_named_and_the_others_are_drawn(stored, monkeypatch):
+    only = {name: figures.registry()[name] for name in ("difference", "fig7", "regimes")}
+    monkeypatch.setattr(figures, "registry", lambda: only)
+    drawn = []
+    monkeypatch.setattr(figures.charts, "save",
+                        lambda chart, name, folder: drawn.append(name) or folder / f"{name}.svg")
+    assert figures.main([]) == []
+    (stored / "differences-synthetic.csv").write_bytes(b"")
+    renamed(stored / "runs-hflights.csv", "model")
+    (stored / "regime-runs-synthetic.csv").write_bytes(b"\x89PNG\xff\xfe")
+    (stored / "regimes-synthetic.csv").write_bytes(b"\x89PNG\xff\xfe")
+    whole = drawn.copy()
+    drawn.clear()
+    failed = figures.main([])
+    names = ["difference-synthetic", "fig7-hflights", "fig7-synthetic", "regimes-synthetic"]
+    assert sorted(line.split(":")[0] for line in failed) == names
+    assert sorted(drawn) == sorted({*whole} - {*names}) == ["difference-hflights"]
+    by_name = {line.split(":")[0]: line for line in failed}
+    assert all("differences-synthetic.csv is no table" in by_name[n] for n in
+               ("difference-synthetic", "fig7-synthetic"))
+    assert "runs-hflights.csv" in by_name["fig7-hflights"] and "model" in by_name["fig7-hflights"]
+
+
+def test_what_cannot_be_judged_is_named_and_the_rest_is_judged(stored, capsys, monkeypatch):
+    few = {number: verdicts.STUDIES[number] for number in ("00", "01", "04", "06", "12")}
+    monkeypatch.setattr(verdicts, "STUDIES", few)
+    renamed(stored / "runs-hflights.csv", "model")
+    (stored / "batch-spectra-hflights.csv").unlink()
+    renamed(stored / "optimisers-hflights.csv", "table") # which is read as an attribute
+    failed = verdicts.main(["hflights"])
+    assert [line.split(":")[0] for line in failed] == ["01 hflights", "04 hflights", "06 hflights"]
+    assert [word in line for word, line in zip(("table", "batch-spectra-hflights.csv", "model"), failed,
+                                               strict=True)] == [True] * 3
+    assert capsys.readouterr().out.split() == ["findings-00-hflights.csv"]
+
+def test_an_unknown_dataset_is_refused_with_those_that_there_are(stored):
+    with pytest.raises(InputError, match=r"unknown dataset 'hflight': did you mean 'hflights'.*synthetic"):
+        verdicts.main(["hflight"])
+
+@pytest.mark.parametrize("error, lost", [
+    (KeyError("seeds"), "without seeds"), (KeyError("['a', 'b'] not in index"), "without a, b"),
+    (KeyError("None of [Index(['a'], dtype='str')] are in the [columns]"), "without a:"),
+    (AttributeError("'DataFrame' object has no attribute 'ia'"), "without ia"),
+    (AttributeError("'Gallery' object has no attribute 'ia'"), None), (ZeroDivisionError("x"), None)])
+def test_an_error_of_stored_tables_is_told_from_one_of_the_code(error, lost):
+    said = lacking(error, "rows.csv")
+    assert (said is None) if lost is None else lost in said and said.startswith("rows.csv is of an older")
