@@ -234,7 +234,8 @@ def test_what_is_lacking_is_said_and_the_build_ends_with_it(tmp_path, capsys):
     assert [missing.rows(f, columns) for f in (old, absent, broken)] == [None] * 3
     assert missing.made("page", lambda: {}["seeds"]) is None
     assert "older schema" in missing.notice(old) and "test_auc" in missing.notice(old)
-    assert "absent.csv is not among" in missing.notice(absent) and not missing.notice(good)
+    assert all(word in missing.notice(absent) for word in ("absent.csv", "make results"))
+    assert not missing.notice(good)
     missing.note("page", "said twice")
     capsys.readouterr()
     assert missing.report() == INCOMPLETE
@@ -379,3 +380,41 @@ def test_nbdev_docs_prepares_every_notebook_and_leaves_the_readme(tmp_path):
     assert [n for n in names if not (tmp_path / "_docs" / n).is_file()] == []
     assert (tmp_path / "_docs" / "_quarto.yml").is_file()
     assert (tmp_path / "README.md").read_text() == "of make readme"
+
+
+def test_pages_without_their_rows_say_so_and_the_others_are_written(tmp_path):
+    "Every page is written from a copy of the project in which four stored tables are broken."
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    for folder in ("collapse_nb", "data", "docs", "figures", "nbs"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns(".*", "raw", "encoded"))
+    for file in [*ROOT.glob("*.md"), ROOT / "settings.ini", ROOT / "LICENSE"]: shutil.copy(file, tree)
+    rows = tree / "data" / "results"
+    for name, column in ("runs-hflights", "model"), ("findings-04-hflights", "verdict"):
+        head, rest = (rows / f"{name}.csv").read_text(encoding="utf-8").split("\n", 1)
+        columns = head.split(",")
+        columns[columns.index(column)] = "renamed"
+        (rows / f"{name}.csv").write_text(",".join(columns) + "\n" + rest, encoding="utf-8")
+    (rows / "findings-06-hflights.csv").unlink()
+    (rows / "table1-synthetic.csv").unlink()
+    script = ("import sys\nfrom pathlib import Path\nfrom website.__main__ import sources\n"
+              "from website.missing import missing\nout = Path(sys.argv[1])\n(out / '_static').mkdir(parents="
+              "True)\nsources(out)\nsys.exit(missing.report())")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tree / "docs"), str(tree)])}
+    done = subprocess.run([sys.executable, "-c", script, out], cwd=tree, env=env, capture_output=True,
+                          text=True)
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    noted = {line.split(":")[0] for line in done.stdout.splitlines()}
+    assert {"runs-hflights.csv", "findings-04-hflights.csv", "findings-06-hflights.csv",
+            "table1-synthetic.csv", "index", "guide"} <= noted
+    assert str(tree) not in done.stdout
+    pages = {f.relative_to(out).with_suffix("").as_posix(): f.read_text(encoding="utf-8")
+             for f in out.rglob("*.md")}
+    lacking = {name for name, text in pages.items() if "**Not shown.**" in text}
+    assert {"index", "guide", "explorer", "results/hflights", "results/synthetic"} <= lacking
+    assert "results/diabetes130" not in lacking and "paper/06_scaling" not in lacking
+    assert all(name in pages["results/hflights"] for name in
+               ("runs-hflights.csv", "findings-04-hflights.csv", "findings-06-hflights.csv"))
+    assert "fig7-hflights" in pages["results/hflights"] and "@" not in pages["index"].split("\n\n")[1]
+    assert 'make results' in pages["guide"].split("\n\n")[1] and "Your own table" in pages["guide"]
+    data = (out / "_static" / "explorer-data.js").read_text(encoding="utf-8")
+    assert '"synthetic":' in data

@@ -12,9 +12,11 @@ from pydantic import Field
 from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, heading, listing
 from register import listed as listed_findings
 
-from collapse_nb.records import Record
+from collapse_nb.records import InputError, Record
+from collapse_nb.results import read_table
 from collapse_nb.show.sentences import estimate, face_value, number, p_value, sight, size
 from website.gallery import ROOT, Gallery
+from website.missing import missing
 from website.notebooks import docname, listed, raw, table, title
 
 BADGE = '<span class="verdict {}">{}</span>'
@@ -34,10 +36,14 @@ def notebook(number: str) -> Path:
     return next(f for f in listed() if f.name.startswith(f"{number}_"))
 
 @cache
+def read_commands(file: Path) -> dict[str, tuple[dict, float]]:
+    frame = read_table(file.stem, file.parent)
+    return {row.run: (yaml.safe_load(row.parameters), row.seconds) for row in frame.itertuples()}
+
 def commands() -> dict[str, tuple[dict, float]]:
     "`01_… hflights` -> the parameters and the seconds of the last command that was run for it."
-    frame = pd.read_csv(RESULTS / "commands.csv")
-    return {row.run: (yaml.safe_load(row.parameters), row.seconds) for row in frame.itertuples()}
+    file = RESULTS / "commands.csv"
+    return missing.made(file, lambda: read_commands(file)) or {}
 
 @cache
 def about(dataset: str) -> str:
@@ -59,12 +65,15 @@ def chosen(values: dict, *names: str) -> str:
     values = value if isinstance(value, list) else [value]
     return ", ".join(f"{v}x" if isinstance(v, int) else str(v) for v in values)
 
-@cache
 def machine(dataset: str) -> str:
     "Device, threads and hours of the runs of a dataset, where they are stored."
     file = RESULTS / f"runs-{dataset}.csv"
     if not file.is_file(): return "one CPU thread"
-    runs = pd.read_csv(file)
+    return missing.made(file, lambda: read_machine(file)) or "not known"
+
+@cache
+def read_machine(file: Path) -> str:
+    runs = read_table(file.stem, file.parent)
     hours = runs.drop_duplicates("group").fit_s.sum() / 3600
     devices = ", ".join(sorted(set(runs["device"])))
     return (f"{devices}, one thread, torch {', '.join(sorted(set(runs['torch'])))}; the runs of notebook 06 "
@@ -121,6 +130,9 @@ def behind(rows: pd.DataFrame) -> str:
 def page(register: Register, claim: Claim, gallery: Gallery) -> str:
     "A claim: what became of it, how much of the paper's scope that is, and where it comes from."
     rows, controls = register.rows(claim), register.controls(claim)
+    if not len(rows) + len(controls):
+        raise InputError(f"no findings-*.csv of data/results has one of claim {claim.id}: `make results` "
+                         "makes them.")
     outcomes = register.outcomes(claim)
     first = " ".join(f"{badge(verdict)} on {html.escape(called(d))}." for d, verdict in outcomes.items())
     said = listing(rows)
@@ -153,13 +165,13 @@ def index_page(register: Register) -> str:
         target = register.claim(claim.id)
         words = claim.headline or claim.says
         outcomes = register.outcomes(target)
-        link = f"[{words}](/{name(target)}.md)" if has_page(register, target) else words
+        link = f"[{words}](/{name(target)}.md)" if has_page(target) else words
         note = "" if outcomes or not target.reason else f" *{target.reason}*"
         same = f" (as {target.id})" if claim.same_as else ""
         signs = " | ".join(SIGNS[outcomes[d]] if d in outcomes else "" for d in datasets)
         lines.append(f"| {claim.id} | {link}{same}{note} | {claim.place} | {signs} |")
     toc = "\n".join(name(c).removeprefix("claims/") for c in register.claims.values()
-                    if has_page(register, c))
+                    if has_page(c))
     return ("# The paper, claim by claim\n\nEvery statement of the paper, in its order. ✓ holds, ✗ does not "
             "hold, ? cannot tell, – not run; nothing where it was not asked. Facts about cards, and algebra, "
             "are no results of runs. The same for machines: "
@@ -168,8 +180,9 @@ def index_page(register: Register) -> str:
             ":::{container} headlines all\n" + "\n".join(lines) +
             f"\n:::\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
 
-def has_page(register: Register, claim: Claim) -> bool:
-    return not claim.same_as and bool(len(register.rows(claim)) or len(register.controls(claim)))
+def has_page(claim: Claim) -> bool:
+    "Whether a claim names findings; its page says so where none of them is stored."
+    return not claim.same_as and bool(claim.rows or claim.against or claim.controls)
 
 
 class Finding(Record):
@@ -229,10 +242,13 @@ def write(out: Path, gallery: Gallery, register: Register) -> None:
     "Writes the pages, and claims.json with its schema."
     (out / "claims").mkdir(exist_ok=True)
     for claim in register.claims.values():
-        if has_page(register, claim):
-            (out / f"{name(claim)}.md").write_text(page(register, claim, gallery), encoding="utf-8")
-    (out / "claims" / "index.md").write_text(index_page(register), encoding="utf-8")
+        if has_page(claim):
+            text = missing.page(name(claim), lambda c=claim: page(register, c, gallery), heading(claim))
+            (out / f"{name(claim)}.md").write_text(text, encoding="utf-8")
+    whole = missing.page("claims/index", lambda: index_page(register), "The paper, claim by claim")
+    (out / "claims" / "index.md").write_text(whole, encoding="utf-8")
     static = out / "_static"
-    (static / "claims.json").write_text(as_json(register).model_dump_json(indent=1) + "\n", encoding="utf-8")
+    listed_all = missing.made("claims.json", lambda: as_json(register)) or Claims(claims=())
+    (static / "claims.json").write_text(listed_all.model_dump_json(indent=1) + "\n", encoding="utf-8")
     schema = json.dumps(Claims.model_json_schema(), indent=1)
     (static / "claims.schema.json").write_text(schema + "\n", encoding="utf-8")

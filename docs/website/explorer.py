@@ -9,16 +9,21 @@ import pandas as pd
 from collapse_nb import results, stats
 from collapse_nb.findings import mean_interval
 from website.gallery import ROOT
+from website.missing import missing
 
 ROWS = ROOT / "data" / "results"
 # columns of a runs table
 RUNS = {"test_auc": "test AUC", "valid_auc": "validation AUC", "test_logloss_nats": "test logloss"}
 CELL = ["model", "design", "scale"]
+# table -> its columns
+OF_FIELDS = ["scale", "seed", "field", "cardinality", "ia"]
+NEEDED = {"runs": [*CELL, "dataset", "variant", "seed", "status", *RUNS],
+          "abundance": ["model", "table", *OF_FIELDS], "sets-abundance": ["design", "set", *OF_FIELDS]}
 
 
 def read(stem: str) -> pd.DataFrame | None:
-    file = ROWS / f"{stem}.csv"
-    return pd.read_csv(file) if file.is_file() else None
+    "A stored table; None when it is not there, or lacks what the explorer takes."
+    return missing.rows(ROWS / f"{stem}.csv", NEEDED[stem.rpartition("-")[0]], optional=True)
 
 def records(frame: pd.DataFrame) -> list[dict]:
     "Rows for JSON: numbers to six digits, none that JSON lacks."
@@ -89,10 +94,18 @@ def dataset(name: str) -> dict:
             "fields": records(abundance(ia)) if ia is not None else []}
 
 
-def write(file: Path) -> None:
-    "Writes the data as a script, which a page opened from a file may load too."
+def write(file: Path, page: Path) -> None:
+    """Writes the data as a script, which a page opened from a file may load too; the page says which datasets
+    it lacks."""
     names = sorted({f.stem.removeprefix("runs-") for f in ROWS.glob("runs-*.csv")},
                    key=lambda n: (n == "synthetic", n))
-    data = {name: dataset(name) for name in dict.fromkeys([*names, "criteo", "avazu"])}
+    made = {name: missing.made(f"explorer, {name}", lambda name=name: dataset(name))
+            for name in dict.fromkeys([*names, "criteo", "avazu"])}
+    data = {name: all_of_it for name, all_of_it in made.items() if all_of_it}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     file.write_text(f"window.explorerData={text}\n", encoding="utf-8")
+    places = [f"explorer, {name}" for name in made]
+    places += [ROWS / f"{stem}-{name}.csv" for name in made for stem in NEEDED]
+    if notices := [said for place in places if (said := missing.notice(place))]:
+        head, rest = page.read_text(encoding="utf-8").split("\n", 1)
+        page.write_text("\n\n".join([head, *notices, rest.lstrip("\n")]), encoding="utf-8")

@@ -186,7 +186,8 @@ class Page:
         def close() -> None:
             if folds: blocks.append(Fold.together(folds, raw))
             folds.clear()
-        for cell in spoken(self.file)["cells"] if self.name == "guide" else read(self.file)["cells"]:
+        said = missing.made("guide", lambda: spoken(self.file)["cells"]) if self.name == "guide" else None
+        for cell in said or read(self.file)["cells"]:
             source = text(cell["source"]).replace(MARK, "The [results](/results/index.md) have the matrix.")
             if cell["cell_type"] == "markdown":
                 close()
@@ -209,7 +210,7 @@ class Page:
                 if outputs or not self.folds: close()
                 blocks += outputs
         close()
-        if self.name == "guide": blocks[0] = "# Guide"
+        if self.name == "guide": blocks[0] = f"# Guide\n\n{missing.notice('guide')}".strip()
         blocks[0] += f"\n\n{self.kin()}"
         return "\n\n".join(blocks) + "\n"
 

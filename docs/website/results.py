@@ -9,7 +9,7 @@ from readme import ITEMS
 from register import CALLED, NEEDED, SIGNS, TOY, Claim, Register, as_markdown, matrix, sentence
 
 from collapse_nb import stats
-from collapse_nb.results import published
+from collapse_nb.results import published, read_table
 from collapse_nb.show import tables
 from website import claims
 from website.gallery import FIGURES, ROOT, Gallery
@@ -25,6 +25,9 @@ HOMES |= {"difference": "06", "regimes": "12", "spectrum": "01",
           "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09"}
 TOY_PAGE = ("The toy of notebook 02, three small tables and random labels, a drawing, "
             "and how fast raw text is encoded")
+# columns of a table of runs that a comparison takes
+RUN = {**dict.fromkeys(("dataset", "model", "design", "variant", "status"), str), "scale": int, "seed": int,
+       "test_auc": float}
 ORDER = ("06", "12", "00", "01", "02", "03", "04", "05", "09")
 
 
@@ -35,12 +38,20 @@ def stem(number: str, dataset: str) -> str:
     "The name of a notebook's table of findings; the toy's has no dataset."
     return f"findings-{number}-{dataset}" if dataset else f"findings-{number}"
 
+def was_run(number: str, dataset: str) -> bool:
+    "Whether a full run of a notebook on a dataset is noted, so that its tables should be there."
+    runs = {(run[:2], run.partition(" ")[2]) for run in claims.commands()} | {("02", "")}
+    return (number, dataset) in runs
+
 def findings(number: str, dataset: str) -> pd.DataFrame | None:
-    return missing.rows(ROWS / f"{stem(number, dataset)}.csv", NEEDED, optional=True)
+    file = ROWS / f"{stem(number, dataset)}.csv"
+    return missing.rows(file, NEEDED, optional=not was_run(number, dataset))
 
 def datasets() -> list[str]:
-    "Every dataset that has findings; the empty name is the toy's, which has none. Real data come first."
+    """Every dataset that has findings, or should; the empty name is the toy's, which has none. Real data come
+    first."""
     names = {re.sub(r"^findings-\d\d-?", "", f.stem) for f in ROWS.glob("findings-[0-9][0-9]*.csv")}
+    names |= {"", *(run.partition(" ")[2] for run in claims.commands())}
     return sorted(names, key=lambda name: (not name, name == "synthetic", name))
 
 def called(dataset: str) -> str: return dataset or TOY
@@ -51,10 +62,14 @@ def scrolling(frame: pd.DataFrame, name: str, index: bool = False) -> str:
     return table(frame.to_html(border=0, index=index, escape=True, na_rep="–"), name)
 
 def rows(*stems: str) -> str:
-    "Links to the rows behind what is shown."
+    "Links to the rows behind what is shown; it says which of them are not there."
+    files = [ROWS / f"{name}.csv" for name in stems]
+    lost = [missing.note(f.name, f"{f.name} is not among the stored results: `make results` writes it.")
+            for f in files if not f.is_file()]
     links = [f'<a href="../_static/rows/{name}.csv" download>{name}.csv</a>' for name in stems
              if (ROWS / f"{name}.csv").is_file()]
-    return raw(f'<p class="kin">Rows: {", ".join(links)}</p>') if links else ""
+    shown = [raw(f'<p class="kin">Rows: {", ".join(links)}</p>')] if links else []
+    return "\n\n".join([*shown, *lost])
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     "A frame with a MultiIndex as plain columns."
@@ -73,10 +88,14 @@ def figures(number: str, dataset: str) -> list[str]:
 
 def scaling(dataset: str) -> list[str]:
     "Table 1 and the differences, as notebook 06 shows them."
-    if not (ROWS / f"runs-{dataset}.csv").is_file(): return []
-    runs, drawn = pd.read_csv(ROWS / f"runs-{dataset}.csv"), ROWS / f"resampled-{dataset}.csv"
-    parts = [tables.table1(stats.cells(runs)),
-             tables.contrast_table(stats.contrasts(runs), pd.read_csv(drawn) if drawn.is_file() else None)]
+    file, drawn = ROWS / f"runs-{dataset}.csv", f"resampled-{dataset}"
+    if not was_run("06", dataset) and not file.is_file(): return []
+    def made() -> list[tables.Shown]:
+        runs = read_table(file.stem, ROWS)
+        resampled = read_table(drawn, ROWS) if (ROWS / f"{drawn}.csv").is_file() else None
+        return [tables.table1(stats.cells(runs)), tables.contrast_table(stats.contrasts(runs), resampled)]
+    parts = missing.made(file, made)
+    if parts is None: return ["### Table 1 and ME − SE", missing.notice(file)]
     first, second = (f"{scrolling(readable(part.frame), name)}\n\n*{part.caption}*"
                      for part, name in zip(parts, ("Table 1", "ME − SE"), strict=True))
     links = rows(f"runs-{dataset}", f"table1-{dataset}", f"differences-{dataset}")
@@ -99,8 +118,9 @@ def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
     notebook, found, names = numbered(number), findings(number, dataset), figures(number, dataset)
     if number == "00" and found is not None: # facts about the cards of Criteo and Avazu are no results
         found = found[[claim.split(":")[0] == dataset for claim in found["claim"]]]
-    if notebook is None or (found is None and not names): return []
-    parts = [f"## {number} {title(notebook)}", f"From [the notebook](/{docname(notebook)}.md)."]
+    lost = missing.notice(ROWS / f"{stem(number, dataset)}.csv") if found is None else ""
+    if notebook is None or not (found is not None or names or lost): return []
+    parts = [f"## {number} {title(notebook)}", f"From [the notebook](/{docname(notebook)}.md).", lost]
     if found is not None and len(found):
         listing = claims_table(found)
         ours = found["where"].str.startswith("control").to_numpy()
@@ -164,8 +184,7 @@ def published_page() -> str:
              "test AUC of six models on Criteo and Avazu. Ours stands beside each one where it was run."]
     for dataset, number in (("criteo", 3), ("avazu", 4)):
         file = ROWS / f"runs-{dataset}.csv"
-        runs = pd.read_csv(file if file.is_file() else next(ROWS.glob("runs-*.csv")),
-                           nrows=None if file.is_file() else 0)
+        runs = read_table(file.stem, ROWS) if file.is_file() else pd.DataFrame(columns=RUN).astype(RUN)
         beside = tables.published_table(stats.against_published(runs, published(dataset)))
         parts += [f"## {dataset.capitalize()} (Table {number})",
                   scrolling(readable(beside.frame), f"Table {number}"),
@@ -241,7 +260,7 @@ def write(out: Path, gallery: Gallery, register: Register) -> None:
     made |= {"results/index": lambda: index_page(register), "results/published": published_page,
              "cards": lambda: cards_page(register)}
     for name, make in made.items():
-        text = missing.made(name, make) or f"# {name}\n\n{missing.notice(name)}\n"
+        text = missing.page(name, make)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.md").write_text(text, encoding="utf-8")
     shutil.copytree(ROWS, out / "_static" / "rows")
