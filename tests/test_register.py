@@ -41,7 +41,34 @@ def test_a_finding_without_a_claim_and_a_claim_without_a_finding_are_seen(writte
     table = [ROW, ROW | {"claim": "IA is red"}]
     ends = written(claim(rows=["01: IA is low", "01: IA is blue"]), of_01_flights=table).loose_ends
     assert len(ends) == 2 and "'IA is red' has no claim" in ends[0] and "names '01: IA is blue'" in ends[1]
-    assert "same as '9.9', which is no claim" in written(claim(same_as="9.9"), of_01=[ROW]).loose_ends[-1]
+    ends = written(claim(rows=["01: *"], figure="fig99"), of_01_flights=table).loose_ends
+    assert len(ends) == 1 and "the figure 'fig99'" in ends[0]
+
+@pytest.mark.parametrize("text, sentence", [
+    (claim(same_as="9.9"), "same as '9.9', which is no claim"),
+    (claim(same_as="3.2") + claim("3.2", same_as="3.1"), "which is no claim that stands for itself"),
+    (claim(rows=["01: *"]) * 2, "two claims 3.1"),
+    (claim(rows=["IA grows"]), "write the notebook's number, a colon"),
+    (claim(), "neither findings nor a reason"), (claim(rows=["01: *"], colour="red"), "colour"),
+    ("x = [", "no TOML")])
+def test_a_register_that_is_none_is_refused(written, text, sentence):
+    with pytest.raises(InputError, match=sentence): written(text, of_01_flights=[ROW])
+
+@pytest.mark.parametrize("spoil, sentence", [
+    (lambda t: t.drop(columns="p"), "findings-01-flights.csv is of an older schema, without p"),
+    (lambda t: t.assign(verdict="maybe"), "the verdict 'maybe', which is none of"), (lambda t: None, "")])
+def test_findings_that_are_missing_or_old_are_refused_or_told(written, tmp_path, spoil, sentence):
+    written(claim(rows=["01: IA is low"]), of_01_flights=[ROW], of_01_clicks=[ROW])
+    file = tmp_path / "findings-01-flights.csv"
+    pd.DataFrame({"run": ["01_abundance flights"]}).to_csv(tmp_path / "commands.csv")
+    spoiled = spoil(pd.read_csv(file))
+    if spoiled is None: file.unlink() # commands.csv says that it was there
+    else: spoiled.to_csv(file, index=False)
+    with pytest.raises(InputError, match=sentence or "no results at .*findings-01-flights"):
+        Register(tmp_path / "claims.toml", tmp_path)
+    told = {}
+    register = Register(tmp_path / "claims.toml", tmp_path, note=told.setdefault)
+    assert list(told) == ["findings-01-flights.csv"] and register.datasets == ["clicks"]
 
 def test_every_claim_is_told_in_the_paper_s_order(register):
     def place(c): return [10**6] if c.is_ours else [int(part) for part in c.id.split(".")]
@@ -121,7 +148,7 @@ def test_a_page_says_its_outcome_first(register, tmp_path):
     for name in ("5.2.5", "4.1.11", "2.1", "ours.1"):
         text = pages.page(register, register.claims[name], Gallery(tmp_path / name.replace(".", "-")))
         body = text.split("\n\n", 2)
-        assert body[0].startswith(f"# {name} ") and "verdict" in body[1], name
+        assert body[0].startswith("# Ours: " if name == "ours.1" else f"# {name} ") and "verdict" in body[1]
         assert "What would change our mind" in text or not register.claims[name].headline
         assert "make results" in text and "/_static/rows/findings-" in text
 
