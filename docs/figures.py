@@ -14,11 +14,11 @@ from pathlib import Path
 
 import altair as alt
 import pandas as pd
-from website.missing import lacking, lost_name
+from website.missing import filled, lacking, lost_name
 
 from collapse_nb import stats
 from collapse_nb.records import InputError, unknown
-from collapse_nb.results import published, read_table
+from collapse_nb.results import published
 from collapse_nb.show import charts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ def width(font: str) -> float:
 
 def drawn_from(name: str, draw: Callable, stems: list[str]) -> alt.TopLevelMixin:
     "A figure out of its tables; an error of theirs names it and them."
-    tables = {stem: read_table(stem, RESULTS) for stem in stems}
+    tables = {stem: filled(stem, RESULTS) for stem in stems}
     try: return draw(*tables.values())
     except Exception as error:
         lost = lost_name(error)

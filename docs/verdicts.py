@@ -264,7 +264,7 @@ def main(wanted: list[str]) -> list[str]:
                 of = f"a stored table{' of ' * bool(dataset)}{dataset}"
                 # what the rows give and what is stored are of different runs
                 unlike = f"{of} does not fit the others ({' '.join(str(error).split())}): {AGAIN}." \
-                    if isinstance(error, AssertionError) else None
+                    if isinstance(error, AssertionError | ValueError) else None
                 if not (said := lacking(error, of) or unlike): raise
                 failed.append(f"{number} {dataset}".strip() + f": {said}")
                 continue

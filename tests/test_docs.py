@@ -105,7 +105,7 @@ def test_a_figure_whose_table_is_broken_is_named_and_the_others_are_drawn(stored
     (stored / "differences-synthetic.csv").write_bytes(b"")
     renamed(stored / "runs-hflights.csv", "model")
     (stored / "regime-runs-synthetic.csv").write_bytes(b"\x89PNG\xff\xfe")
-    (stored / "regimes-synthetic.csv").write_bytes(b"\x89PNG\xff\xfe")
+    (stored / "regimes-synthetic.csv").write_text("model,rows\n")
     whole = drawn.copy()
     drawn.clear()
     failed = figures.main([])

@@ -13,10 +13,9 @@ from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, head
 from register import listed as listed_findings
 
 from collapse_nb.records import InputError, Record
-from collapse_nb.results import read_table
 from collapse_nb.show.sentences import estimate, face_value, number, p_value, sight, size
 from website.gallery import ROOT, Gallery
-from website.missing import missing
+from website.missing import filled, missing
 from website.notebooks import docname, listed, raw, table, title
 
 BADGE = '<span class="verdict {}">{}</span>'
@@ -37,7 +36,7 @@ def notebook(number: str) -> Path:
 
 @cache
 def read_commands(file: Path) -> dict[str, tuple[dict, float]]:
-    frame = read_table(file.stem, file.parent)
+    frame = filled(file.stem, file.parent)
     return {row.run: (yaml.safe_load(row.parameters), row.seconds) for row in frame.itertuples()}
 
 def commands() -> dict[str, tuple[dict, float]]:
@@ -73,7 +72,7 @@ def machine(dataset: str) -> str:
 
 @cache
 def read_machine(file: Path) -> str:
-    runs = read_table(file.stem, file.parent)
+    runs = filled(file.stem, file.parent)
     hours = runs.drop_duplicates("group").fit_s.sum() / 3600
     devices = ", ".join(sorted(set(runs["device"])))
     return (f"{devices}, one thread, torch {', '.join(sorted(set(runs['torch'])))}; the runs of notebook 06 "

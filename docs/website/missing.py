@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 AGAIN = "write it again with `make results` or `make verdicts`"
 
 
+def filled(stem: str, folder: Path) -> pd.DataFrame:
+    "A stored table that has rows."
+    if len(frame := read_table(stem, folder)): return frame
+    raise InputError(f"{stem}.csv has no rows: {AGAIN}.")
+
 def lost_name(error: Exception) -> str | None:
     "The column, or another name, that an error says a stored table has not; None for an error of other kind."
     said = error.args[0] if error.args else ""
@@ -68,7 +73,7 @@ class Missing:
         """A stored table with at least these columns; None, and a note, when it is not there (unless that may
         be), cannot be read or is of an older schema."""
         def read() -> pd.DataFrame:
-            frame = read_table(file.stem, file.parent)
+            frame = filled(file.stem, file.parent)
             if lost := [column for column in columns if column not in frame]:
                 plural = "s" * (len(lost) > 1)
                 raise InputError(f"{file.name} is of an older schema, without the column{plural} "

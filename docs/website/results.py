@@ -9,11 +9,11 @@ from readme import ITEMS
 from register import CALLED, NEEDED, SIGNS, TOY, Claim, Register, as_markdown, matrix, sentence
 
 from collapse_nb import stats
-from collapse_nb.results import published, read_table
+from collapse_nb.results import published
 from collapse_nb.show import tables
 from website import claims
 from website.gallery import FIGURES, ROOT, Gallery
-from website.missing import missing
+from website.missing import filled, missing
 from website.notebooks import docname, fenced, listed, raw, table, title
 
 ROWS = ROOT / "data" / "results"
@@ -91,8 +91,8 @@ def scaling(dataset: str) -> list[str]:
     file, drawn = ROWS / f"runs-{dataset}.csv", f"resampled-{dataset}"
     if not was_run("06", dataset) and not file.is_file(): return []
     def made() -> list[tables.Shown]:
-        runs = read_table(file.stem, ROWS)
-        resampled = read_table(drawn, ROWS) if (ROWS / f"{drawn}.csv").is_file() else None
+        runs = filled(file.stem, ROWS)
+        resampled = filled(drawn, ROWS) if (ROWS / f"{drawn}.csv").is_file() else None
         return [tables.table1(stats.cells(runs)), tables.contrast_table(stats.contrasts(runs), resampled)]
     parts = missing.made(file, made)
     if parts is None: return ["### Table 1 and ME − SE", missing.notice(file)]
@@ -184,7 +184,7 @@ def published_page() -> str:
              "test AUC of six models on Criteo and Avazu. Ours stands beside each one where it was run."]
     for dataset, number in (("criteo", 3), ("avazu", 4)):
         file = ROWS / f"runs-{dataset}.csv"
-        runs = read_table(file.stem, ROWS) if file.is_file() else pd.DataFrame(columns=RUN).astype(RUN)
+        runs = filled(file.stem, ROWS) if file.is_file() else pd.DataFrame(columns=RUN).astype(RUN)
         beside = tables.published_table(stats.against_published(runs, published(dataset)))
         parts += [f"## {dataset.capitalize()} (Table {number})",
                   scrolling(readable(beside.frame), f"Table {number}"),
