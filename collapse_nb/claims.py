@@ -1322,10 +1322,6 @@ def scaling_claims(
                  f"{named if first['model'] == 'mean over models' else first['model']}")
         rows.append(finding(claim, "§5.2, Table 1, Fig. 7", difference(compared, *designs) or NOTHING,
                             printed(paper), sought=SIGNIFICANT))
-        for model in compared if len(compared) > 1 else (): # a mean may hide one that loses
-            paper = gain_in_paper(model, "ME") - gain_in_paper(model, "SE")
-            rows.append(finding(f"{model} ME beats SE at {int(first['scale'])}x", "§5.2, Table 1, Fig. 7",
-                                difference([model], *designs), printed(paper), sought=SIGNIFICANT))
     for cell in table[(table["scale"] == top) & (top > 1) & table["gain"].notna()].itertuples():
         grows = cell.design == "ME"
         gains = "gains" if grows else f"gains less than {MARGIN:g}" # or loses

@@ -17,6 +17,7 @@ from pydantic import model_validator
 from collapse_nb.records import InputError, Record, unknown
 from collapse_nb.results import read_table
 from collapse_nb.show.sentences import LEVEL, estimate, face_value, p_equals, sight, size
+from collapse_nb.stats import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTER, RESULTS = Path(__file__).with_name("claims.toml"), ROOT / "data" / "results"
@@ -110,6 +111,18 @@ def checked_findings(file: Path) -> pd.DataFrame:
                          f"{', '.join(get_args(Outcome))}: write it again with `make verdicts`.")
     return table
 
+def by_model(file: Path) -> pd.DataFrame:
+    "ME − SE of each model at the largest size, as findings: their family is that of the differences."
+    table = read_table(file.stem, file.parent)
+    rows = table[(table["kind"] == "secondary") & (table["scale"] == table["scale"].max())]
+    words = [f"{row.model} ME beats SE at {row.scale}x" for row in rows.itertuples()]
+    alone = [verdict(row.low, row.high) for row in rows.itertuples()]
+    rows = rows.rename(columns={"difference": "value"}).assign(
+        claim=words, where="§5.2, Table 1, Fig. 7", alone=alone, p=rows["p_holm"], paper=None, number="06",
+        dataset=file.stem.removeprefix("differences-"), stem=file.stem,
+        tests=(table["kind"] == "secondary").sum())
+    return rows[[*NEEDED, "number", "dataset", "stem", "tests"]]
+
 def stored_findings(
     results: Path = RESULTS, note: Callable[[str, str], object] | None = None,
 ) -> pd.DataFrame:
@@ -132,6 +145,8 @@ def stored_findings(
         # Holm's rule leaves out the first, which is the notebook's primary claim
         tests = max(1, int(table["p"].iloc[1:].notna().sum())) if "p" in table else 1
         tables.append(table.assign(number=number, dataset=dataset or TOY, stem=file.stem, tests=tests))
+        if number == "06" and (beside := file.with_name(f"differences-{dataset}.csv")).is_file():
+            tables.append(by_model(beside))
     if not tables: raise InputError(f"there are no findings in {results}: `make results` makes them.")
     return pd.concat(tables, ignore_index=True)
 

@@ -124,10 +124,11 @@ def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
     if found is not None and len(found):
         listing = claims_table(found)
         ours = found["where"].str.startswith("control").to_numpy()
-        parts += [scrolling(listing.frame[~ours], f"Claims of notebook {number}")] if not ours.all() else []
+        if not ours.all():
+            parts.append(scrolling(listing.frame[~ours], f"Claims of notebook {number}", index=True))
         if ours.any():
-            parts += folded(f"{ours.sum()} controls of ours",
-                            scrolling(listing.frame[ours], f"Controls of notebook {number}"))
+            parts += folded(f"{ours.sum()} control{'s' * (ours.sum() > 1)} of ours",
+                            scrolling(listing.frame[ours], f"Controls of notebook {number}", index=True))
         parts += [f"*{listing.caption}*", rows(stem(number, dataset))]
     if number == "06": parts += scaling(dataset)
     for name in names:
