@@ -28,6 +28,11 @@ TOY_PAGE = ("The toy of notebook 02, three small tables and random labels, a dra
 # columns of a table of runs that a comparison takes
 RUN = {**dict.fromkeys(("dataset", "model", "design", "variant", "status"), str), "scale": int, "seed": int,
        "test_auc": float}
+RULES = ("✓ holds, ✗ does not hold, ? cannot tell; the rules are those of [Intervals and "
+         "verdicts](/library/stats.md). *Known to ±x*: half the width of the interval. *5 seeds would have seen "
+         "x*: the smallest effect that these runs would have found with probability .8; *x needs n*: the seeds "
+         "that it takes to see x. *Not among n tests*: the interval decides, and after Holm's correction for "
+         "all the notebook's tests it does not.")
 ORDER = ("06", "12", "00", "01", "02", "03", "04", "05", "09")
 
 
@@ -173,8 +178,7 @@ def dataset_page(dataset: str, gallery: Gallery, register: Register) -> str:
     name = f"# Results on {CALLED.get(dataset, dataset)}" if dataset else "# Results of the toy"
     return "\n\n".join(part for part in [
         name, f"{about}.{scored(dataset)}", lead(register, called(dataset)),
-        "✓ holds, ✗ does not hold, ? cannot tell; the rules are those of "
-        "[Intervals and verdicts](/library/stats.md).",
+        RULES,
         *(part for number in ORDER for part in section(number, dataset, gallery))] if part) + "\n"
 
 
@@ -209,7 +213,7 @@ def index_page(register: Register) -> str:
     first = register.datasets[0]
     return "\n\n".join([
         "# Results", f"On {CALLED.get(first, first)}:", lead(register, first),
-        "## By table", "✓ holds, ✗ does not hold, ? cannot tell, – not run.",
+        RULES, "## By table", "✓ holds, ✗ does not hold, ? cannot tell, – not run.",
         f":::{{container}} headlines\n{as_markdown(matrix(register, headline))}\n:::",
         "[All claims](/claims/index.md) of the paper are listed in its order. To compare models and sizes "
         "yourself, open the [explorer](/explorer.md).",
