@@ -29,9 +29,9 @@ TOY_PAGE = ("The toy of notebook 02, three small tables and random labels, a dra
 RUN = {**dict.fromkeys(("dataset", "model", "design", "variant", "status"), str), "scale": int, "seed": int,
        "test_auc": float}
 RULES = ("✓ holds, ✗ does not hold, ? cannot tell; the rules are those of [Intervals and "
-         "verdicts](/library/stats.md). *Known to ±x*: half the width of the interval. *5 seeds would have seen "
-         "x*: the smallest effect that these runs would have found with probability .8; *x needs n*: the seeds "
-         "that it takes to see x. *Not among n tests*: the interval decides, and after Holm's correction for "
+         "verdicts](/library/stats.md). *Known to ±x*: half the width of the interval. *5 seeds would have "
+         "seen x*: the smallest effect that these runs would have found with probability .8; *x needs n*: "
+         "the seeds that it takes to see x. *Not among n tests*: the interval decides, and after Holm's correction for "
          "all the notebook's tests it does not.")
 ORDER = ("06", "12", "00", "01", "02", "03", "04", "05", "09")
 
@@ -132,7 +132,7 @@ def section(number: str, dataset: str, gallery: Gallery) -> list[str]:
         if not ours.all():
             parts.append(scrolling(listing.frame[~ours], f"Claims of notebook {number}", index=True))
         if ours.any():
-            parts += folded(f"{ours.sum()} control{'s' * (ours.sum() > 1)} of ours",
+            parts += folded(f"{ours.sum()} control{'s' if ours.sum() > 1 else ''} of ours",
                             scrolling(listing.frame[ours], f"Controls of notebook {number}", index=True))
         parts += [f"*{listing.caption}*", rows(stem(number, dataset))]
     if number == "06": parts += scaling(dataset)
