@@ -31,8 +31,8 @@ RUN = {**dict.fromkeys(("dataset", "model", "design", "variant", "status"), str)
 RULES = ("✓ holds, ✗ does not hold, ? cannot tell; the rules are those of [Intervals and "
          "verdicts](/library/stats.md). *Known to ±x*: half the width of the interval. *5 seeds would have "
          "seen x*: the smallest effect that these runs would have found with probability .8; *x needs n*: "
-         "the seeds that it takes to see x. *Not among n tests*: the interval decides, and after Holm's correction for "
-         "all the notebook's tests it does not.")
+         "the seeds that it takes to see x. *Not among n tests*: the interval decides, and after Holm's "
+         "correction for all the notebook's tests it does not.")
 ORDER = ("06", "12", "00", "01", "02", "03", "04", "05", "09")
 
 
