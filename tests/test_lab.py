@@ -138,16 +138,16 @@ def images_loaded(page):
                            "i.naturalWidth)")
 
 
-# where a canvas has colour, at most 30 places over all of it, in the page's pixels
+# where a canvas has coloured marks, wider than its lines: at most 60 places, in the page's pixels
 COLOURED = """canvas => {
     const {width, height} = canvas, found = []
     const {data} = canvas.getContext('2d').getImageData(0, 0, width, height)
-    for (let i = 0; i < data.length; i += 4) {
-        const rgb = data.slice(i, i + 3)
-        if (data[i + 3] && Math.max(...rgb) - Math.min(...rgb) > 60) found.push(i / 4)
-    }
+    const coloured = i => { const rgb = data.slice(i, i + 3)
+                            return data[i + 3] && Math.max(...rgb) - Math.min(...rgb) > 60 }
+    for (let i = 0; i < data.length; i += 4)
+        if ([0, -8, 8, -8 * width, 8 * width].every(way => coloured(i + way))) found.push(i / 4)
     const zoom = canvas.getBoundingClientRect().width / width
-    return found.filter((_, n) => n % Math.ceil(found.length / 30) == 0)
+    return found.filter((_, n) => n % Math.ceil(found.length / 60) == 0)
                 .map(i => [i % width * zoom, Math.floor(i / width) * zoom])
 }"""
 

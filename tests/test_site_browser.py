@@ -97,6 +97,7 @@ def test_every_page_is_well_on_a_phone(site, browser, host):
     for file in sorted(site.rglob("*.html")):
         name = file.relative_to(site).as_posix()
         page.goto(f"{host}/{name}")
+        page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
         if charts := page.locator(".canvas[data-chart]").count():
             for i in range(charts): page.locator(".canvas[data-chart]").nth(i).scroll_into_view_if_needed()
             page.wait_for_function("[...document.querySelectorAll('.canvas[data-chart]')].every(e => "
@@ -233,12 +234,13 @@ def test_pale_text_is_seen(opened):
 
 
 def test_a_chart_tells_its_numbers(opened):
-    page = opened("index.html")
-    drawn(page)
-    page.locator(".canvas .mark-symbol path").first.hover()
+    page, chart = opened("index.html"), ".canvas[data-chart=fig7-hflights]"
+    page.locator(chart).scroll_into_view_if_needed()
+    page.wait_for_selector(f"{chart} svg .mark-symbol.role-mark", state="attached")
+    page.locator(f"{chart} .mark-symbol.role-mark path").first.hover()
     page.wait_for_selector("#vg-tooltip-element.visible")
     assert ("auc" in page.locator("#vg-tooltip-element").inner_text()
-            and "AUC" in page.locator(".canvas").first.get_attribute("aria-label"))
+            and "AUC" in page.locator(chart).get_attribute("aria-label"))
 
 def test_dark_mode_flips_charts_too(opened):
     page = opened("index.html")
