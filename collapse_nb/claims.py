@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LARGE_FIELDS', 'NOTHING', 'OF_LARGE_FIELDS',
-           'MOST_ARE_SMALL', 'FAR_LOWER', 'NO_GROWTH', 'ALIKE', 'LATER', 'TOWARDS', 'ARM_TABLES', 'FIELLER', 'REGIME',
-           'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells', 'auc_gain',
+           'MOST_ARE_SMALL', 'FAR_LOWER', 'NO_GROWTH', 'ALIKE', 'LATER', 'TOWARDS', 'ARM_TABLES', 'FEWEST_ARMS',
+           'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells', 'auc_gain',
            'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims', 'overfitting_claims',
            'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc', 'arm_rows', 'restriction_claims',
            'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_claims', 'mlp_margins', 'algebra_claims',
@@ -14,7 +14,7 @@ __all__ = ['ENSEMBLE', 'SIZES', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LAR
            'optimiser_claims', 'optimiser_intervals', 'law_claims', 'sub_embedding_matrix', 'partner_slopes',
            'row_spread', 'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'frozen_claims', 'and_listed',
            'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
-           'rank_correlation', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
+           'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -22,7 +22,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, spearmanr
+from scipy.stats import spearmanr
 
 from . import stats
 from .controls import arm_name, within
@@ -526,14 +526,15 @@ def without_gain_no_loss(
 
     >>> claims = ["ME with restricted norms at 4x gains less test AUC over the base than ME does",
     ...           "ME at 4x gains test AUC over the base"]
-    >>> table = pd.DataFrame({"claim": claims, "verdict": ["holds", "cannot tell"]})
+    >>> table = pd.DataFrame({"claim": claims, "verdict": ["holds", "cannot tell"], "alone": "holds"})
     >>> without_gain_no_loss(table, control_scale=4).verdict.tolist()
     ['cannot tell', 'cannot tell']
     """
     loss, gain = _loss_and_gain(control_scale)
     gains, loses = findings.claim == gain, (findings.claim == loss) & (findings.verdict != "not run here")
     no_gain = (findings.verdict[gains] != "holds").all()
-    return findings.assign(verdict=findings.verdict.mask(loses & no_gain, "cannot tell"))
+    return findings.assign(**{of: findings[of].mask(loses & no_gain, "cannot tell")
+                              for of in ("verdict", "alone")})
 
 # %% ../nbs/claims.ipynb #00000027
 def arm_claims(
@@ -1527,33 +1528,13 @@ def abundance_auc(
     return pd.DataFrame(rows)
 
 # %% ../nbs/claims.ipynb #f000000b
-FIELLER = 1.06 # of Fisher's z of ranks, times 1 / (n − 3)
-
-def rank_correlation(
-    x, # (n,) numbers
-    y, # (n,) numbers, as many
-) -> tuple[float, float, float, float]: # rho, the ends of its 95 % interval, its standard error as Fisher's z
-    """Spearman's rank correlation with Fisher's interval; NaN ends with fewer than five pairs.
-
-    >>> [round(value, 2) for value in rank_correlation([1, 2, 3, 4, 5, 6], [1, 3, 2, 5, 4, 6])]
-    [0.89, 0.23, 0.99, 0.59]
-
-    References: [Fieller, Hartley and Pearson 1957](https://doi.org/10.1093/biomet/44.3-4.470), the variance.
-    """
-    n = len(x)
-    if n < 5 or min(len(set(x)), len(set(y))) < 2: return (np.nan,) * 4
-    rho, error = float(spearmanr(x, y).statistic), math.sqrt(FIELLER / (n - 3))
-    if abs(rho) > 1 - 1e-12: return (round(rho),) * 3 + (error,) # all in one order: z is infinite
-    low, high = np.tanh(np.arctanh(rho) + norm.ppf(.975) * error * np.array([-1, 1]))
-    return rho, float(low), float(high), error
+FEWEST_ARMS = 5 # of which a rank correlation is told
 
 def _rank_finding(claim: str, where: str, x, y, note: str) -> dict:
     "A claim that one rises with the other."
-    rho, low, high, error = rank_correlation(x, y)
-    if np.isnan(rho): return finding(claim, where, note=note)
-    p = float(2 * norm.sf(abs(np.arctanh(rho)) / error)) if low < high else np.nan
-    row = finding(claim, where, (rho, low, high), p=p, note=note)
-    return row | {"detectable": float(np.tanh(error * (norm.ppf(.975) + norm.ppf(stats.FOUND))))}
+    if len(x) < FEWEST_ARMS or min(len(set(x)), len(set(y))) < 2: return finding(claim, where, note=note)
+    rho = float(spearmanr(x, y).statistic)
+    return finding(claim, where, correlation_interval(rho, len(x), ranks=True), note=note)
 
 def abundance_auc_claims(
     table: pd.DataFrame, # from `abundance_auc`

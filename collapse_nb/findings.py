@@ -151,7 +151,7 @@ def finding(
     if p is None: p = measured.p(limit) if isinstance(measured, Measured) else np.nan
     if effect: claim += f" ({effect:g} or more would matter)"
     row = {"claim": claim, "where": where, "value": value, "low": low, "high": high, "p": p, "paper": paper,
-           "verdict": judgement, "alone": judgement, "half_width": (high - low) / 2 if low < high else np.nan,
+           "verdict": judgement, "half_width": (high - low) / 2 if low < high else np.nan,
            "sought": effect or sought, "note": note}
     if isinstance(measured, Measured):
         error, df, seeds = measured.se, measured.df, measured.seeds
@@ -170,7 +170,7 @@ def findings(
     >>> findings([finding("IA grows", "§3", Measured(0.3, 0.05, 4))])["verdict"].tolist()
     ['holds']
     """
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(alone=[row["verdict"] for row in rows])
     first = int(primary and len(table) > 0)
     p = table["p"].astype(float).to_numpy(copy=True)
     p[first:] = holm(p[first:])

@@ -16,7 +16,8 @@ from pydantic import model_validator
 
 from collapse_nb.records import InputError, Record, unknown
 from collapse_nb.results import read_table
-from collapse_nb.show.sentences import LEVEL, estimate, face_value, p_equals, sight, size
+from collapse_nb.show import charts, sentences
+from collapse_nb.show.sentences import face_value, sight, size
 from collapse_nb.stats import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +115,11 @@ def checked_findings(file: Path) -> pd.DataFrame:
 def by_model(file: Path) -> pd.DataFrame:
     "ME − SE of each model at the largest size, as findings: their family is that of the differences."
     table = read_table(file.stem, file.parent)
+    wanted = {"kind", "model", "scale", "difference", "low", "high", "p_holm", "verdict", "seeds",
+              "half_width", "detectable", "sought", "seeds_needed"}
+    if lost := sorted(wanted - set(table)):
+        raise InputError(f"{file.name} is of an older schema, without {', '.join(lost)}: write it again with "
+                         "`make verdicts` or `make results`.")
     rows = table[(table["kind"] == "secondary") & (table["scale"] == table["scale"].max())]
     words = [f"{row.model} ME beats SE at {row.scale}x" for row in rows.itertuples()]
     alone = [verdict(row.low, row.high) for row in rows.itertuples()]
@@ -137,16 +143,14 @@ def stored_findings(
     names |= {file.stem for file in results.glob("findings-[0-9][0-9]*.csv")}
     for file in (results / f"{name}.csv" for name in sorted(names)):
         number, dataset = re.fullmatch(r"findings-(\d\d)-?(.*)", file.stem).groups()
-        try: table = checked_findings(file)
+        try:
+            table = checked_findings(file)
+            tables.append(table.assign(number=number, dataset=dataset or TOY, stem=file.stem,
+                                       tests=sentences.tests_in(table)))
+            if number == "06": tables.append(by_model(file.with_name(f"differences-{dataset}.csv")))
         except InputError as err:
             if note is None: raise
             note(file.name, str(err))
-            continue
-        # Holm's rule leaves out the first, which is the notebook's primary claim
-        tests = max(1, int(table["p"].iloc[1:].notna().sum())) if "p" in table else 1
-        tables.append(table.assign(number=number, dataset=dataset or TOY, stem=file.stem, tests=tests))
-        if number == "06" and (beside := file.with_name(f"differences-{dataset}.csv")).is_file():
-            tables.append(by_model(beside))
     if not tables: raise InputError(f"there are no findings in {results}: `make results` makes them.")
     return pd.concat(tables, ignore_index=True)
 
@@ -164,13 +168,14 @@ def sentence(row) -> str:
     if pd.isna(row["value"]): # a measure that older runs lack has no verdict
         unmeasured = row["verdict"] == "cannot tell"
         return f"{row['claim']}: **{'not measured' if unmeasured else row['verdict']}**"
-    text = f"{row['claim']}: **{row['verdict']}**"
-    if row["low"] == row["high"]: return f"{text}, {row['value']:,.6g}" # counted
-    text += f", {estimate(row['value'], row['low'], row['high'], level=LEVEL)}"
-    if not pd.isna(row["p"]): text += f", {p_equals(row['p'])}"
-    seen = sight(row) if row["verdict"] == "cannot tell" else ""
+    if row["low"] == row["high"]: # counted
+        return f"{row['claim']}: **{row['verdict']}**, {row['value']:,.6g}"
+    seen = sight(row)
     if seen and row["half_width"] > 0: seen = f"known to ±{size(row['half_width'])}, {seen}"
-    return "; ".join(part for part in (text, face_value(row, row["tests"]), seen) if part)
+    text = sentences.verdict(row["claim"], row["verdict"], *row[["value", "low", "high", "p"]],
+                             face=face_value(row, row["tests"]), seen=seen)
+    told = len(row["claim"])
+    return text[:told] + text[told:].replace(row["verdict"], f"**{row['verdict']}**", 1)
 
 
 class Register:
@@ -233,8 +238,8 @@ class Register:
 
 
 SIGNS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?", "not run here": "–"}
-# how tables are called where the name of their card does not say it
-CALLED = {"hflights": "flights", "diabetes130": "hospital stays", "synthetic": "generated clicks"}
+# dataset -> what it is called within a sentence, by the names that figures have
+CALLED = {name: words.split(" (")[0].lower() for name, words in charts.DATA.items() if "(" in words}
 
 def heading(claim: Claim) -> str:
     "A claim's number and name; ours say that they are ours, and the paper's have its section."

@@ -105,11 +105,12 @@ def test_what_refutes_a_claim_refutes_it_where_it_holds(written):
         assert register.outcomes(register.claims["3.1"]) == {"flights": expected}
 
 def test_what_holm_took_away_is_said():
-    assert sentence(ROW).replace("\u00a0", " ") == (
-        "IA is low: **cannot tell**, +0.20 (95 % interval +0.10 to +0.30), p = .200; at face value yes; not "
-        "among 3 tests; known to ±0.10, 5 seeds would have seen 0.14; 0.05 needs 40")
-    assert sentence(ROW | {"value": float("nan"), "verdict": "not run here"}) == "IA is low: **not run here**"
-    assert "**holds**, 12" in sentence(ROW | {"value": 12., "low": 12., "high": 12., "verdict": "holds"})
+    told = lambda **values: sentence(pd.Series(ROW | values)).replace("\u00a0", " ")
+    assert told() == (
+        "IA is low: **cannot tell**, +0.20 (95 % interval +0.10 to +0.30); at face value yes; not among 3 "
+        "tests, p = .200; known to ±0.10, 5 seeds would have seen 0.14; 0.05 needs 40")
+    assert told(value=float("nan"), verdict="not run here") == "IA is low: **not run here**"
+    assert "**holds**, 12" in told(value=12., low=12., high=12., verdict="holds")
 
 
 def test_the_matrix_is_in_the_readme_and_leads_somewhere(register):

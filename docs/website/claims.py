@@ -35,12 +35,12 @@ def notebook(number: str) -> Path:
     return next(f for f in listed() if f.name.startswith(f"{number}_"))
 
 @cache
-def read_commands(file: Path) -> dict[str, tuple[dict, float]]:
+def read_commands(file: Path) -> dict[str, dict]:
     frame = filled(file.stem, file.parent)
-    return {row.run: (yaml.safe_load(row.parameters), row.seconds) for row in frame.itertuples()}
+    return {row.run: yaml.safe_load(row.parameters) for row in frame.itertuples()}
 
-def commands() -> dict[str, tuple[dict, float]]:
-    "`01_… hflights` -> the parameters and the seconds of the last command that was run for it."
+def commands() -> dict[str, dict]:
+    "`01_… hflights` -> the parameters of the last command that was run for it."
     file = RESULTS / "commands.csv"
     return missing.made(file, lambda: read_commands(file)) or {}
 
@@ -57,12 +57,9 @@ def commit(stem: str) -> str:
     words = ["git", "log", "-1", "--format=%h of %cs", "--", f"data/results/{stem}.csv"]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
-def chosen(values: dict, *names: str) -> str:
-    "A parameter of a command in words: the first of the names that it has."
-    value = next((values[n] for n in names if n in values), None)
-    if value is None: return ""
-    values = value if isinstance(value, list) else [value]
-    return ", ".join(f"{v}x" if isinstance(v, int) else str(v) for v in values)
+def chosen(values: dict, name: str) -> str:
+    "A list among a command's parameters, in words; empty where it has none."
+    return ", ".join(f"{v}x" if isinstance(v, int) else str(v) for v in values.get(name, ()))
 
 def machine(dataset: str) -> str:
     "Device, threads and hours of the runs of a dataset, where they are stored."
@@ -87,7 +84,7 @@ def scope(claim: Claim, rows: pd.DataFrame) -> list[tuple[str, str, str]]:
         lines.append((f"data: {label}", about(dataset), told("Criteo and Avazu") if dataset != TOY else
                       "the same toy"))
         for n in sorted(set(part["number"])):
-            values, _ = commands().get(f"{notebook(n).stem} {dataset}".removesuffix(f" {TOY}"), ({}, 0))
+            values = commands().get(f"{notebook(n).stem} {dataset}".removesuffix(f" {TOY}"), {})
             if models := chosen(values, "models"): lines.append((f"models: {label}, {n}", models, told(SIX)))
             if scales := chosen(values, "scales"): lines.append((f"sizes: {label}, {n}", scales, told(SIZES)))
         seeds = sorted({int(s) for s in part["seeds"].dropna()})
