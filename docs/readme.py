@@ -104,7 +104,7 @@ SHELVES = {".": "What they share", "data": "Data: cards, encoded folders, and th
            "data/sources": "Data: files and their rows",
            "data/encoding": "Data: values become numbers, numbers become ids",
            "data/made_up": "Data that is made up",
-           "nn": "Models", "train": "Training", "show": "Figures and tables"}
+           "nn": "Models", "train": "Training", "checkpoints": "Model files", "show": "Figures and tables"}
 MODULES = "Each is a module of `collapse_nb`: text, code, examples and tests."
 START = """
 <!-- Written from the notebooks' first cells by docs/readme.py (make readme): edit them, not this file. -->
