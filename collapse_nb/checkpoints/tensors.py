@@ -124,7 +124,7 @@ def decode(
     if dtype == "bfloat16": return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(raw, np.dtype(dtype).newbyteorder("<"))
 
-# %% ../../nbs/checkpoints/tensors.ipynb #9b226ece
+# %% ../../nbs/checkpoints/tensors.ipynb #4badb14f
 @dataclass
 class Checkpoint:
     """All that a file, a folder or a live model holds.
@@ -139,6 +139,6 @@ class Checkpoint:
     tensors: list[StoredTensor]
     source: str = ""                # the path, or the class of a live model
     package: str = ""               # what wrote it, where that can be told: "FuxiCTR", "RecBole", …
-    values: dict = field(default_factory=dict) # small plain values beside the tensors: factors, hyper-parameters
+    values: dict = field(default_factory=dict) # plain values beside the tensors: factors, sizes
     notes: list[str] = field(default_factory=list) # sentences for the reader: what was left unread, and why
     model: object = None            # the live nn.Module, if that is what was given
