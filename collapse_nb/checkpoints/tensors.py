@@ -40,6 +40,7 @@ class StoredTensor:
     problem: str = ""           # why its numbers cannot be had
     embedding: bool | None = None # an embedding module's weight; None where the source does not know
     note: str = ""              # what the reader knows of it, in words
+    label: str = ""             # the name that the model gave it, where its key does not say it (Keras)
 
     def rows(self) -> Iterator[np.ndarray]: # (n, …) each, float32 or float64, in order
         "Rows in blocks of about `BLOCK_BYTES`."
@@ -50,7 +51,7 @@ class StoredTensor:
     def array(self) -> np.ndarray: # of its shape
         "All of it, for tensors that are small."
         blocks = list(self.rows())
-        return np.concatenate(blocks) if blocks else np.zeros(self.shape, np.float32)
+        return np.concatenate(blocks).reshape(self.shape) if blocks else np.zeros(self.shape, np.float32)
 
 # %% ../../nbs/checkpoints/tensors.ipynb #8afb6724
 def as_floats(
@@ -78,7 +79,8 @@ def of_array(
     [(2, 2), (1, 2)]
     """
     def read(most: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(array), most): yield array[start:start + most]
+        rows = np.atleast_1d(array) # a single number is one row
+        for start in range(0, len(rows), most): yield rows[start:start + most]
     if storage is None: storage = ("memory", array.__array_interface__["data"][0], array.strides)
     return StoredTensor(key, array.shape, array.dtype.name, array.nbytes, read, storage, note=note,
                         embedding=embedding)
