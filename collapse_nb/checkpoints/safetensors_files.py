@@ -51,7 +51,7 @@ def _header(file: Path) -> tuple[dict, int]: # entries, and where the numbers be
                              "safetensors file.")
         return parsed_json(exactly(stream, length, str(file)), f"the header of {file}"), 8 + length
 
-# %% ../../nbs/checkpoints/safetensors_files.ipynb #4da0acf0
+# %% ../../nbs/checkpoints/safetensors_files.ipynb #cc59c8a1
 def _whole(value: object) -> bool: return type(value) is int and 0 <= value < 2**63
 
 def _tensor(key: str, entry: object, file: Path, data: int) -> StoredTensor:
@@ -64,8 +64,8 @@ def _tensor(key: str, entry: object, file: Path, data: int) -> StoredTensor:
         return unreadable(key, f"{key} has no valid entry in the header of {file.name}: save it again.")
     start, end = offsets
     if name not in DTYPES:
-        return unreadable(key, f"{key} holds numbers of type {name[:20]!r}, which cannot be read here: convert "
-                          "it to float32 or bfloat16.", tuple(shape), name[:20], max(0, end - start))
+        return unreadable(key, f"{key} holds numbers of type {name[:20]!r}, which cannot be read here: "
+                          "convert it to float32 or bfloat16.", tuple(shape), name[:20], max(0, end - start))
     tensor = stored_rows(key, file, data + start, tuple(shape), DTYPES[name], storage=(str(file), key, 0))
     if tensor.problem or tensor.num_bytes == end - start: return tensor
     return unreadable(key, f"{key} has {end - start:,} bytes by its place in {file.name}, but "
@@ -94,7 +94,7 @@ def _overlapping(entries: dict[str, list[int]]) -> dict[str, str]: # key -> the 
         if end > reach: reach, last = end, key
     return shared
 
-# %% ../../nbs/checkpoints/safetensors_files.ipynb #c411d997
+# %% ../../nbs/checkpoints/safetensors_files.ipynb #d48b935d
 def _one_file(file: Path) -> Checkpoint:
     "All tensors of one file."
     header, data = _header(file)
@@ -104,8 +104,9 @@ def _one_file(file: Path) -> Checkpoint:
     good = {key: header[key]["data_offsets"] for key, t in tensors.items() if not t.problem}
     for key, other in _overlapping(good).items():
         t = tensors[key]
-        tensors[key] = unreadable(key, f"{key} and {other} have bytes in common by the header of {file.name}, "
-                                  "so one of them is wrong: save it again.", t.shape, t.dtype, t.num_bytes)
+        tensors[key] = unreadable(key, f"{key} and {other} have bytes in common by the header of "
+                                  f"{file.name}, so one of them is wrong: save it again.", t.shape, t.dtype,
+                                  t.num_bytes)
     for key, kept in metadata.items():
         if key in tensors or not isinstance(kept, str) or kept not in tensors: continue
         t = tensors[kept]
@@ -114,7 +115,7 @@ def _one_file(file: Path) -> Checkpoint:
     values = {key: value for key, value in metadata.items() if key not in tensors}
     return Checkpoint("safetensors", list(tensors.values()), str(file), values=values)
 
-# %% ../../nbs/checkpoints/safetensors_files.ipynb #a0020fe7
+# %% ../../nbs/checkpoints/safetensors_files.ipynb #4e2a7c04
 def sharded(
     index: Path,          # a JSON file with a weight_map
     read: Callable[[Path], Checkpoint], # reads one of the files
@@ -139,7 +140,7 @@ def sharded(
         wanted = [key for key, place in places.items() if place == name]
         plain = name == Path(name).name and name not in ("", ".", "..") and "\0" not in name
         try:
-            if not plain: why = f"{name!r}, which is no file name of the index's own folder: it is not opened."
+            if not plain: why = f"{name!r}, which is no file of the index's own folder: it is not opened."
             elif not (index.parent / name).is_file():
                 why = f"{name}, which is missing beside the index: copy it there."
             else:
@@ -155,7 +156,7 @@ def sharded(
     return Checkpoint(f"{kind or 'checkpoint'} in {len(set(places.values()))} files",
                       list(tensors.values()), str(index), package, values, notes)
 
-# %% ../../nbs/checkpoints/safetensors_files.ipynb #d3b2441e
+# %% ../../nbs/checkpoints/safetensors_files.ipynb #72af422d
 def read_safetensors(
     path: Path, # a file, an index, or a folder with either
 ) -> Checkpoint:
@@ -181,8 +182,8 @@ def read_safetensors(
     if not indices and len(totals) == 1 and totals != {0}: return _without_index(path, files, totals.pop())
     if not indices and len(files) == 1: return _one_file(files[0])
     names = ", ".join(f.name for f in (indices or files)[:8])
-    raise InputError(f"{path} has {len(indices or files)} safetensors files{names and f' ({names})'}: give one "
-                     "of them, or a folder with one index.")
+    raise InputError(f"{path} has {len(indices or files)} safetensors files{names and f' ({names})'}: give "
+                     "one of them, or a folder with one index.")
 
 def _total(file: Path) -> int:
     "How many files a shard's name says there are: 3 of model-00001-of-00003.safetensors; else 0."
