@@ -41,6 +41,7 @@ class StoredTensor:
     embedding: bool | None = None # an embedding module's weight; None where the source does not know
     note: str = ""              # what the reader knows of it, in words
     label: str = ""             # the name that the model gave it, where its key does not say it (Keras)
+    padding: int | None = None  # the row that pads, where an embedding module says so
 
     def rows(self) -> Iterator[np.ndarray]: # (n, …) each, float32 or float64, in order
         "Rows in blocks of about `BLOCK_BYTES`."
