@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-# %% ../../nbs/checkpoints/hdf5_worker.ipynb #f82c3d0d
+# %% ../../nbs/checkpoints/hdf5_worker.ipynb #2faa8ea2
 MEMORY = 2**30   # bytes the process may take
 PATIENCE_S = 60  # for a listing, and for each block of rows
 MOST_OBJECTS = 200_000
@@ -34,7 +34,7 @@ class Window(io.RawIOBase):
         start: int, # of the stretch, bytes
         size: int,  # its length, bytes
     ):
-        self.stream, self.start, self.size, self.at = open(file, "rb"), start, size, 0 # noqa: SIM115
+        self.stream, self.start, self.size, self.at = open(file, "rb"), start, size, 0
 
     def readable(self) -> bool: return True
     def seekable(self) -> bool: return True
@@ -80,7 +80,7 @@ def _open(file: str, start: int, size: int):
     import h5py
     return h5py.File(Window(file, start, size) if size else file, "r", rdcc_nbytes=2**26)
 
-# %% ../../nbs/checkpoints/hdf5_worker.ipynb #cff5b8bb
+# %% ../../nbs/checkpoints/hdf5_worker.ipynb #cd2af3b5
 def _text(attributes, name: str) -> str:
     "A text among attributes; nothing if it is none, or far too long."
     import h5py
@@ -150,7 +150,7 @@ def _listing(file) -> dict:
                 if isinstance(link, h5py.ExternalLink):
                     notes.append(f"{below} is a link to another file, which is not followed.")
                 elif isinstance(link, h5py.SoftLink):
-                    notes.append(f"{below} is a link to {link.path[:80]}, which is listed under that name alone.")
+                    notes.append(f"{below} is a link to {link.path[:80]}, listed under that name alone.")
                 elif isinstance(member := group[name], h5py.Group): waiting.append((below, member))
                 elif isinstance(member, h5py.Dataset): datasets.append(_dataset(member, below))
             except Exception as err: notes.append(f"{below} cannot be read ({_line(err)}).")

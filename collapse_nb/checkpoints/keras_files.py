@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['HDF5_MAGIC', 'LONGEST_ANSWER', 'WEIGHTS', 'CONFIG', 'is_hdf5', 'read_hdf5', 'read_keras']
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #f3f9fe3a
+# %% ../../nbs/checkpoints/keras_files.ipynb #6bc09d47
 import importlib.util
 import json
 import math
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,7 @@ def _listed(file: Path, start: int, size: int, what: str) -> dict:
     raise InputError(f"{what} is an HDF5 file that cannot be read ({found['error']}): it is cut short or "
                      "damaged; copy or save it again.")
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #99693086
+# %% ../../nbs/checkpoints/keras_files.ipynb #51982b2a
 def _packed(key: str, entry: dict, shape: tuple[int, ...], dtype: str, source: tuple, hold) -> StoredTensor:
     "A dataset that only the HDF5 library can unpack."
     size = math.prod(shape) * item_size(dtype)
@@ -87,7 +88,7 @@ def _packed(key: str, entry: dict, shape: tuple[int, ...], dtype: str, source: t
             try:
                 for first in range(0, rows, most):
                     count = min(most, rows - first)
-                    raw = exactly(process.stdout, count * row_bytes, f"{key}, as the HDF5 library unpacks it,")
+                    raw = exactly(process.stdout, count * row_bytes, f"{key}, as HDF5 unpacks it,")
                     yield numbers(raw, dtype, sys.byteorder == "big").reshape(count, *shape[1:])
             finally:
                 process.stdout.close()
@@ -104,7 +105,8 @@ def _tensor(entry: dict, source: tuple, hold) -> StoredTensor | None:
     file, start, _ = source
     size = math.prod(shape) * item_size(dtype)
     if size and not entry["size"]:
-        return unreadable(key, f"{key} has a shape and no numbers: nothing was ever written to it.", shape, dtype)
+        return unreadable(key, f"{key} has a shape and no numbers: nothing was ever written to it.", shape,
+                          dtype)
     if entry["offset"] is not None:
         found = stored_rows(key, file, start + entry["offset"], shape, dtype, entry["order"] == ">")
         if hold is None: return found
@@ -150,7 +152,7 @@ def _layer_name(path: str, listing: dict) -> str:
     if inside == path and not listing["layers"]: return ""
     return max((n for n in listing["layers"] if inside.startswith(f"{n}/")), key=len, default="")
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #df5c56f3
+# %% ../../nbs/checkpoints/keras_files.ipynb #e4aebd4c
 def _hdf5(file: Path, start: int, length: int, what: str, config: object = None, hold=None) -> Checkpoint:
     "The HDF5 file in a stretch of a file (length 0: the whole of it)."
     listing = _listed(file, start, length, what)
@@ -167,12 +169,13 @@ def _hdf5(file: Path, start: int, length: int, what: str, config: object = None,
             continue
         storage = (str(file), entry.get("id", t.key), 0)
         embedding = _is_embedding(t.key, label, classes, labels)
-        tensors.append(StoredTensor(t.key, t.shape, t.dtype, t.num_bytes, t.read, storage, t.problem, embedding,
-                                    label=label))
+        tensors.append(StoredTensor(t.key, t.shape, t.dtype, t.num_bytes, t.read, storage, t.problem,
+                                    embedding, label=label))
     if texts: notes.append(f"{what}: {texts} datasets of text are left out.")
     keras = bool(listing["layers"] or listing["names"] or listing["version"])
     values = {"keras_version": listing["version"]} if listing["version"] else {}
-    return Checkpoint("Keras HDF5" if keras else "HDF5", tensors, what, "Keras" if keras else "", values, notes)
+    kind, package = ("Keras HDF5", "Keras") if keras else ("HDF5", "")
+    return Checkpoint(kind, tensors, what, package, values, notes)
 
 def read_hdf5(
     path: Path, # .h5, .weights.h5, or any other HDF5 file
@@ -191,7 +194,7 @@ def read_hdf5(
     """
     return _hdf5(Path(path), 0, 0, str(path))
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #37a232ba
+# %% ../../nbs/checkpoints/keras_files.ipynb #3165d351
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 
 def _member_start(file: Path, info: zipfile.ZipInfo) -> int:
@@ -201,7 +204,7 @@ def _member_start(file: Path, info: zipfile.ZipInfo) -> int:
         head = exactly(stream, 30, f"{info.filename} of {file}")
     if head[:4] != b"PK\x03\x04":
         raise InputError(f"{file} has no {info.filename} where its list says: copy or save it again.")
-    return info.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+    return info.header_offset + 30 + sum(struct.unpack("<HH", head[26:30])) # behind name and extra field
 
 def _configuration(zipped: zipfile.ZipFile, name: str, file: Path) -> dict:
     "A JSON member of the archive; empty where it is missing or too long."
@@ -215,7 +218,7 @@ def _unpacked(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path):
     if 2 * info.file_size > free:
         raise InputError(f"{file} has its weights packed, {info.file_size:,} bytes of them, and the disk of "
                          f"temporary files has {free:,} free: unpack {info.filename} and give that.")
-    hold = tempfile.NamedTemporaryFile(suffix=".h5") # noqa: SIM115 # closed, and gone, with the tensors
+    hold = tempfile.NamedTemporaryFile(suffix=".h5") # closed, and gone, with the tensors
     with zipped.open(info) as stream: shutil.copyfileobj(stream, hold, 2**20)
     hold.flush()
     return hold
