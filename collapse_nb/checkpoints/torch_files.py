@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TYPES', 'QUANTISED', 'SPAN', 'MOST_ROW', 'MOST_DEPTH', 'MOST_VALUES', 'MOST_TENSORS', 'MOST_NAME', 'MOST_PICKLE',
            'MAGIC', 'size_of', 'Storage', 'View', 'problem_of', 'read_view', 'Named', 'rebuilt', 'Window', 'window',
-           'is_torch', 'read_torch']
+           'is_torch', 'read_piece', 'read_torch']
 
 # %% ../../nbs/checkpoints/torch_files.ipynb #a90ef7b6
 import math
@@ -136,15 +136,14 @@ def problem_of(
         return f"a row of {key} has {math.prod(view.shape[1:]):,} numbers, too many to be a row: reshape it."
     return ""
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #6e980f76
+# %% ../../nbs/checkpoints/torch_files.ipynb #d2901b4d
 def _dequantised(block: np.ndarray, first: int, scale: tuple) -> np.ndarray:
-    "(q - zero point) * scale in float32, for rows from `first` on."
+    "(q - zero point) * scale for rows from `first` on, rounded where torch rounds."
     scales, zeros, axis = scale
     if axis is None: return (block.astype(np.float32) - np.float32(zeros)) * np.float32(scales)
     if axis == 0: scales, zeros = scales[first:first + len(block)], zeros[first:first + len(block)]
     wide = [-1 if i == axis else 1 for i in range(block.ndim)]
-    scales, zeros = (np.asarray(v, np.float32).reshape(wide) for v in (scales, zeros))
-    return (block.astype(np.float32) - zeros) * scales
+    return ((block - zeros.reshape(wide)) * scales.reshape(wide)).astype(np.float32)
 
 def read_view(
     view: View,
@@ -170,7 +169,7 @@ def read_view(
 def _scaled(view: View, block: np.ndarray, first: int) -> np.ndarray:
     return block if view.scale is None else _dequantised(block, first, view.scale)
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #68df3e10
+# %% ../../nbs/checkpoints/torch_files.ipynb #902f3101
 def _whole(values: object, what: str) -> tuple[int, ...]:
     "A tuple of whole numbers."
     if isinstance(values, list | tuple) and all(type(v) is int for v in values): return tuple(values)
@@ -203,8 +202,7 @@ def _numbers(value: object, storages: Callable) -> np.ndarray:
     named = rebuilt(value, storages)
     if named is None or named.view is None or named.view.count > _SMALL or problem_of(named.view, "scale"):
         raise InputError("the scales of a quantised tensor cannot be read: dequantise it before saving it.")
-    blocks = list(read_view(named.view, _SMALL))
-    return np.concatenate(blocks).astype(np.float64) if blocks else np.zeros(0)
+    return np.concatenate([np.zeros(0, np.float32), *read_view(named.view, _SMALL)])
 
 def _scales(params: tuple, shape: tuple[int, ...], storages: Callable) -> tuple:
     "(scales, zero points, axis) out of what the pickle says of a quantiser."
@@ -215,7 +213,7 @@ def _scales(params: tuple, shape: tuple[int, ...], storages: Callable) -> tuple:
         raise InputError("a quantised tensor has scales for other sizes: the file is damaged; copy it again.")
     return scales, zeros, axis
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #c37d45a0
+# %% ../../nbs/checkpoints/torch_files.ipynb #f7918da6
 _UNREAD = {"_rebuild_sparse_tensor": "is sparse: save it by to_dense().",
            "_rebuild_sparse_csr_tensor": "is sparse: save it by to_dense().",
            "_rebuild_nested_tensor": "is nested: save its parts.",
@@ -247,6 +245,8 @@ def rebuilt(
             raise InputError("a tensor has other sizes than strides: the file is damaged; copy it again.")
         if name == "_rebuild_tensor_v3": storage = replace(storage, dtype=_dtype(args[6]))
         scale = _scales(args[4], shape, storages) if name == "_rebuild_qtensor" else None
+        last = args[-1] if len(args) > 6 and isinstance(args[-1], dict) else None
+        if last: return Named(shape, storage.dtype, problem="is a negated or conjugate view: clone it first.")
         return Named(shape, storage.dtype, View(storage, start, shape, strides, scale))
     if name in ("_rebuild_parameter", "_rebuild_parameter_with_state",
                 "_rebuild_device_tensor_from_cpu_tensor", "_rebuild_device_tensor_from_numpy",
@@ -296,8 +296,8 @@ def _of_numpy(value: Foreign) -> Named | None:
     array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
     return Named(shape, dtype.name, array=array)
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #8908ce11
-MOST_DEPTH, MOST_VALUES, MOST_TENSORS, MOST_NAME = 120, 10**6, 10**5, 4096
+# %% ../../nbs/checkpoints/torch_files.ipynb #f9447fb0
+MOST_DEPTH, MOST_VALUES, MOST_TENSORS, MOST_NAME = 120, 5 * 10**6, 10**5, 4096
 _EMBEDDING = re.compile(r"torch\.nn\..*\.(Embedding|EmbeddingBag)")
 
 def _label(key: object, place: int) -> str:
@@ -321,6 +321,8 @@ def _plain(value: object) -> object:
         return value.args[0] if len(value.args) == 1 else "/".join(map(str, value.args))
     return _NO_VALUE
 
+_KNOWN = {"torch", "__torch__", "numpy", "collections", "builtins"} # not worth a word to the reader
+
 class _Walk:
     "Goes through what a pickle describes, and collects tensors, values and what else was met."
     def __init__(self, path: Path, storages: Callable):
@@ -338,6 +340,9 @@ class _Walk:
             said = str(err) if isinstance(err, InputError) else "the file is damaged; copy it again."
             named = Named((), "", problem=f"cannot be read: {said}")
         if named is None: return False
+        if named.array is not None and value.name.endswith(".scalar"):
+            self.values[key] = named.array.item()
+            return True
         key = key or "tensor"
         if named.inner is not None and (local := self.local(named, key)) is not None: named = local
         if len(self.tensors) >= MOST_TENSORS:
@@ -420,7 +425,7 @@ class _Walk:
 
     def checkpoint(self, kind: str) -> Checkpoint:
         "All that was collected."
-        unknown = [name for name in self.foreign if not name.startswith(("collections.", "builtins."))]
+        unknown = [name for name in self.foreign if name.split(".")[0] not in _KNOWN]
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             self.note(f"Of objects of the classes {', '.join(unknown[:5])}{more} only plain values were "
@@ -558,7 +563,7 @@ class _Unpacked:
 
     def __exit__(self, *error): self.file.close()
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #689cdbae
+# %% ../../nbs/checkpoints/torch_files.ipynb #f2a65edf
 def _place(pid: object) -> tuple[str, str, int]:
     "(type of numbers, key, how many) of a storage, out of a persistent id."
     said = pid.args[0] if isinstance(pid, Foreign) and pid.name == PERSISTENT else None
@@ -607,19 +612,25 @@ def _salvaged(archive: _Archive, what: str) -> tuple[object, dict[str, _Member]]
             at = start + size + step
     return value, members
 
+_SIZES = {"complex64": 8, "complex128": 16} # bytes of numbers that are passed over; of others, one
+
 def _lengths(value: object) -> dict[str, int]:
-    "Bytes of each storage by its key, as far as a pickle's tensors name it."
-    lengths = {}
-    def note(pid: object) -> Storage:
-        dtype, key, count = _place(pid)
-        lengths[key] = max(0, count) * (size_of(dtype) or 1)
-        return Storage(Path(), key, dtype)
-    walk = _Walk(Path(), note)
-    walk.go(value)
+    "Bytes of each storage by its key, as the pickle has them."
+    lengths, left, seen = {}, [value], set()
+    while left:
+        part = left.pop()
+        if not isinstance(part, list | tuple | dict | set | frozenset | Foreign) or id(part) in seen: continue
+        seen.add(id(part))
+        if isinstance(part, Foreign):
+            left += [part.args, part.state, part.items, part.entries]
+            try: dtype, key, count = _place(part)
+            except (InputError, TypeError): continue
+            lengths[key] = max(0, count) * (size_of(dtype) or _SIZES.get(dtype, 1))
+        else: left += [*part, *part.values()] if isinstance(part, dict) else part
     return lengths
 
-def _read_zip(path: Path, start: int, length: int) -> Checkpoint:
-    "An archive in a stretch of a file."
+def _read_zip(path: Path, start: int, length: int, name: str = "") -> Checkpoint:
+    "An archive in a stretch of a file; `name` is what all tensors' names begin with."
     archive, notes = _Archive(path, start, length), []
     if archive.cut:
         value, archive.members = _salvaged(archive, str(path))
@@ -628,12 +639,13 @@ def _read_zip(path: Path, start: int, length: int) -> Checkpoint:
     elif member := archive.members.get("data.pkl"):
         if member.size > MOST_PICKLE:
             raise InputError(f"{path} has a pickle of {member.size:,} bytes: save the tensors alone.")
-        with archive.opened(member, MOST_PICKLE) as file: value = unpickle(file, str(path))
+        with archive.opened(member, MOST_PICKLE) as file:
+            value = unpickle(file if member.size > SPAN else BytesIO(file.read(member.size)), str(path))
     else:
         raise InputError(f"{path} is a zip archive without a data.pkl, so torch.save did not write it: give "
                          "a file of torch.save.")
     walk = _Walk(path, _ZipStorages(archive))
-    walk.go(value)
+    walk.go(value, name)
     script = "constants.pkl" in archive.members
     found = walk.checkpoint("TorchScript archive" if script else "torch file (zip)")
     if script: notes.append("The code of the TorchScript archive was left alone.")
@@ -667,7 +679,7 @@ def _read_legacy(path: Path, length: int) -> Checkpoint:
     walk.go(value)
     return walk.checkpoint("torch file (before 1.6)")
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #64a94521
+# %% ../../nbs/checkpoints/torch_files.ipynb #742317ba
 def is_torch(
     path: Path, # a file
 ) -> bool:
@@ -700,6 +712,22 @@ def _is_legacy(path: Path) -> bool:
 def _is_tar(path: Path) -> bool:
     with open(path, "rb") as file: head = file.read(512)
     return head[257:262] == b"ustar" and head[:100].rstrip(b"\0") in (b"storages", b"tensors", b"pickle")
+
+def read_piece(
+    path: Path,
+    start: int,  # first byte in the file
+    length: int, # bytes
+    name: str,   # what to call the tensor in it
+) -> Checkpoint:
+    """A file of `torch.save` that lies within another file.
+
+    >>> import tempfile, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save(torch.ones(3, 2), path := Path(folder, "x"))
+    ...     read_piece(path, 0, path.stat().st_size, "item").tensors[0].key
+    'item'
+    """
+    return _read_zip(path, start, length, name)
 
 def read_torch(
     path: Path,

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PERSISTENT', 'MOST_BYTES', 'OF_ONE', 'OF_EMPTY', 'LONGEST_NUMBER', 'Global', 'Foreign', 'unpickle']
 
-# %% ../../nbs/checkpoints/unpickle.ipynb #bf158a11
+# %% ../../nbs/checkpoints/unpickle.ipynb #52b78515
 import pickletools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -40,8 +40,8 @@ class Foreign:
 
 PERSISTENT = "persistent id" # a Foreign so named lies outside of the pickle; its one argument says where
 
-# %% ../../nbs/checkpoints/unpickle.ipynb #06744b03
-MOST_BYTES = 3 * 2**27 # 384 MiB that the values of one pickle may take
+# %% ../../nbs/checkpoints/unpickle.ipynb #b1293d1c
+MOST_BYTES = 5 * 2**27 # 640 MiB that the values of one pickle may take
 OF_ONE = 96            # bytes, about, of a value, of its place in a list, and of its place in the memo
 OF_EMPTY = 256         # bytes, about, of an empty dict or set
 LONGEST_NUMBER = 255   # bytes; longer ones take more than linear time to print
@@ -115,129 +115,203 @@ def _called(function: object, args: object, account: _Account) -> object:
             return make(args[0])
     return Foreign(name, args)
 
-# %% ../../nbs/checkpoints/unpickle.ipynb #9abd4e08
+# %% ../../nbs/checkpoints/unpickle.ipynb #0982510a
 class _Mark: "Where on the stack a list, tuple or dict begins."
 
 _MARK = _Mark()
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_LITERALS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "STRING", "BINSTRING",
-             "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE",
-             "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "FLOAT", "BINFLOAT"}
+_STEPS: dict[str, Callable] = {} # opcode -> what it does to a stack, given what the opcode carries
+
+def _step(*names: str) -> Callable: # opcodes
+    "Note what opcodes do."
+    def noted(function: Callable) -> Callable:
+        _STEPS.update(dict.fromkeys(names, function))
+        return function
+    return noted
 
 class _Stack:
     "The stack and the memo that a pickle works on."
-    def __init__(self, account: _Account): self.account, self.stack, self.memo = account, [], {}
+    def __init__(self, account: _Account): self.account, self.values, self.memo = account, [], {}
 
     def marked(self) -> list: # what lies above the last mark, which is taken away
-        for start in range(len(self.stack) - 1, -1, -1):
-            if self.stack[start] is _MARK:
-                values = self.stack[start + 1:]
-                del self.stack[start:]
-                return values
+        for start in range(len(self.values) - 1, -1, -1):
+            if self.values[start] is _MARK:
+                above = self.values[start + 1:]
+                del self.values[start:]
+                return above
         raise InputError("it closes a list that it has not begun")
 
     def pop(self) -> object:
-        value = self.stack.pop()
+        value = self.values.pop()
         if value is _MARK: raise InputError("it takes a value where none is")
         return value
 
-    def extend(self, values: list) -> None:
+    def push(self, value: object) -> None: self.values.append(value)
+
+    def extend(self, above: list) -> None:
         "Append to the list, or to the foreign one, on top."
-        top = self.stack[-1]
-        if type(top) is list: top += values
-        elif isinstance(top, set): top.update(map(_key, values))
-        elif isinstance(top, Foreign):
+        top = self.values[-1]
+        if isinstance(top, Foreign):
             if top.items is None: top.items = []
-            top.items += values
+            top.items += above
+        elif type(top) is list: top += above
+        elif isinstance(top, set): top.update(map(_key, above))
         else: raise InputError(f"it appends to a {type(top).__name__}")
 
-    def update(self, values: list) -> None:
+    def update(self, above: list) -> None:
         "Set keys and values of the dict, or of the foreign one, on top."
-        top = self.stack[-1]
+        top = self.values[-1]
         if isinstance(top, Foreign):
             if top.entries is None: top.entries = {}
             top = top.entries
-        if type(top) is not dict or len(values) % 2: raise InputError("it sets what is no entry of a dict")
-        top.update(zip(map(_key, values[::2]), values[1::2], strict=True))
+        if type(top) is not dict or len(above) % 2: raise InputError("it sets what is no entry of a dict")
+        top.update(zip(map(_key, above[::2]), above[1::2], strict=True))
 
-    def build(self, state: object) -> None:
-        "Note the state of a foreign value; attributes of a plain container are not needed."
-        if isinstance(self.stack[-1], Foreign): self.stack[-1].state = state
+    def charged(self) -> "_Stack":
+        self.account.charge(OF_EMPTY)
+        return self
 
-    def remember(self, number: object) -> None: self.memo[number] = self.stack[-1]
+# %% ../../nbs/checkpoints/unpickle.ipynb #df8b4b94
+@_step("NONE")
+def _none(on: _Stack, arg: object) -> None: on.push(None)
 
-    def step(self, name: str, arg: object) -> None: # an opcode and what it carries
-        "One opcode."
-        push, pop = self.stack.append, self.pop
-        if name in _LITERALS:
-            if type(arg) is int and arg.bit_length() > 8 * LONGEST_NUMBER:
-                raise InputError(f"it has a number of more than {LONGEST_NUMBER} bytes")
-            push(bytearray(arg) if name == "BYTEARRAY8" else arg)
-        elif name in _CONSTANTS: push(_CONSTANTS[name])
-        elif name in ("BINPUT", "LONG_BINPUT", "PUT"): self.remember(arg)
-        elif name == "MEMOIZE": self.remember(len(self.memo))
-        elif name in ("BINGET", "LONG_BINGET", "GET"): push(self.memo[arg])
-        elif name == "MARK": push(_MARK)
-        elif name == "EMPTY_TUPLE": push(())
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            n = int(name[-1])
-            values = tuple(pop() for _ in range(n))[::-1]
-            push(values)
-        elif name == "TUPLE": push(tuple(self.marked()))
-        elif name == "LIST": push(self.marked())
-        elif name == "FROZENSET": push(frozenset(map(_key, self.marked())))
-        elif name in ("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"):
-            self.account.charge(OF_EMPTY)
-            push({"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}[name]())
-        elif name == "DICT":
-            values = self.marked()
-            self.account.charge(OF_EMPTY)
-            push({})
-            self.update(values)
-        elif name == "APPEND": self.extend([pop()])
-        elif name in ("APPENDS", "ADDITEMS"): self.extend(self.marked())
-        elif name == "SETITEM":
-            value = pop()
-            self.update([pop(), value])
-        elif name == "SETITEMS": self.update(self.marked())
-        elif name == "POP": self.stack.pop()
-        elif name == "POP_MARK": self.marked()
-        elif name == "DUP": push(self.stack[-1])
-        elif name == "BUILD": self.build(pop())
-        else: self.call(name, arg)
+@_step("NEWTRUE")
+def _true(on: _Stack, arg: object) -> None: on.push(True)
 
-    def call(self, name: str, arg: object) -> None:
-        "An opcode that wants something found or called."
-        push, pop, account = self.stack.append, self.pop, self.account
-        account.charge(OF_EMPTY)
-        if name == "GLOBAL": push(Global(arg.replace(" ", ".", 1)))
-        elif name == "STACK_GLOBAL":
-            last, module = pop(), pop()
-            if type(last) is not str or type(module) is not str: raise InputError("it names what is no name")
-            account.charge(4 * (len(last) + len(module)))
-            push(Global(f"{module}.{last}"))
-        elif name in ("REDUCE", "NEWOBJ"):
-            args, function = pop(), pop()
-            push(_called(function, args, account))
-        elif name == "NEWOBJ_EX":
-            named, args, function = pop(), pop(), pop()
-            push(Foreign(_name(function), (args, named)))
-        elif name == "INST": push(Foreign(arg.replace(" ", ".", 1), tuple(self.marked())))
-        elif name == "OBJ":
-            function, *args = self.marked()
-            push(Foreign(_name(function), tuple(args)))
-        elif name == "PERSID": push(Foreign(PERSISTENT, (arg,)))
-        elif name == "BINPERSID": push(Foreign(PERSISTENT, (pop(),)))
-        elif name in ("EXT1", "EXT2", "EXT4"): push(Foreign("an extension", (arg,)))
-        elif name not in ("PROTO", "FRAME"): raise InputError(f"it has the instruction {name}")
+@_step("NEWFALSE")
+def _false(on: _Stack, arg: object) -> None: on.push(False)
 
-# %% ../../nbs/checkpoints/unpickle.ipynb #059191be
-def _opcodes(account: _Account) -> Iterator[tuple[str, object]]:
-    "Opcodes and what they carry, each charged."
-    for opcode, arg, _ in pickletools.genops(account):
-        account.charge(OF_ONE)
-        yield opcode.name, arg
+@_step("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE",
+       "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "FLOAT", "BINFLOAT", "BININT", "BININT1", "BININT2")
+def _literal(on: _Stack, arg: object) -> None: on.push(arg)
 
+@_step("INT", "LONG", "LONG1", "LONG4")
+def _integer(on: _Stack, arg: int) -> None:
+    if arg.bit_length() > 8 * LONGEST_NUMBER:
+        raise InputError(f"it has a number of more than {LONGEST_NUMBER} bytes")
+    on.push(arg)
+
+@_step("BYTEARRAY8")
+def _bytearray(on: _Stack, arg: bytes) -> None: on.push(bytearray(arg))
+
+@_step("BINPUT", "LONG_BINPUT", "PUT")
+def _put(on: _Stack, arg: int) -> None: on.memo[arg] = on.values[-1]
+
+@_step("MEMOIZE")
+def _memoize(on: _Stack, arg: object) -> None: on.memo[len(on.memo)] = on.values[-1]
+
+@_step("BINGET", "LONG_BINGET", "GET")
+def _get(on: _Stack, arg: int) -> None: on.push(on.memo[arg])
+
+@_step("MARK")
+def _mark(on: _Stack, arg: object) -> None: on.push(_MARK)
+
+@_step("POP")
+def _pop(on: _Stack, arg: object) -> None: on.values.pop()
+
+@_step("POP_MARK")
+def _pop_mark(on: _Stack, arg: object) -> None: on.marked()
+
+@_step("DUP")
+def _dup(on: _Stack, arg: object) -> None: on.push(on.values[-1])
+
+@_step("PROTO", "FRAME")
+def _nothing(on: _Stack, arg: object) -> None: pass
+
+# %% ../../nbs/checkpoints/unpickle.ipynb #262483f5
+@_step("EMPTY_TUPLE")
+def _tuple0(on: _Stack, arg: object) -> None: on.push(())
+
+@_step("TUPLE1")
+def _tuple1(on: _Stack, arg: object) -> None: on.push((on.pop(),))
+
+@_step("TUPLE2")
+def _tuple2(on: _Stack, arg: object) -> None: on.push((on.pop(), on.pop())[::-1])
+
+@_step("TUPLE3")
+def _tuple3(on: _Stack, arg: object) -> None: on.push((on.pop(), on.pop(), on.pop())[::-1])
+
+@_step("TUPLE")
+def _tuple(on: _Stack, arg: object) -> None: on.push(tuple(on.marked()))
+
+@_step("LIST")
+def _list(on: _Stack, arg: object) -> None: on.charged().push(on.marked())
+
+@_step("EMPTY_LIST")
+def _list0(on: _Stack, arg: object) -> None: on.charged().push([])
+
+@_step("EMPTY_DICT")
+def _dict0(on: _Stack, arg: object) -> None: on.charged().push({})
+
+@_step("EMPTY_SET")
+def _set0(on: _Stack, arg: object) -> None: on.charged().push(set())
+
+@_step("FROZENSET")
+def _frozenset(on: _Stack, arg: object) -> None: on.charged().push(frozenset(map(_key, on.marked())))
+
+@_step("DICT")
+def _dict(on: _Stack, arg: object) -> None:
+    above = on.charged().marked()
+    on.push({})
+    on.update(above)
+
+@_step("APPEND")
+def _append(on: _Stack, arg: object) -> None: on.extend([on.pop()])
+
+@_step("APPENDS", "ADDITEMS")
+def _appends(on: _Stack, arg: object) -> None: on.extend(on.marked())
+
+@_step("SETITEM")
+def _setitem(on: _Stack, arg: object) -> None: on.update([on.pop(), on.pop()][::-1])
+
+@_step("SETITEMS")
+def _setitems(on: _Stack, arg: object) -> None: on.update(on.marked())
+
+# %% ../../nbs/checkpoints/unpickle.ipynb #3ac7f462
+@_step("GLOBAL")
+def _global(on: _Stack, arg: str) -> None: on.charged().push(Global(arg.replace(" ", ".", 1)))
+
+@_step("STACK_GLOBAL")
+def _stack_global(on: _Stack, arg: object) -> None:
+    name, module = on.pop(), on.pop()
+    if type(name) is not str or type(module) is not str: raise InputError("it names what is no name")
+    on.account.charge(4 * (len(name) + len(module)))
+    on.charged().push(Global(f"{module}.{name}"))
+
+@_step("REDUCE", "NEWOBJ")
+def _reduce(on: _Stack, arg: object) -> None:
+    args, function = on.pop(), on.pop()
+    on.charged().push(_called(function, args, on.account))
+
+@_step("NEWOBJ_EX")
+def _newobj_ex(on: _Stack, arg: object) -> None:
+    named, args, function = on.pop(), on.pop(), on.pop()
+    on.charged().push(Foreign(_name(function), (args, named)))
+
+@_step("INST")
+def _inst(on: _Stack, arg: str) -> None:
+    on.charged().push(Foreign(arg.replace(" ", ".", 1), tuple(on.marked())))
+
+@_step("OBJ")
+def _obj(on: _Stack, arg: object) -> None:
+    function, *args = on.marked()
+    on.charged().push(Foreign(_name(function), tuple(args)))
+
+@_step("PERSID")
+def _persid(on: _Stack, arg: str) -> None: on.charged().push(Foreign(PERSISTENT, (arg,)))
+
+@_step("BINPERSID")
+def _binpersid(on: _Stack, arg: object) -> None: on.charged().push(Foreign(PERSISTENT, (on.pop(),)))
+
+@_step("EXT1", "EXT2", "EXT4")
+def _extension(on: _Stack, arg: int) -> None: on.charged().push(Foreign("an extension", (arg,)))
+
+@_step("BUILD")
+def _build(on: _Stack, arg: object) -> None:
+    "Note the state of a foreign value; attributes of a plain container are not needed."
+    state = on.pop()
+    if isinstance(on.values[-1], Foreign): on.values[-1].state = state
+
+# %% ../../nbs/checkpoints/unpickle.ipynb #6d1d3018
 def unpickle(
     file: BinaryIO, # at the pickle's first byte; afterwards behind its last
     what: str,      # the file, for the reader
@@ -250,9 +324,11 @@ def unpickle(
     account = _Account(file, what)
     stack = _Stack(account)
     try:
-        for name, arg in _opcodes(account):
-            if name == "STOP": return stack.pop()
-            stack.step(name, arg)
+        for opcode, arg, _ in pickletools.genops(account):
+            if opcode.name == "STOP": return stack.pop()
+            if opcode.name not in _STEPS: raise InputError(f"it has the instruction {opcode.name}")
+            account.charge(OF_ONE)
+            _STEPS[opcode.name](stack, arg)
     except InputError as err:
         if str(err).startswith(what): raise
         reason = str(err)
