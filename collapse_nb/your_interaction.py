@@ -587,7 +587,7 @@ def crossings(
     read = [_read(each, tables, interaction, fields, ordered) for each in of_set.values() or [tensors]]
     return [[crossing for crossing, _ in read]], read[0][1]
 
-# %% ../nbs/your_interaction.ipynb #012fa2f3
+# %% ../nbs/your_interaction.ipynb #1db71a23
 CAUTION = ("These are associations within the weights. They do not say that a field is the cause: in the "
            "studies kept with this library a table frozen at a low rank did not drag the tables of others "
            "down, and an FFM trained on shuffled labels had as strong a correlation.")
@@ -641,8 +641,8 @@ class Culprits:
         "The answer in plain words."
         if self.law is None:
             return [*self.how, "Each field's sub-embeddings have one and the same abundance for every "
-                    "partner, as those of a cross layer with vectors (rank one) or with a number for each pair (a "
-                    "scale) always have: the law says nothing about this model."]
+                    "partner, as those of a cross layer with vectors (rank one) or with a number for each pair "
+                    "(a scale) always have: the law says nothing about this model."]
         return [*self.how, *self._law(), *self._fault(), CAUTION]
 
     def _law(self) -> list[str]:
