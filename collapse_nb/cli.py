@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'Card_', 'Source_', 'Device_', 'console', 'one_interrupt', 'usage', 'Door', 'main', 'encode', 'synth', 'fit',
-           'predict', 'export', 'Format', 'runs']
+           'predict', 'export', 'Format', 'runs', 'diagnose']
 
 # %% ../nbs/cli.ipynb #00000002
 import difflib
+import json
 import os
 import re
 import signal
@@ -404,3 +405,66 @@ def runs(
     else:
         _table(frame[["dataset", "train_rows", "model", "design", "scale", "variant", "max_epochs", "seed",
                       "status", "test_auc"]])
+
+# %% ../nbs/cli.ipynb #d1a60002
+def _fields(text: str) -> dict[str, int] | None:
+    "Sizes of stacked fields, out of a=60,b=41."
+    if not text: return None
+    sizes = {}
+    for part in text.split(","):
+        name, mark, size = part.strip().rpartition("=")
+        if not mark or not name or not size.strip().isdecimal():
+            raise InputError(f"--fields has {part.strip()!r}: give each field with its number of rows, in "
+                             "the order of the table, such as user=60,item=41.")
+        if name in sizes: raise InputError(f"--fields names {name!r} twice: give each field once.")
+        sizes[name] = int(size)
+    return sizes
+
+def _earlier(path: Path | None) -> dict | None:
+    "An earlier report, as --json wrote it."
+    if path is None: return None
+    try: return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"--baseline {path} is not JSON: give what collapse diagnose --json wrote.") from None
+
+@app.command(epilog="Example: collapse diagnose model.pth --html report.html. Exit status: 0, or 2 for "
+                    "wrong input, 3 if --fail-on found something, 4 if a table could not be measured.")
+def diagnose(
+    files: Annotated[list[str], typer.Argument(
+        metavar="FILE", help="A model's file or folder, of whatever package; two of them with --compare.")],
+    fields: Annotated[str, typer.Option(
+        help="Rows of each field in a table that holds several, in their order: user=60,item=41.")] = "",
+    counts: Annotated[Path | None, typer.Option(
+        help="Hits of each row: .npz, .parquet or .json, an array per table; or an encoded folder.")] = None,
+    sidecar: Annotated[Path | None, typer.Option(
+        help="The file that names the fields: FuxiCTR's feature_map.json or feature_vocab.json.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one page that works offline.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")] = False,
+    fail_on: Annotated[list[str] | None, typer.Option(
+        help="Exit with 3 if a table has this verdict: low-rank, one-direction-dominates, untrained "
+             "or cannot-tell; may be given again.")] = None,
+    baseline: Annotated[Path | None, typer.Option(
+        help="A report that --json wrote: tables that were as bad then do not fail.")] = None,
+    compare: Annotated[bool, typer.Option(
+        "--compare", help="Two checkpoints of one model: which tables fell.")] = False,
+) -> None:
+    "Say which embedding tables of any model collapsed, held against random tables, and whose fault it is."
+    from collapse_nb.diagnose import diagnose as examine
+    if len(files) != 1 + compare:
+        raise InputError(f"{len(files)} files were given: give one, or two with --compare.")
+    if baseline is not None and not fail_on:
+        raise InputError("--baseline says which tables may stay as they are: give --fail-on beside it.")
+    if html is not None and html.is_dir():
+        raise InputError(f"--html {html} is a folder: give a file to write, such as {html}/report.html.")
+    earlier = _earlier(baseline)
+    reports = [examine(file, fields=_fields(fields), counts=counts, sidecar=sidecar) for file in files]
+    report = reports[-1]
+    failures = report.failures(fail_on, earlier) if fail_on else []
+    if html is not None: report.to_html(html)
+    if compare: print(reports[0].compare(report).to_json(orient="records", indent=1) if as_json
+                      else reports[0].comparison(report))
+    else: print(report.to_json() if as_json else report)
+    if html is not None: _say(f"the report is in {html}.", 0)
+    for failure in failures: _say(failure, 3)
+    if failures: raise typer.Exit(3)
+    if any(r.problems for r in reports): raise typer.Exit(4)
