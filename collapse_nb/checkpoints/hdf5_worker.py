@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-# %% ../../nbs/checkpoints/hdf5_worker.ipynb #2faa8ea2
+# %% ../../nbs/checkpoints/hdf5_worker.ipynb #953b3d04
 MEMORY = 2**30   # bytes the process may take
 PATIENCE_S = 60  # for a listing, and for each block of rows
 MOST_OBJECTS = 200_000
@@ -25,7 +25,7 @@ class Window(io.RawIOBase):
     >>> import tempfile
     >>> file = os.path.join(tempfile.mkdtemp(), "a")
     >>> with open(file, "wb") as stream: _ = stream.write(b"0123456789")
-    >>> Window(file, 2, 5).read()
+    >>> with Window(file, 2, 5) as window: window.read()
     b'23456'
     """
     def __init__(
@@ -38,6 +38,11 @@ class Window(io.RawIOBase):
 
     def readable(self) -> bool: return True
     def seekable(self) -> bool: return True
+
+    def close(self) -> None:
+        "The file is let go of."
+        self.stream.close()
+        super().close()
 
     def seek(
         self,

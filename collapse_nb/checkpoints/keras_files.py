@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HDF5_MAGIC', 'LONGEST_ANSWER', 'WEIGHTS', 'CONFIG', 'is_hdf5', 'read_hdf5', 'read_keras']
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #6bc09d47
+# %% ../../nbs/checkpoints/keras_files.ipynb #5149d901
 import importlib.util
 import json
 import math
@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from .safetensors_files import parsed_json, unreadable
 from .tensors import Checkpoint, StoredTensor, item_size
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #f1e0d92e
+# %% ../../nbs/checkpoints/keras_files.ipynb #56ea1988
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LONGEST_ANSWER = 2**27 # bytes of a listing
 
@@ -64,9 +65,10 @@ def _worker(*arguments: object) -> subprocess.Popen:
 
 def _listed(file: Path, start: int, size: int, what: str) -> dict:
     "What the process says of a file."
+    raw = bytearray()
     with _worker("list", file, start, size) as process:
-        raw = process.stdout.read(LONGEST_ANSWER + 1)
-        if len(raw) > LONGEST_ANSWER: process.kill()
+        while len(raw) < LONGEST_ANSWER and (piece := process.stdout.read(2**16)): raw += piece
+        process.kill() # it has said all, or too much
     try: found = json.loads(raw)
     except ValueError:
         raise InputError(f"{what} is a damaged HDF5 file, on which the HDF5 library stops or never ends: "
@@ -194,7 +196,7 @@ def read_hdf5(
     """
     return _hdf5(Path(path), 0, 0, str(path))
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #3165d351
+# %% ../../nbs/checkpoints/keras_files.ipynb #892006ef
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 
 def _member_start(file: Path, info: zipfile.ZipInfo) -> int:
@@ -212,15 +214,22 @@ def _configuration(zipped: zipfile.ZipFile, name: str, file: Path) -> dict:
     if member_problem(zipped.getinfo(name), file.stat().st_size): return {}
     return parsed_json(zipped.read(name), f"{name} of {file}")
 
-def _unpacked(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path):
+class _Temporary:
+    "A temporary file, which is gone when nothing refers to it any more."
+    def __init__(self):
+        number, name = tempfile.mkstemp(suffix=".h5")
+        os.close(number)
+        self.path = Path(name)
+        weakref.finalize(self, self.path.unlink, missing_ok=True)
+
+def _unpacked(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> _Temporary:
     "A temporary file with what a packed member holds, if the disk has room for it."
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if 2 * info.file_size > free:
         raise InputError(f"{file} has its weights packed, {info.file_size:,} bytes of them, and the disk of "
                          f"temporary files has {free:,} free: unpack {info.filename} and give that.")
-    hold = tempfile.NamedTemporaryFile(suffix=".h5") # closed, and gone, with the tensors
-    with zipped.open(info) as stream: shutil.copyfileobj(stream, hold, 2**20)
-    hold.flush()
+    hold = _Temporary()
+    with zipped.open(info) as packed, open(hold.path, "wb") as plain: shutil.copyfileobj(packed, plain, 2**20)
     return hold
 
 def read_keras(
@@ -247,7 +256,7 @@ def read_keras(
             config, about = (_configuration(zipped, name, path) for name in (CONFIG, "metadata.json"))
         except InputError as err: notes.append(f"{err} So the layers' classes are not known.")
         hold = None if info.compress_type == zipfile.ZIP_STORED else _unpacked(zipped, info, path)
-    if hold: found = _hdf5(Path(hold.name), 0, 0, str(path), config, hold)
+    if hold: found = _hdf5(hold.path, 0, 0, str(path), config, hold)
     else: found = _hdf5(path, _member_start(path, info), info.file_size, str(path), config)
     version = about.get("keras_version")
     found.kind, found.package, found.notes = "Keras archive", "Keras", notes + found.notes

@@ -26,7 +26,7 @@ from .safetensors_files import read_safetensors, sharded
 from .tensors import Checkpoint
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/opened.ipynb #384e208d
+# %% ../../nbs/checkpoints/opened.ipynb #d8547ba9
 TORCH_LEGACY = bytes.fromhex("6cfc9c46f9206aa85019") # the number that torch's older files begin with
 
 def _torch(path: Path) -> Checkpoint:
@@ -79,7 +79,7 @@ def _zip_format(path: Path) -> str:
 
 def _index_format(path: Path) -> str:
     "Which index of shards a JSON file is, if it is one."
-    if path.stat().st_size > 2**26: return ""
+    if path.stat().st_size > 2**24: return ""
     try: places = json.loads(path.read_bytes()).get("weight_map")
     except (ValueError, RecursionError): return ""
     names = list(places.values()) if isinstance(places, dict) else []

@@ -115,7 +115,7 @@ def _one_file(file: Path) -> Checkpoint:
     values = {key: value for key, value in metadata.items() if key not in tensors}
     return Checkpoint("safetensors", list(tensors.values()), str(file), values=values)
 
-# %% ../../nbs/checkpoints/safetensors_files.ipynb #4e2a7c04
+# %% ../../nbs/checkpoints/safetensors_files.ipynb #2c7a2bfc
 def sharded(
     index: Path,          # a JSON file with a weight_map
     read: Callable[[Path], Checkpoint], # reads one of the files
@@ -130,9 +130,9 @@ def sharded(
     >>> [t.problem for t in sharded(index, read_safetensors).tensors]
     ['item lies in a.safetensors, which is missing beside the index: copy it there.']
     """
-    with opened(index) as stream: raw = stream.read(4 * LONGEST_HEADER + 1)
-    if len(raw) > 4 * LONGEST_HEADER: raise InputError(f"{index} is too large for an index of tensors.")
-    places = parsed_json(raw, str(index)).get("weight_map")
+    if index.stat().st_size > LONGEST_HEADER:
+        raise InputError(f"{index} has more than {LONGEST_HEADER:,} bytes, too many for an index of tensors.")
+    with opened(index) as stream: places = parsed_json(stream.read(), str(index)).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise InputError(f"{index} has no weight_map from tensors to files: give the index of a model.")
     tensors, notes, kind, package, values = {}, [], "", "", {}
