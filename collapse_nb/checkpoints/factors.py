@@ -7,7 +7,7 @@ __all__ = ['LONGEST_NPY_HEADER', 'FITS', 'MOST_COLUMNS', 'UNREADABLE_PARQUET', '
            'read_npy', 'read_npz', 'read_parquet', 'read_spark_als', 'word2vec_shape', 'read_word2vec', 'libffm_sizes',
            'read_libffm', 'pickled_names', 'is_pickle', 'refused_pickle']
 
-# %% ../../nbs/checkpoints/factors.ipynb #94f01998
+# %% ../../nbs/checkpoints/factors.ipynb #40789f27
 import io
 import json
 import math
@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from collapse_nb.checkpoints.file_rows import (
-    archive, exactly, member_problem, numbers, opened, shape_problem, stored_rows
+    archive, exactly, member_problem, numbers, opened, reason, shape_problem, stored_rows
 )
 from .tensors import Checkpoint, StoredTensor
 from ..records import InputError
@@ -164,7 +164,7 @@ def read_npz(
     implicit = {"user_factors", "item_factors"} <= {t.key for t in tensors}
     return Checkpoint("numpy archive", tensors, str(path), "implicit" if implicit else "", values, notes)
 
-# %% ../../nbs/checkpoints/factors.ipynb #5642d796
+# %% ../../nbs/checkpoints/factors.ipynb #c2612ff7
 UNREADABLE_PARQUET = (pa.ArrowException, OSError, MemoryError, OverflowError)
 
 def _parquet(file: Path) -> parquet.ParquetFile:
@@ -172,10 +172,8 @@ def _parquet(file: Path) -> parquet.ParquetFile:
         return parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False, thrift_string_size_limit=2**26,
                                    thrift_container_size_limit=2**22)
     except UNREADABLE_PARQUET as err:
-        raise InputError(f"{file} is no Parquet file that can be read ({_line(err)}): it is cut short or "
+        raise InputError(f"{file} is no Parquet file that can be read ({reason(err)}): it is cut short or "
                          "damaged; copy or save it again.") from None
-
-def _line(err: Exception) -> str: return (str(err).strip().splitlines() or [type(err).__name__])[0][:120]
 
 def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
@@ -192,7 +190,7 @@ def _batches(files: list[Path], columns: list[str], most: int) -> Iterator[pa.Re
             with _parquet(file) as part:
                 yield from part.iter_batches(batch_size=most, columns=columns, use_threads=False)
         except UNREADABLE_PARQUET as err:
-            raise InputError(f"{file} cannot be read to its end ({_line(err)}): copy or save it "
+            raise InputError(f"{file} cannot be read to its end ({reason(err)}): copy or save it "
                              "again.") from None
 
 def _plain(column: pa.Array, key: str) -> np.ndarray:
@@ -239,7 +237,7 @@ def _checked(key, shape, dtype, read, files, problem) -> StoredTensor:
     size = 0 if problem else math.prod(shape) * np.dtype(dtype).itemsize
     return StoredTensor(key, shape, dtype, size, exact, (str(files[0].parent), key, 0), problem)
 
-# %% ../../nbs/checkpoints/factors.ipynb #b1ddb454
+# %% ../../nbs/checkpoints/factors.ipynb #dab23ce3
 def _parquet_tensors(files: list[Path], name: str) -> tuple[list[StoredTensor], list[str]]:
     "Tensors of the columns of files of one schema, and notes; `name` is the table's if there are no lists."
     rows, values, schema = 0, {}, None
@@ -247,7 +245,7 @@ def _parquet_tensors(files: list[Path], name: str) -> tuple[list[StoredTensor], 
         with _parquet(file) as part:
             try: found, about = part.schema_arrow, part.metadata
             except UNREADABLE_PARQUET as err:
-                raise InputError(f"{file} has a schema that cannot be read ({_line(err)}).") from None
+                raise InputError(f"{file} has a schema that cannot be read ({reason(err)}).") from None
             if schema is None: schema = found
             if found.names != schema.names or found.types != schema.types:
                 raise InputError(f"{file} has other columns than {files[0].name}: give one file, or a folder "
