@@ -101,7 +101,7 @@ def shape_problem(
                 "table, or its shape is wrong.")
     return ""
 
-# %% ../../nbs/checkpoints/file_rows.ipynb #25b0f67e
+# %% ../../nbs/checkpoints/file_rows.ipynb #cf730772
 def stored_rows(
     key: str,                # its full name in the file
     file: Path,
@@ -144,7 +144,7 @@ def stored_rows(
                 yield numbers(raw, dtype, big_endian).reshape(count, *shape[1:])
 
     return StoredTensor(key, shape, dtype, size, read, storage or (str(file), offset, 0), problem, embedding,
-                        note, label)
+                        note=note, label=label)
 
 def numbers(
     raw: bytes,
