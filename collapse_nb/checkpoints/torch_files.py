@@ -7,13 +7,15 @@ __all__ = ['TYPES', 'QUANTISED', 'SPAN', 'MOST_ROW', 'MOST_DEPTH', 'MOST_VALUES'
            'MAGIC', 'size_of', 'Storage', 'View', 'problem_of', 'read_view', 'Named', 'rebuilt', 'Window', 'window',
            'is_torch', 'read_piece', 'read_torch']
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #a90ef7b6
+# %% ../../nbs/checkpoints/torch_files.ipynb #3d0b8837
 import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -24,14 +26,14 @@ from .tensors import Checkpoint, StoredTensor, decode, item_size
 from .unpickle import PERSISTENT, Foreign, Global, unpickle
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #f6a7f94b
+# %% ../../nbs/checkpoints/torch_files.ipynb #bee1c0f8
 TYPES = {"Double": "float64", "Float": "float32", "Half": "float16", "Long": "int64", "Int": "int32",
          "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "BFloat16": "bfloat16",
          "ComplexDouble": "complex128", "ComplexFloat": "complex64", "QInt8": "qint8", "QUInt8": "quint8",
          "QInt32": "qint32", "Untyped": "uint8"}
 QUANTISED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"} # a quantised number is a whole one inside
-_NUMBERS = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|bool|bfloat16|float8_(e4m3fn|e5m2)(fnuz)?|qint8|"
-                      "quint8|qint32")
+_NUMBERS = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|bool|bfloat16|"
+                      "float8_(e4m3fn|e5m2|e4m3fnuz|e5m2fnuz)|qint8|quint8|qint32")
 
 def size_of(
     dtype: str, # torch's name of a type of numbers
@@ -136,11 +138,11 @@ def problem_of(
         return f"a row of {key} has {math.prod(view.shape[1:]):,} numbers, too many to be a row: reshape it."
     return ""
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #d2901b4d
+# %% ../../nbs/checkpoints/torch_files.ipynb #bc82eeff
 def _dequantised(block: np.ndarray, first: int, scale: tuple) -> np.ndarray:
     "(q - zero point) * scale for rows from `first` on, rounded where torch rounds."
     scales, zeros, axis = scale
-    if axis is None: return (block.astype(np.float32) - np.float32(zeros)) * np.float32(scales)
+    if axis is None: return (block.astype(np.int64) - zeros).astype(np.float32) * np.float32(scales)
     if axis == 0: scales, zeros = scales[first:first + len(block)], zeros[first:first + len(block)]
     wide = [-1 if i == axis else 1 for i in range(block.ndim)]
     return ((block - zeros.reshape(wide)) * scales.reshape(wide)).astype(np.float32)
@@ -296,7 +298,7 @@ def _of_numpy(value: Foreign) -> Named | None:
     array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
     return Named(shape, dtype.name, array=array)
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #f9447fb0
+# %% ../../nbs/checkpoints/torch_files.ipynb #bcba88fc
 MOST_DEPTH, MOST_VALUES, MOST_TENSORS, MOST_NAME = 120, 5 * 10**6, 10**5, 4096
 _EMBEDDING = re.compile(r"torch\.nn\..*\.(Embedding|EmbeddingBag)")
 
@@ -316,7 +318,7 @@ def _plain(value: object) -> object:
     if isinstance(value, str): return value[:1000]
     if value is None or isinstance(value, bool | int | float): return value
     if isinstance(value, Global): return value.name
-    if isinstance(value, Foreign) and value.args and value.state is None and value.items is None \
+    if isinstance(value, Foreign) and value.args and value.state is value.items is value.entries is None \
             and all(isinstance(part, str | int | float) for part in value.args):
         return value.args[0] if len(value.args) == 1 else "/".join(map(str, value.args))
     return _NO_VALUE
@@ -499,7 +501,7 @@ def window(
     """
     return Window(open(path, "rb"), start, length, most)
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #242e205c
+# %% ../../nbs/checkpoints/torch_files.ipynb #418e223c
 MOST_PICKLE = 3 * 2**28 # bytes of a pickle
 _LOCAL = struct.Struct("<4sHHHHHIIIHH") # before a member: PK, …, lengths of its name and of an extra field
 
@@ -509,7 +511,7 @@ class _Member:
     start: int          # of its bytes, in the window
     size: int
     name: str
-    packed: bool = False # compressed, or not to be read as it lies
+    packed: bool = False # compressed
 
 class _Archive:
     "The members of a zip archive in a stretch of a file, and the storages among them."
@@ -536,7 +538,9 @@ class _Archive:
         with self.file() as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 name, start = self.behind(file, info.header_offset)
-                packed = bool(info.compress_type or info.flag_bits & 1)
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
+                    continue # torch writes neither other compressions nor secrets
+                packed = info.compress_type == zipfile.ZIP_DEFLATED
                 if not packed and (not name or start + info.file_size > self.length): continue
                 yield info.filename.partition("/")[2], _Member(start, info.file_size, info.filename, packed)
 
@@ -554,10 +558,17 @@ class _Archive:
 class _Unpacked:
     "A compressed member, as a file that can be sought."
     def __init__(self, archive: _Archive, member: _Member):
-        self.file = archive.file()
-        self.inner = zipfile.ZipFile(self.file).open(member.name)
-        self.read, self.readline = self.inner.read, self.inner.readline
-        self.seek, self.tell = self.inner.seek, self.inner.tell
+        self.path, self.file = archive.path, archive.file()
+        inner = self.tried(lambda: zipfile.ZipFile(self.file).open(member.name))
+        self.tell = inner.tell
+        self.read, self.readline, self.seek = (partial(self.tried, how)
+                                               for how in (inner.read, inner.readline, inner.seek))
+
+    def tried(self, how: Callable, *args: int) -> object:
+        "What a call gives; a sentence if the member is damaged."
+        try: return how(*args)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError):
+            raise InputError(f"{self.path} has a compressed part that is damaged: copy it again.") from None
 
     def __enter__(self): return self
 
@@ -652,7 +663,7 @@ def _read_zip(path: Path, start: int, length: int, name: str = "") -> Checkpoint
     found.notes[:0] = notes
     return found
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #4d0255d9
+# %% ../../nbs/checkpoints/torch_files.ipynb #5d040972
 MAGIC = 0x1950a86a20f9469cfc6c # what the first pickle of such a file says
 
 def _read_legacy(path: Path, length: int) -> Checkpoint:
@@ -672,6 +683,10 @@ def _read_legacy(path: Path, length: int) -> Checkpoint:
     def storages(pid: object) -> Storage:
         dtype, key, _ = _place(pid)
         start, size = places.get(key, (0, 0))
+        if len(said := pid.args[0]) > 5 and said[5] is not None: # a stretch of a storage, before torch 0.4
+            _, first, count = said[5]
+            skipped = first * (size_of(dtype) or 1)
+            start, size = start + skipped, min(size - skipped, count * (size_of(dtype) or 1))
         cut = f"storage {key} is not in {path}, which is cut short: copy it again."
         return Storage(path, key, dtype, size, lambda: window(path, start, size),
                        problem="" if key in places else cut)
@@ -679,7 +694,7 @@ def _read_legacy(path: Path, length: int) -> Checkpoint:
     walk.go(value)
     return walk.checkpoint("torch file (before 1.6)")
 
-# %% ../../nbs/checkpoints/torch_files.ipynb #742317ba
+# %% ../../nbs/checkpoints/torch_files.ipynb #9dd2b89c
 def is_torch(
     path: Path, # a file
 ) -> bool:
@@ -693,16 +708,10 @@ def is_torch(
     """
     with open(path, "rb") as file: first = file.read(4)
     if first == b"PK\3\4":
-        try: names = zipfile.ZipFile(window(path, 0, path.stat().st_size)).namelist()
-        except (ValueError, zipfile.BadZipFile, NotImplementedError):
-            return _first_name(path).endswith("/data.pkl")
-        return any(name.partition("/")[2] == "data.pkl" for name in names)
+        archive = _Archive(path, 0, path.stat().st_size)
+        if not archive.cut: return "data.pkl" in archive.members
+        with archive.file() as file: return archive.behind(file, 0)[0].endswith("/data.pkl")
     return _is_legacy(path) or _is_tar(path)
-
-def _first_name(path: Path) -> str:
-    "Of an archive's first member."
-    archive = _Archive(path, 0, path.stat().st_size)
-    with archive.file() as file: return archive.behind(file, 0)[0]
 
 def _is_legacy(path: Path) -> bool:
     with window(path, 0, min(64, path.stat().st_size)) as file:
@@ -745,7 +754,9 @@ def read_torch(
     path = Path(path)
     if not path.is_file(): raise InputError(f"{path} is no file: give a file of torch.save.")
     length = path.stat().st_size
-    with open(path, "rb") as file: first = file.read(4)
+    try:
+        with open(path, "rb") as file: first = file.read(4)
+    except OSError as err: raise InputError(f"{path} cannot be opened: {err.strerror}.") from None
     if first == b"PK\3\4": return _read_zip(path, 0, length)
     if _is_tar(path):
         raise InputError(f"{path} is a tar archive of torch 0.1: open it with torch.load and save it again.")
