@@ -99,7 +99,7 @@ def _tables(metadata: object) -> tuple[list[_Table], list[str]]:
         tables.append(_Table(key, _sizes(said.get("size")), _dtype(said.get("properties")), pieces))
     return tables, others
 
-# %% ../../nbs/checkpoints/distributed.ipynb #caa68f7a
+# %% ../../nbs/checkpoints/distributed.ipynb #a36f2b32
 MOST_PIECES = 4096 # of a table
 
 def _problem(table: _Table, folder: Path) -> str:
@@ -111,7 +111,7 @@ def _problem(table: _Table, folder: Path) -> str:
         return f"a row of {key} has {math.prod(table.shape[1:]):,} numbers, too many to be a row: reshape it."
     if len(table.pieces) > MOST_PIECES:
         return f"{key} is in {len(table.pieces):,} pieces, of at most {MOST_PIECES:,}: save it in fewer."
-    for piece in table.pieces:
+    for piece in (p for p in table.pieces if math.prod(p.shape)):
         if len(piece.offsets) != len(table.shape) or len(piece.shape) != len(table.shape) \
                 or any(piece.end(axis) > table.shape[axis] for axis in axes):
             return f"{key} has a piece that lies outside of it: copy .metadata of {folder} again."

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['MOST_DEPTH', 'of_tensor', 'read_arrays', 'read_mapping', 'read_module']
 
-# %% ../../nbs/checkpoints/live.ipynb #4696af4b
+# %% ../../nbs/checkpoints/live.ipynb #94d92afb
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn.parameter import is_lazy
 from .tensors import Checkpoint, StoredTensor
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/live.ipynb #04ddd780
+# %% ../../nbs/checkpoints/live.ipynb #96910129
 _NUMPY = {torch.float16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.uint16, torch.uint32,
           torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64} # that numpy has too
 _FLOATS = {torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz,
@@ -31,7 +32,7 @@ def _problem(key: str, tensor: Tensor) -> str:
         return f"{key} is on the meta device and has no numbers: load weights first."
     if tensor.is_nested: return f"{key} is nested: give its parts."
     if tensor.layout != torch.strided: return f"{key} is sparse: give it by to_dense()."
-    if type(tensor).__name__ == "FlatParameter":
+    if getattr(tensor, "_is_flat_param", False):
         return f"{key} is a piece of several tensors that FSDP keeps flat: wrap with use_orig_params=True."
     if hasattr(tensor, "local_shards"):
         return (f"{key} is spread over processes: save it by torch.distributed.checkpoint and give the "
@@ -193,10 +194,11 @@ def _collect(value: object, key: str, depth: int, found: Checkpoint) -> None:
     elif isinstance(value, np.generic): found.values[key] = value.item()
     else: found.notes.append(f"{key} is a {type(value).__name__}, and was left.")
 
-# %% ../../nbs/checkpoints/live.ipynb #7bf92123
+# %% ../../nbs/checkpoints/live.ipynb #fbb9e01a
 _WRAPPED = {"_orig_mod": "torch.compile", "_fsdp_wrapped_module": "FSDP",
             "_checkpoint_wrapped_module": "activation checkpointing"} # part of a name -> who writes it
 _PARALLEL = {"DistributedDataParallel": "DistributedDataParallel", "DataParallel": "DataParallel"}
+_SPREAD = "spread by FSDP" # a note
 _COLLECTION = {"EmbeddingBagCollection", "EmbeddingCollection"} # of torchrec, sharded or not
 
 def _classes(module: nn.Module) -> set[str]: return {kind.__name__ for kind in type(module).__mro__}
@@ -206,11 +208,17 @@ def _wrapper(parent: nn.Module, name: str) -> str:
     if name in _WRAPPED: return _WRAPPED[name]
     return next(iter(_classes(parent) & set(_PARALLEL)), "") if name == "module" else ""
 
+def _is_spread(module: nn.Module) -> bool:
+    "Whether FSDP's first version keeps a piece of each tensor in each process."
+    strategy = getattr(getattr(module, "sharding_strategy", None), "name", "NO_SHARD")
+    return "FullyShardedDataParallel" in _classes(module) and strategy != "NO_SHARD"
+
 def _modules(
     module: nn.Module, key: str = "", note: str = "", collection: bool = False, depth: int = 0,
 ) -> Iterator[tuple[str, nn.Module, str, bool]]:
     "(name, module, note, whether it lies in a torchrec collection), the module itself first."
     yield key, module, note, collection
+    if _is_spread(module): note = "; ".join(filter(None, [note, _SPREAD]))
     if depth > MOST_DEPTH: raise InputError(f"the model has modules nested more than {MOST_DEPTH} deep.")
     within = collection or any(name.endswith(tuple(_COLLECTION)) for name in _classes(module))
     for name, child in module._modules.items():
@@ -234,8 +242,12 @@ def _of_module(model: nn.Module, key: str = "") -> Iterator[StoredTensor]:
         for own, tensor in [*module._parameters.items(), *module._buffers.items()]:
             if tensor is None: continue
             table = own == "weight" and (embeds or collection)
-            yield of_tensor(f"{name}.{own}" if name else own, tensor, note, table or None,
-                            rows if table and isinstance(rows, int) else None)
+            found = of_tensor(f"{name}.{own}" if name else own, tensor, note, table or None,
+                              rows if table and isinstance(rows, int) else None)
+            if _SPREAD in note and tensor.ndim == 1: # as all pieces are
+                piece = f"{found.key} is a piece of a tensor: read the model within FSDP.summon_full_params."
+                found = replace(found, problem=found.problem or piece)
+            yield found
 
 # %% ../../nbs/checkpoints/live.ipynb #e3c5ec8b
 def _is_sets(module: nn.Module) -> bool:
