@@ -6,12 +6,12 @@
 __all__ = ['DRAWS', 'PULL', 'NEAR_ZERO', 'WEIGHTS', 'LAYOUTS', 'FFM', 'MISSING', 'UNORDERED', 'CAUTION', 'Crossing',
            'sub_abundance', 'brought', 'abundance_or_nan_of', 'blocks_of', 'field_aware', 'scalars', 'of_zoo',
            'untrained_abundance', 'row_deviation', 'pulls', 'first_cross_weight', 'Layout', 'Input', 'layout_of',
-           'pair_tables', 'crossings', 'Culprits', 'interaction_law']
+           'live_inputs', 'pair_tables', 'crossings', 'Culprits', 'interaction_law']
 
-# %% ../nbs/your_interaction.ipynb #763184c1
+# %% ../nbs/your_interaction.ipynb #7cbfc494
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 import numpy as np
@@ -23,7 +23,6 @@ from .abundance import abundance_or_nan, fold
 from .checkpoints.tensors import Checkpoint, StoredTensor, of_array
 from collapse_nb.evidence import (
     DECIMALS,
-    FEWEST,
     Law,
     _ranks,
     collapse_law,
@@ -185,7 +184,7 @@ def of_zoo(
                       spec.model == "FFM") for g in range(len(weights))]
     return [every[r:r + spec.num_sets] for r in range(0, len(every), spec.num_sets)]
 
-# %% ../nbs/your_interaction.ipynb #a916d92a
+# %% ../nbs/your_interaction.ipynb #1889d78d
 DRAWS = 20 # random matrices behind an expected abundance
 
 def untrained_abundance(
@@ -198,20 +197,32 @@ def untrained_abundance(
 
     >>> factors = (torch.eye(8), torch.eye(1), torch.eye(8))
     >>> crossing = Crossing(("a", "b", "c"), (9, 9, 9), factors,
-    ...                     lambda i, j: torch.ones(factors[j].shape[1], factors[i].shape[1]))
+    ...                     lambda i, j: torch.eye(8)[:factors[j].shape[1], :factors[i].shape[1]])
     >>> expected = untrained_abundance(crossing)
     >>> expected[0, 1].item(), 3 < expected[0, 2].item() < 5 # through one output, and through eight
     (1.0, True)
     """
-    N = len(crossing.names)
-    if crossing.own_block: return torch.ones(N, N, dtype=torch.float64)
-    widths = [factor.shape[1] for factor in crossing.factors]
-    noise = torch.Generator().manual_seed(0)
-    drawn = {(out, into): torch.randn(draws, out, into, dtype=torch.float64, generator=noise)
-             for into in sorted(set(widths)) for out in sorted(set(widths))}
-    return torch.stack([torch.stack([kept[width] for width in widths]) for kept in (
-        {out: abundance_or_nan(factor.double() @ drawn[out, factor.shape[1]].mT).mean()
-         for out in set(widths)} for factor in crossing.factors)])
+    N, noise = len(crossing.names), torch.Generator().manual_seed(0)
+    out = torch.ones(N, N, dtype=torch.float64)
+    if crossing.own_block: return out
+    drawn = {}
+    for shape, pairs in _by_shape(crossing).items():
+        rank = max(int(torch.linalg.matrix_rank(crossing.weight(i, j).double())) for i, j in pairs)
+        left, right = (torch.randn(draws, *size, dtype=torch.float64, generator=noise)
+                       for size in ((shape[0], rank), (rank, shape[1])))
+        drawn[shape] = left if rank == shape[1] else right if rank == shape[0] else left @ right
+    for i, factor in enumerate(crossing.factors):
+        kept = {shape: abundance_or_nan(factor.double() @ g.mT).mean()
+                for shape, g in drawn.items() if shape[1] == factor.shape[1]}
+        for j, partner in enumerate(crossing.factors): out[i, j] = kept[partner.shape[1], factor.shape[1]]
+    return out
+
+def _by_shape(crossing: Crossing) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    "The pairs (i, j) by the shape of W_{i->j}."
+    widths, pairs = [factor.shape[1] for factor in crossing.factors], {}
+    for i, into in enumerate(widths):
+        for j, out in enumerate(widths): pairs.setdefault((out, into), []).append((i, j))
+    return pairs
 
 # %% ../nbs/your_interaction.ipynb #b3f3170d
 def row_deviation(
@@ -312,26 +323,24 @@ def first_cross_weight(
     parts = [torch.as_tensor(tensors[key].array()).double() for key in keys]
     return read(*parts), " and ".join(keys), remark
 
-# %% ../nbs/your_interaction.ipynb #edd0e61d
+# %% ../nbs/your_interaction.ipynb #a7549513
 @dataclass(frozen=True)
 class Layout:
     "Where a package keeps its tables, and in which order they enter."
     package: str
     pattern: str   # of a table's key; its group is the field
     order: str     # in words
-    dense_last: bool = False # whether inputs beyond the tables are dense values behind them
-    dense_first: bool = False # whether one more block of a table's width stands in front
 
 LAYOUTS = [
     Layout("FuxiCTR", r"(?:^|(?<!lr_layer)\.)embedding_layer\.embedding_layer\.embedding_layers\.([^.]+)"
                       r"\.weight$",
            "in the order of the tables, which is that of feature_map.json"),
     Layout("DeepCTR-Torch", r"(?:^|(?<!linear_model)\.)embedding_dict\.(.+)\.weight$",
-           "in the order of the tables, which is that of dnn_feature_columns", dense_last=True),
+           "in the order of the tables, which is that of dnn_feature_columns"),
     Layout("torch-rechub", r"(?:^|\.)embedding\.embed_dict\.(.+)\.weight$",
-           "in the order of the tables, which is that of the features", dense_last=True),
+           "in the order of the tables, which is that of the features"),
     Layout("TorchRec", r"(?:^|\.)embedding_bags\.(.+)\.weight$",
-           "behind the dense arch's output, in the order of the tables", dense_first=True),
+           "behind the dense arch's output, in the order of the tables"),
     Layout("RecBole", r"(?:^|(?<!first_order_linear)\.)((?:token|float)_embedding_table|"
                       r"token_seq_embedding_table\.\d+)(?:\.embedding)?\.weight$",
            "token fields, sequences of tokens, numeric fields"),
@@ -365,17 +374,19 @@ def layout_of(
                  if len(tensor.shape) == 2 and (match := re.search(layout.pattern, key))]
         if not found: continue
         if layout.package == "RecBole": return layout, _stacked(found, fields)
-        # FuxiCTR's numeric field is a Linear of one input: (K, 1), a line and no table
-        numeric = [layout.package == "FuxiCTR" and t.shape[1] == 1 < t.shape[0] for _, t in found]
-        return layout, [Input(name, t.shape[0]) if line else Input(name, t.shape[1], t)
-                        for (name, t), line in zip(found, numeric, strict=True)]
+        return layout, [Input(name, t.shape[0]) if layout.package == "FuxiCTR" and _is_line(t)
+                        else Input(name, t.shape[1], t) for name, t in found]
     return None
+
+def _is_line(tensor: StoredTensor) -> bool:
+    "Whether it is FuxiCTR's numeric field, a Linear of one input: (K, 1), a line and no table."
+    return tensor.shape[1] == 1 < tensor.shape[0]
 
 def _stacked(
     found: Sequence[tuple[str, StoredTensor]], # RecBole's tables under their attributes' names
     fields: Mapping[str, int] | None,          # rows of each token field
 ) -> list[Input]:
-    "One table holds all token fields, one behind the other; a numeric field is one row, and no table."
+    "One table holds all token fields, one behind the other; a numeric field has none."
     inputs, named = [], dict(found)
     if tokens := named.get("token_embedding_table"):
         if not fields or sum(fields.values()) != tokens.shape[0]:
@@ -386,11 +397,41 @@ def _stacked(
         inputs += [Input(name, tokens.shape[1], tokens, slice(*ends[i:i + 2]))
                    for i, name in enumerate(fields)]
     inputs += [Input(name, t.shape[1], t) for name, t in found if name.startswith("token_seq")]
-    if numbers := named.get("float_embedding_table"):
-        inputs += [Input(f"float {i}", numbers.shape[1]) for i in range(numbers.shape[0])]
     return inputs
 
-# %% ../nbs/your_interaction.ipynb #d3fc710a
+def live_inputs(
+    model: nn.Module,        # of DeepCTR-Torch or torch-rechub
+    known: Sequence[Input],  # its tables
+) -> list[Input] | None:     # None for any other model
+    """The columns that a live model knows, in the order in which it concatenates them.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Column
+    >>> class SequenceFeature(Column): pass
+    >>> class DenseFeature(Column): pass
+    >>> features = [SequenceFeature(name="history", shared_with="item", embed_dim=4),
+    ...             DenseFeature(name="price", embed_dim=1)]
+    >>> table = of_array("embedding.embed_dict.item.weight", np.ones((9, 4)))
+    >>> [(i.name, i.width, i.table is table)
+    ...  for i in live_inputs(Column(features=features), [Input("item", 4, table)])]
+    [('history', 4, True), ('price', 1, False)]
+    """
+    tables = {each.name: each.table for each in known}
+    def of(columns, *kinds: str) -> list: return [c for c in columns if type(c).__name__ in kinds]
+    if columns := getattr(model, "dnn_feature_columns", None): # DeepCTR-Torch
+        sparse = of(columns, "SparseFeat") + of(columns, "VarLenSparseFeat")
+        return [*(Input(c.name, c.embedding_dim, tables[c.embedding_name]) for c in sparse),
+                *(Input(c.name, c.dimension) for c in of(columns, "DenseFeat"))]
+    columns = getattr(model, "features", None)
+    kinds = {"SparseFeature", "SequenceFeature", "DenseFeature"}
+    if not columns or not isinstance(columns, Sequence) or {type(c).__name__ for c in columns} - kinds:
+        return None
+    sparse = of(columns, "SparseFeature", "SequenceFeature")   # torch-rechub
+    return [*(Input(c.name, c.embed_dim, tables[c.shared_with or c.name]) for c in sparse),
+            *(Input(c.name, c.embed_dim) for c in of(columns, "DenseFeature"))]
+
+# %% ../nbs/your_interaction.ipynb #ad0f7aac
 FFM = {"FuxiCTR": r"(?:^|\.)embedding_layers\.(\d+)\.embedding_layer\.embedding_layers\.([^.]+)\.weight$",
        "DeepCTR-Torch": r"(?:^|\.)second_order_embedding_dict\.(.+)\+(.+)\.emb([12])\.weight$",
        "torch-rechub": r"(?:^|\.)ffm_embedding\.embed_dict\.(.+)\.weight$",
@@ -423,9 +464,12 @@ def _pair_blocks(
 ) -> tuple[dict[str, list[np.ndarray]], bool]:
     "Each field's blocks in the order of the partners."
     if package == "FuxiCTR":
-        names = dict.fromkeys(name for (_, name), _ in found)
+        names = list(dict.fromkeys(name for (_, name), _ in found))
         at = {(int(k), name): t for (k, name), t in found}
-        return {n: [at[k, n].array() for k in range(len(names) - 1)] for n in names}, False
+        with_table = [n for n in names if not _is_line(at[0, n])]
+        def block(name: str, partner: str) -> np.ndarray: # the k-th of the others
+            return at[[n for n in names if n != name].index(partner), name].array()
+        return {n: [block(n, other) for other in with_table if other != n] for n in with_table}, False
     if package == "DeepCTR-Torch":
         at = {(a, b) if end == "1" else (b, a): t for (a, b, end), t in found}
         names = dict.fromkeys(name for (a, b, _), _ in found for name in (a, b))
@@ -441,7 +485,7 @@ def _pair_blocks(
     tables = [t.array() for _, t in sorted(found, key=lambda one: int(one[0][0]))]
     return {n: [t[ends[i]:ends[i + 1]] for t in tables] for i, n in enumerate(fields)}, True
 
-# %% ../nbs/your_interaction.ipynb #50d22a76
+# %% ../nbs/your_interaction.ipynb #f62b91e4
 def _factor(
     found: Input, # with a table
 ) -> Tensor:      # (≤ K, K), float64
@@ -466,17 +510,29 @@ def _named(
     if wrong := [t for t in tables if not isinstance(t, int) and t not in by_name]:
         raise InputError(f"no table is called {wrong[0]!r}: those with two dimensions are "
                          f"{', '.join(k for k, t in tensors.items() if len(t.shape) == 2) or 'none'}.")
-    return [Input(f"{t} inputs", t) if isinstance(t, int) else by_name[t] for t in tables]
+    inputs, uses = [], {}
+    for each in tables:
+        uses[each] = uses.get(each, 0) + 1
+        if isinstance(each, int): inputs.append(Input(f"{each} inputs", each))
+        else:
+            again = f" ({uses[each]})" if uses[each] > 1 else ""
+            inputs.append(replace(by_name[each], name=by_name[each].name + again))
+    return inputs
 
 def _filled(
-    layout: Layout, inputs: list[Input],
+    package: str, inputs: list[Input],
     size: int, # d of the cross layer
+    tensors: Mapping[str, StoredTensor],
 ) -> list[Input]:
-    "With what the package puts before or behind the tables."
-    left = size - sum(each.width for each in inputs)
-    if left > 0 and layout.dense_last: return [*inputs, Input(f"{left} dense inputs", left)]
-    if left > 0 and layout.dense_first and {left} == {each.width for each in inputs}:
-        return [Input("the dense arch", left), *inputs]
+    "With what the package puts before or behind the tables, where the file can tell."
+    left, widths = size - sum(each.width for each in inputs), {each.width for each in inputs}
+    if left <= 0 or not inputs: return inputs
+    if package == "DeepCTR-Torch":
+        linear = [t.shape for key, t in tensors.items() if re.search(r"(^|\.)linear_model\.weight$", key)]
+        if linear == [(left, 1)]:
+            return [*inputs, Input(f"{left} dense inputs, as many as the linear part has", left)]
+    if package == "TorchRec" and widths == {left}: return [Input("the dense arch", left), *inputs]
+    if package == "RecBole" and not left % inputs[0].width: return [*inputs, Input("numeric fields", left)]
     return inputs
 
 def _crossing(
@@ -486,9 +542,11 @@ def _crossing(
     "The fields with a table, and the blocks between them."
     kept = [k for k, each in enumerate(inputs) if each.table is not None]
     fields = [inputs[k] for k in kept]
-    if not callable(weight): weight = blocks_of(weight, [each.width for each in inputs], kept)
+    if callable(weight):
+        def between(i: int, j: int) -> Tensor: return torch.as_tensor(weight(kept[i], kept[j])).detach()
+    else: between = blocks_of(torch.as_tensor(weight).detach(), [each.width for each in inputs], kept)
     rows = [len(range(*each.rows.indices(each.table.shape[0]))) for each in fields]
-    return Crossing(tuple(each.name for each in fields), tuple(rows), tuple(map(_factor, fields)), weight)
+    return Crossing(tuple(each.name for each in fields), tuple(rows), tuple(map(_factor, fields)), between)
 
 def _field_weights(
     tensors: Mapping[str, StoredTensor],
@@ -514,6 +572,7 @@ def _read(
     interaction: Tensor | Callable[[int, int], Tensor] | None,
     fields: Mapping[str, int] | None,
     ordered: bool, # whether the source keeps the tables in their order
+    model: nn.Module | None, # the live one
 ) -> tuple[Crossing, list[str]]: # and how it was read, in sentences
     "One interaction out of named tensors."
     if interaction is None and (found := pair_tables(tensors, fields)):
@@ -534,8 +593,9 @@ def _read(
                          f"{[each.name for each in known[1]]}.")
     size = None if callable(weight) else weight.shape[-1]
     if tables is not None: inputs, order = _named(tensors, tables, known[1] if known else []), "as given"
+    elif live := live_inputs(model, known[1]): inputs, order = live, f"that of the {known[0].package} model"
     else: inputs, order = known[1], f"{known[0].package}'s: {known[0].order}"
-    if tables is None and size is not None: inputs = _filled(known[0], inputs, size)
+    if tables is None and size is not None: inputs = _filled(known[0].package, inputs, size, tensors)
     width = sum(each.width for each in inputs)
     if size is not None and width != size:
         raise InputError(f"the tables have {width} columns together and the cross layer ({keys}) takes "
@@ -543,8 +603,8 @@ def _read(
                          "they enter, one as often as it is used, and a whole number for so many inputs "
                          "without a table; found were "
                          f"{', '.join(f'{each.name} ({each.width})' for each in inputs)}.")
-    says = [f"The first cross layer is {keys}{f', {remark}' if remark else ''}; the order of its inputs is "
-            f"{order}."]
+    says = [f"The interaction is read from {keys}{f', {remark}' if remark else ''}; the order of its inputs "
+            f"is {order}."]
     if bare := [each.name for each in inputs if each.table is None]:
         says.append(f"Without a table, and left out: {', '.join(bare)}.")
     return _crossing(inputs, weight), says
@@ -552,8 +612,9 @@ def _read(
 def _opened(target) -> Checkpoint:
     "A checkpoint of whatever was given."
     if isinstance(target, Checkpoint): return target
-    state = target.state_dict() if isinstance(target, nn.Module) else target
-    return Checkpoint("live", [of_array(k, t.detach().cpu().numpy()) for k, t in state.items()])
+    model = target if isinstance(target, nn.Module) else None
+    state = target if model is None else model.state_dict()
+    return Checkpoint("live", [of_array(k, t.detach().cpu().numpy()) for k, t in state.items()], model=model)
 
 UNORDERED = ("safetensors", "hdf5", "keras", "distributed", "npz") # formats that sort what they hold
 
@@ -571,8 +632,8 @@ def crossings(
     >>> state = {"embedding_dict.a.weight": torch.eye(2), "embedding_dict.b.weight": torch.eye(2),
     ...          "crossnet.kernels": torch.eye(4)[None]}
     >>> found, how = crossings(state)
-    >>> found[0][0].names, how[0][:62]
-    (('a', 'b'), 'The first cross layer is crossnet.kernels; the order of its in')
+    >>> found[0][0].names, how[0].split(";")[0]
+    (('a', 'b'), 'The interaction is read from crossnet.kernels')
     """
     if isinstance(target, Model):
         says = f"{target.spec.model} of this library: fields in the schema's order."
@@ -584,10 +645,11 @@ def crossings(
     for key, tensor in tensors.items():
         if match := re.search(r"(?:^|\.)sets\.(\d+)\.(.+)$", key):
             of_set.setdefault(int(match[1]), {})[match[2]] = tensor
-    read = [_read(each, tables, interaction, fields, ordered) for each in of_set.values() or [tensors]]
+    read = [_read(each, tables, interaction, fields, ordered, checkpoint.model)
+            for each in of_set.values() or [tensors]]
     return [[crossing for crossing, _ in read]], read[0][1]
 
-# %% ../nbs/your_interaction.ipynb #1db71a23
+# %% ../nbs/your_interaction.ipynb #1a344c65
 CAUTION = ("These are associations within the weights. They do not say that a field is the cause: in the "
            "studies kept with this library a table frozen at a low rank did not drag the tables of others "
            "down, and an FFM trained on shuffled labels had as strong a correlation.")
@@ -641,8 +703,8 @@ class Culprits:
         "The answer in plain words."
         if self.law is None:
             return [*self.how, "Each field's sub-embeddings have one and the same abundance for every "
-                    "partner, as those of a cross layer with vectors (rank one) or with a number for each pair "
-                    "(a scale) always have: the law says nothing about this model."]
+                    "partner, as those of a cross layer with vectors (rank one) or with a number for each "
+                    "pair (a scale) always have: the law says nothing about this model."]
         return [*self.how, *self._law(), *self._fault(), CAUTION]
 
     def _law(self) -> list[str]:
@@ -682,7 +744,7 @@ def _contributions(
     varies = own.any(-1).reshape(len(own), -1).sum(1)
     return own * brought / varies[:, None, None, None] / len(own)
 
-# %% ../nbs/your_interaction.ipynb #50a18be2
+# %% ../nbs/your_interaction.ipynb #9b78ebb5
 def _usable(
     abundance: np.ndarray, # (R, M, N, N)
     partner: np.ndarray,   # (R, M, N, N)
@@ -696,6 +758,18 @@ def _usable(
         np.fill_diagonal(gaps, False)
         if not gaps.any(): return kept
         kept = np.delete(kept, (gaps.sum(0) + gaps.sum(1)).argmax())
+
+def _law_and_interval(
+    relative: np.ndarray, partner: np.ndarray, # (R, M, N, N)
+    sizes: np.ndarray | None,                  # (N,) log D_j
+    permutations: int, seed: int,
+) -> tuple[Law, tuple[float, ...]]:
+    """The law and its jackknife interval over fields. Where few fields differ, nothing may be left to correlate
+    at equal sizes, or without one of them: then there is no partial correlation, or no interval."""
+    try: law = collapse_law(relative, partner, sizes, permutations, seed)
+    except InputError: law = collapse_law(relative, partner, None, permutations, seed)
+    try: return law, tuple(jackknife_correlation(law.rho, law_without_each(relative, partner)[0]))
+    except InputError: return law, (law.rho, np.nan, np.nan)
 
 def interaction_law(
     target, # a live model, a state dict, a Checkpoint, or the path of a file
@@ -724,7 +798,7 @@ def interaction_law(
     >>> state = {f"embedding_dict.{name}.weight": torch.randn(50, 4) for name in "abcdef"}
     >>> found = interaction_law(state | {"crossnet.kernels": torch.randn(2, 24, 24)})
     >>> len(found.frame()), found.sentences()[0]
-    (30, "The first cross layer is crossnet.kernels; the order of its inputs is DeepCTR-Torch's: in the \
+    (30, "The interaction is read from crossnet.kernels; the order of its inputs is DeepCTR-Torch's: in the \
 order of the tables, which is that of dnn_feature_columns.")
 
     References: §4.1, Finding 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
@@ -748,7 +822,5 @@ order of the tables, which is that of dnn_feature_columns.")
     if abs(deviation).max() < 10.**-DECIMALS:
         return Culprits(law=None, interval=(np.nan,) * 3, pulls=None, **common)
     sizes = np.log(rows) if len(kept) > 3 and len(set(rows)) > 1 else None
-    relative, ends = abundance / untrained, (np.nan,) * 3
-    law = collapse_law(relative, partner, sizes, permutations, seed)
-    if len(kept) >= FEWEST: ends = jackknife_correlation(law.rho, law_without_each(relative, partner)[0])
-    return Culprits(law=law, interval=tuple(ends), pulls=pulls(deviation, permutations, seed), **common)
+    law, ends = _law_and_interval(abundance / untrained, partner, sizes, permutations, seed)
+    return Culprits(law=law, interval=ends, pulls=pulls(deviation, permutations, seed), **common)
