@@ -8,11 +8,12 @@ __all__ = ['DRAWS', 'PULL', 'NEAR_ZERO', 'WEIGHTS', 'LAYOUTS', 'FFM', 'MISSING',
            'untrained_abundance', 'row_deviation', 'pulls', 'first_cross_weight', 'Layout', 'Input', 'layout_of',
            'live_inputs', 'pair_tables', 'crossings', 'Culprits', 'interaction_law']
 
-# %% ../nbs/your_interaction.ipynb #7cbfc494
+# %% ../nbs/your_interaction.ipynb #8768bedf
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from functools import reduce
+from itertools import accumulate, pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ from .nn.zoo import Model
 from .records import InputError
 from .stats import holm, interval
 
-# %% ../nbs/your_interaction.ipynb #621174ae
+# %% ../nbs/your_interaction.ipynb #17937e87
 @dataclass(frozen=True, eq=False)
 class Crossing:
     """The fields of one interaction and what leads from each to each.
@@ -42,8 +43,8 @@ class Crossing:
     Example:
 
     >>> names, factors = ("user", "item"), (torch.eye(2), torch.eye(3))
-    >>> crossing = Crossing(names, (90, 40), factors, lambda i, j: torch.ones(factors[j].shape[1],
-    ...                                                                       factors[i].shape[1]))
+    >>> crossing = Crossing(names, (90, 40), factors, lambda i, j: torch.ones(
+    ...     factors[j].shape[1], factors[i].shape[1]))
     >>> sub_abundance(crossing).tolist() # of rank one, whatever the tables
     [[1.0, 1.0], [1.0, 1.0]]
     """
@@ -52,6 +53,7 @@ class Crossing:
     factors: tuple[Tensor, ...]    # (≤ K_i, K_i) each, float64, with the singular values of E_i
     weight: Callable[[int, int], Tensor] # (i, j) -> W_{i->j}, (K_j, K_i)
     own_block: bool = False        # whether E_j holds a block of its own for i, as in an FFM
+    rank: int | None = None        # of the layer, where it is made of factors; None: a whole matrix
 
 def sub_abundance(
     crossing: Crossing, # of N fields
@@ -184,12 +186,11 @@ def of_zoo(
                       spec.model == "FFM") for g in range(len(weights))]
     return [every[r:r + spec.num_sets] for r in range(0, len(every), spec.num_sets)]
 
-# %% ../nbs/your_interaction.ipynb #1889d78d
-DRAWS = 20 # random matrices behind an expected abundance
+# %% ../nbs/your_interaction.ipynb #fe3fe538
+DRAWS = 800 # over the shorter side of a block: random matrices behind an expected abundance
 
 def untrained_abundance(
     crossing: Crossing, # of N fields
-    draws: int = DRAWS, # random matrices of each shape
 ) -> Tensor:            # (N, N), float64: ones for an FFM, whose blocks are tables
     """Mean of IA(E_i G^T) over random G of the shape of W_{i->j}.
 
@@ -205,24 +206,17 @@ def untrained_abundance(
     N, noise = len(crossing.names), torch.Generator().manual_seed(0)
     out = torch.ones(N, N, dtype=torch.float64)
     if crossing.own_block: return out
-    drawn = {}
-    for shape, pairs in _by_shape(crossing).items():
-        rank = max(int(torch.linalg.matrix_rank(crossing.weight(i, j).double())) for i, j in pairs)
-        left, right = (torch.randn(draws, *size, dtype=torch.float64, generator=noise)
-                       for size in ((shape[0], rank), (rank, shape[1])))
-        drawn[shape] = left if rank == shape[1] else right if rank == shape[0] else left @ right
+    drawn, widths = {}, {factor.shape[1] for factor in crossing.factors}
+    for shape in product(sorted(widths), repeat=2): # (K_j, K_i)
+        inner = [shape[0], *([crossing.rank] if crossing.rank else []), shape[1]]
+        parts = [torch.randn(-(-DRAWS // min(shape)), *size, dtype=torch.float64, generator=noise)
+                 for size in pairwise(inner)]
+        drawn[shape] = reduce(torch.matmul, parts)
     for i, factor in enumerate(crossing.factors):
         kept = {shape: abundance_or_nan(factor.double() @ g.mT).mean()
                 for shape, g in drawn.items() if shape[1] == factor.shape[1]}
         for j, partner in enumerate(crossing.factors): out[i, j] = kept[partner.shape[1], factor.shape[1]]
     return out
-
-def _by_shape(crossing: Crossing) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    "The pairs (i, j) by the shape of W_{i->j}."
-    widths, pairs = [factor.shape[1] for factor in crossing.factors], {}
-    for i, into in enumerate(widths):
-        for j, out in enumerate(widths): pairs.setdefault((out, into), []).append((i, j))
-    return pairs
 
 # %% ../nbs/your_interaction.ipynb #b3f3170d
 def row_deviation(
@@ -270,16 +264,15 @@ def pulls(
     shares = map(np.expm1, (mean, low, high))
     return pd.DataFrame(dict(zip(PULL, (*shares, p, holm(p)), strict=True)))
 
-# %% ../nbs/your_interaction.ipynb #c9cafe69
-def _experts(u: Tensor, v: Tensor, c: Tensor) -> Tensor:
-    "(E, d, r), (E, d, r) and (E, r, r) -> (d, d): what the experts do to small inputs."
-    return (u @ c @ v.mT).mean(0)
+# %% ../nbs/your_interaction.ipynb #c6304b5b
+def _experts(u: Tensor, v: Tensor, c: Tensor) -> tuple[Tensor, int]: # (E, d, r), (E, d, r), (E, r, r)
+    "(d, d) and its rank: what the experts do to small inputs."
+    return (u @ c @ v.mT).mean(0), len(u) * u.shape[2]
 
-def _square(*parts: Tensor) -> Tensor:
+def _square(w: Tensor) -> tuple[Tensor, int | None]:
     "A matrix (d, d), or one vector of d numbers as 1 w^T."
-    (w,) = parts
-    if w.ndim == 2 and w.shape[0] == w.shape[1] > 1: return w
-    return w.flatten().expand(w.numel(), -1)
+    if w.ndim == 2 and w.shape[0] == w.shape[1] > 1: return w, None
+    return w.flatten().expand(w.numel(), -1), 1
 
 def _of_layers(read: Callable[..., Tensor]) -> Callable[..., Tensor]:
     "The same for tensors that hold all layers, of which the first is taken."
@@ -291,7 +284,7 @@ WEIGHTS: list[tuple[tuple[str, ...], Callable[..., Tensor], str]] = [
     (("kernels",), _of_layers(_square), ""), (("cross_layers.0.weight",), _square, ""),
     (("cross_net.0.weight.weight",), _square, ""), (("cross_layer_w.0",), _square, ""),
     (("crossnet.w.0.weight",), _square, ""), (("cn.w.0.weight",), _square, ""), (("kernels.0",), _square, ""),
-    (("W_kernels.0", "V_kernels.0"), lambda w, v: w @ v, "two factors of low rank"),
+    (("W_kernels.0", "V_kernels.0"), lambda w, v: (w @ v, w.shape[1]), "two factors of low rank"),
     (("U_list", "V_list", "C_list"), _of_layers(_experts), NEAR_ZERO),
     *(((f"{u}0", f"{v}0", f"{c}0"), _experts, NEAR_ZERO) for u, v, c in (
         ("U_list.", "V_list.", "C_list."), ("u_list.", "v_list.", "c_list."),
@@ -299,15 +292,15 @@ WEIGHTS: list[tuple[tuple[str, ...], Callable[..., Tensor], str]] = [
 
 def first_cross_weight(
     tensors: Mapping[str, StoredTensor], # of a checkpoint, by key
-) -> tuple[Tensor, str, str] | None:     # W (d, d), its keys, a remark; None where there is none
+) -> tuple[Tensor, int | None, str] | None: # W (d, d), its rank if low, its keys and a remark
     """The matrix of the first cross layer.
 
     Example:
 
     >>> kernels = of_array("crossnet.kernels", np.ones((2, 6, 1))) # vectors: DeepCTR-Torch's default
-    >>> weight, keys, remark = first_cross_weight({"crossnet.kernels": kernels})
-    >>> weight.shape, keys
-    (torch.Size([6, 6]), 'crossnet.kernels')
+    >>> weight, rank, keys = first_cross_weight({"crossnet.kernels": kernels})
+    >>> weight.shape, rank, keys
+    (torch.Size([6, 6]), 1, 'crossnet.kernels')
     """
     found = []
     for endings, read, remark in WEIGHTS:
@@ -321,7 +314,9 @@ def first_cross_weight(
     if not found: return None
     read, keys, remark = found[0]
     parts = [torch.as_tensor(tensors[key].array()).double() for key in keys]
-    return read(*parts), " and ".join(keys), remark
+    weight, rank = read(*parts)
+    named = " and ".join(keys) + f", {remark}" * bool(remark)
+    return weight, rank if rank and rank < len(weight) else None, named
 
 # %% ../nbs/your_interaction.ipynb #a7549513
 @dataclass(frozen=True)
@@ -485,7 +480,7 @@ def _pair_blocks(
     tables = [t.array() for _, t in sorted(found, key=lambda one: int(one[0][0]))]
     return {n: [t[ends[i]:ends[i + 1]] for t in tables] for i, n in enumerate(fields)}, True
 
-# %% ../nbs/your_interaction.ipynb #f62b91e4
+# %% ../nbs/your_interaction.ipynb #7351bee6
 def _factor(
     found: Input, # with a table
 ) -> Tensor:      # (≤ K, K), float64
@@ -538,6 +533,7 @@ def _filled(
 def _crossing(
     inputs: Sequence[Input],
     weight: Tensor | Callable[[int, int], Tensor], # (d, d), or (i, j) -> (K_j, K_i)
+    rank: int | None, # as in a Crossing
 ) -> Crossing:
     "The fields with a table, and the blocks between them."
     kept = [k for k, each in enumerate(inputs) if each.table is not None]
@@ -546,12 +542,13 @@ def _crossing(
         def between(i: int, j: int) -> Tensor: return torch.as_tensor(weight(kept[i], kept[j])).detach()
     else: between = blocks_of(torch.as_tensor(weight).detach(), [each.width for each in inputs], kept)
     rows = [len(range(*each.rows.indices(each.table.shape[0]))) for each in fields]
-    return Crossing(tuple(each.name for each in fields), tuple(rows), tuple(map(_factor, fields)), between)
+    return Crossing(tuple(each.name for each in fields), tuple(rows), tuple(map(_factor, fields)), between,
+                    rank=rank)
 
 def _field_weights(
     tensors: Mapping[str, StoredTensor],
     known: tuple[Layout, list[Input]] | None,
-) -> tuple[Callable, str, str] | None:
+) -> tuple[Callable, None, str] | None:
     "FwFM's r_ij, where they are in the file."
     key = next((key for key in tensors if re.search(r"(^|\.)interaction_weight\.weight$", key)), None)
     if key is None or known is None: return None
@@ -559,7 +556,7 @@ def _field_weights(
     if r.shape != (1, N * (N - 1) // 2): return None
     matrix = torch.zeros(N, N, dtype=torch.float64)
     matrix[tuple(torch.triu_indices(N, N, 1))] = r[0]
-    return scalars(matrix + matrix.T, known[1][0].width), key, "a number for each pair of fields"
+    return scalars(matrix + matrix.T, known[1][0].width), None, f"{key}, a number for each pair of fields"
 
 MISSING = ("no interaction is recognised: FFM and the cross networks of DCN in FuxiCTR, DeepCTR-Torch, "
            "TorchRec, RecBole and torch-rechub are; for another, give tables=[names in the order in which "
@@ -583,9 +580,9 @@ def _read(
                          field_aware(len(names), k, own), True),
                 [f"Sub-embeddings are {package}'s own tables for each pair of fields."])
     known = layout_of(tensors, fields)
-    if interaction is not None: weight, keys, remark = interaction, "interaction=", ""
-    else: weight, keys, remark = (first_cross_weight(tensors) or _field_weights(tensors, known)
-                                  or (None, "", ""))
+    if interaction is not None: weight, rank, keys = interaction, None, "interaction="
+    else: weight, rank, keys = (first_cross_weight(tensors) or _field_weights(tensors, known)
+                                or (None, None, ""))
     if weight is None or (known is None and tables is None): raise InputError(MISSING)
     if tables is None and not ordered:
         raise InputError("this format does not keep the order of the tables, in which they enter the "
@@ -603,11 +600,10 @@ def _read(
                          "they enter, one as often as it is used, and a whole number for so many inputs "
                          "without a table; found were "
                          f"{', '.join(f'{each.name} ({each.width})' for each in inputs)}.")
-    says = [f"The interaction is read from {keys}{f', {remark}' if remark else ''}; the order of its inputs "
-            f"is {order}."]
+    says = [f"The interaction is read from {keys}; the order of its inputs is {order}."]
     if bare := [each.name for each in inputs if each.table is None]:
         says.append(f"Without a table, and left out: {', '.join(bare)}.")
-    return _crossing(inputs, weight), says
+    return _crossing(inputs, weight, rank), says
 
 def _opened(target) -> Checkpoint:
     "A checkpoint of whatever was given."
@@ -744,7 +740,7 @@ def _contributions(
     varies = own.any(-1).reshape(len(own), -1).sum(1)
     return own * brought / varies[:, None, None, None] / len(own)
 
-# %% ../nbs/your_interaction.ipynb #9b78ebb5
+# %% ../nbs/your_interaction.ipynb #4c43e95d
 def _usable(
     abundance: np.ndarray, # (R, M, N, N)
     partner: np.ndarray,   # (R, M, N, N)
@@ -764,8 +760,8 @@ def _law_and_interval(
     sizes: np.ndarray | None,                  # (N,) log D_j
     permutations: int, seed: int,
 ) -> tuple[Law, tuple[float, ...]]:
-    """The law and its jackknife interval over fields. Where few fields differ, nothing may be left to correlate
-    at equal sizes, or without one of them: then there is no partial correlation, or no interval."""
+    """The law and its jackknife interval over fields. Where few fields differ, nothing may be left to
+    correlate at equal sizes, or without one of them: then there is no partial correlation, or no interval."""
     try: law = collapse_law(relative, partner, sizes, permutations, seed)
     except InputError: law = collapse_law(relative, partner, None, permutations, seed)
     try: return law, tuple(jackknife_correlation(law.rho, law_without_each(relative, partner)[0]))
@@ -819,7 +815,7 @@ order of the tables, which is that of dnn_feature_columns.")
     rows, deviation = [first.rows[k] for k in kept], row_deviation(abundance / untrained)
     common = dict(names=tuple(first.names[k] for k in kept), rows=tuple(rows), field=own[..., kept],
                   abundance=abundance, untrained=untrained, partner=partner, how=tuple(how))
-    if abs(deviation).max() < 10.**-DECIMALS:
+    if min(abs(deviation).max(), abs(row_deviation(abundance)).max()) < 10.**-DECIMALS:
         return Culprits(law=None, interval=(np.nan,) * 3, pulls=None, **common)
     sizes = np.log(rows) if len(kept) > 3 and len(set(rows)) > 1 else None
     law, ends = _law_and_interval(abundance / untrained, partner, sizes, permutations, seed)

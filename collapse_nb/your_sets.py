@@ -112,7 +112,7 @@ def table_modules(
         out[str(name)] = table
     return out
 
-# %% ../nbs/your_sets.ipynb #f719802f
+# %% ../nbs/your_sets.ipynb #87e00771
 class EmbeddingSet(nn.Module):
     """A complete set of tables and the interaction of that set.
 
@@ -192,8 +192,8 @@ class MultiEmbedding(nn.Module):
     def extra_repr(self) -> str:
         "What it holds, in a line."
         (_, before), (_, now) = self.parameter_counts()
-        return (f"{len(self.sets)} sets of {len(self.sets[0].tables)} tables; {now:,} parameters, one set has "
-                f"{before:,}")
+        sets, tables = len(self.sets), len(self.sets[0].tables)
+        return f"{sets} sets of {tables} tables; {now:,} parameters, one set has {before:,}"
 
     def parameter_counts(self) -> list[tuple[int, int]]: # of tables, and of all: one set, and all sets
         "Numbers that are trained."
@@ -288,7 +288,7 @@ def single_embedding(
     wide = {name: fresh_table(table, initialise, times) for name, table in table_modules(tables).items()}
     return MultiEmbedding([EmbeddingSet(wide, make_interaction())])
 
-# %% ../nbs/your_sets.ipynb #0e182f28
+# %% ../nbs/your_sets.ipynb #0a74503f
 @dataclass(frozen=True)
 class Pooled:
     """Gains of several tables, pooled by random effects.
@@ -307,7 +307,7 @@ class Pooled:
     interval: tuple[float, float]   # 95 %, of that mean
     tau: float                      # standard deviation of true gains over tables
     predicted: tuple[float, float]  # 95 %, of the gain on a new table; NaN below three tables
-    odds: float                     # probability that a new table's gain is above zero; NaN below three tables
+    odds: float                     # probability that a new table gains; NaN below three tables
 
 def pool(
     gains: Sequence[float], # (k,) of each table
@@ -315,12 +315,16 @@ def pool(
 ) -> Pooled:
     """Random effects by DerSimonian and Laird, intervals by Hartung and Knapp.
 
+    Where gains lie closer together than their errors are wide, Hartung and Knapp's variance could vanish: it is
+    taken as no less than the errors say.
+
     Example:
 
     >>> pool([.003, .001], [.001, .001]).predicted
     (nan, nan)
 
-    References: [DerSimonian & Laird 1986](https://doi.org/10.1016/0197-2456(86)90046-2).
+    References: [DerSimonian & Laird 1986](https://doi.org/10.1016/0197-2456(86)90046-2),
+    [Röver et al. 2015](https://doi.org/10.1186/s12874-015-0091-1).
     """
     y, v = np.asarray(gains, float), np.square(np.asarray(errors, float))
     k = len(y)
@@ -332,7 +336,7 @@ def pool(
     tau2 = max(0., (q - (k - 1)) / (w.sum() - (w**2).sum() / w.sum()))
     w = 1 / (v + tau2)
     mean = (w * y).sum() / w.sum()
-    variance = (w * (y - mean)**2).sum() / ((k - 1) * w.sum())
+    variance = max(1, (w * (y - mean)**2).sum() / (k - 1)) / w.sum()
     half = student.ppf(.975, k - 1) * variance**.5
     predicted, odds, spread = (math.nan, math.nan), math.nan, (tau2 + variance)**.5
     if k > 2:

@@ -92,16 +92,16 @@ def test_vectors_have_rank_one_and_nothing_is_claimed(widths):
 def test_a_layer_of_low_rank_is_held_against_layers_of_its_rank():
     "TorchRec's LowRankCrossNet, of random weights and other widths: no field stands out for its width."
     widths, found = dict(a=2, b=9, c=4, d=9, e=2, f=9), []
-    for seed in range(20):
-        given = {f"embedding_dict.{n}.weight": torch.randn(30, k) for n, k in widths.items()}
+    for seed in range(60):
         noise = torch.Generator().manual_seed(seed)
+        given = {f"embedding_dict.{n}.weight": torch.randn(30, k, generator=noise) for n, k in widths.items()}
         low = {"x.W_kernels.0": torch.randn(35, 3, generator=noise),
                "x.V_kernels.0": torch.randn(3, 35, generator=noise)}
-        found.append(interaction_law(given | low, permutations=199))
+        found.append(interaction_law(given | low, permutations=99))
     assert max(f.abundance.max() for f in found) <= 3 + 1e-9
     ratio = np.mean([f.abundance / f.untrained for f in found], (0, 1, 2))
-    np.testing.assert_allclose(ratio, 1, atol=.15)
-    assert sum(f.law.p < .05 for f in found) <= 4
+    np.testing.assert_allclose(ratio, 1, atol=.12)
+    assert sum(f.law.p <= .05 for f in found) <= 8 and sum(f.pulls.p_holm.min() <= .05 for f in found) <= 8
 
 
 def test_a_number_for_each_pair_leaves_abundance_as_it_is():
@@ -112,7 +112,8 @@ def test_a_number_for_each_pair_leaves_abundance_as_it_is():
         torch_state[f"embedding_layer.embedding_layer.embedding_layers.{name}.weight"] = torch.randn(*shape)
     found = interaction_law(torch_state | {"interaction_weight.weight": torch.randn(1, 10)})
     assert found.names == ("user", "item", "city", "hour") and found.law is None
-    np.testing.assert_allclose(found.abundance[0, 0], np.tile(found.field[0, 0][:, None], 4), rtol=1e-9)
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(found.abundance[0, 0][off], np.tile(found.field[0, 0][:, None], 4)[off])
     model = build(ModelSpec("NFwFM", hidden=4), FieldSchema("abcd", [9, 9, 9, 9]))
     assert interaction_law(model).law is None
 

@@ -39,7 +39,6 @@ class StoredTensor:
     storage: tuple = ()         # (file, storage, offset): what it shares with its aliases
     problem: str = ""           # why its numbers cannot be had
     embedding: bool | None = None # an embedding module's weight; None where the source does not know
-    label: str = ""             # the name that the model gave it, where its key does not say it (Keras)
     note: str = ""              # what the reader knows of it, in words
     label: str = ""             # the name that the model gave it, where its key does not say it (Keras)
     padding: int | None = None  # the row that pads, where an embedding module says so
