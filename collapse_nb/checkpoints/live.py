@@ -277,7 +277,7 @@ def read_module(
 
     >>> model = nn.ModuleDict({"item": nn.Embedding(3, 2, padding_idx=0), "top": nn.Linear(2, 1)})
     >>> [(tensor.key, tensor.embedding, tensor.padding) for tensor in read_module(model).tensors][:2]
-    [('item.weight', True, 0), ('top.weight', None, None)]
+    [('item.weight', True, 0), ('top.weight', False, None)]
     """
     tensors = list(_of_module(model))
     if not tensors:
