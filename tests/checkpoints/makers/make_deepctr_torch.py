@@ -54,9 +54,10 @@ def main() -> None:
             assert all(len(list(pair.parameters())) == 2 for pair in net.second_order_embedding_dict.values())
             others |= {f"embedding_dict.{name}.weight": "other" for name in FIELDS} # never looked up
             for pair in net.second_order_embedding_dict:
-                for half, name in zip(("emb1", "emb2"), pair.split("+"), strict=True):
+                one, other = pair.split("+")
+                for half, name, mate in ("emb1", one, other), ("emb2", other, one):
                     key = f"second_order_embedding_dict.{pair}.{half}.weight"
-                    tables[key] = table(name, weights[key], field=name,
+                    tables[key] = table(f"{name} (with {mate})", weights[key], field=name,
                                         never_trained=never_trained(rows, name, False))
         else:
             for name in FIELDS:

@@ -28,7 +28,7 @@ def main() -> None:
         for side, columns in zip(factors, EXTRA[name], strict=True):
             assert factors[side].shape[1] == 6 + len(columns)
         files[f"{name}.npz"] = {"package": "implicit", "others": {}, "tables": {
-            f"{side}_factors": table(side, factors[side], never_trained=sorted(idle[side]),
+            f"{side}_factors": table(f"{side}_factors", factors[side], never_trained=sorted(idle[side]),
                                      bias_columns=columns)
             for side, columns in zip(factors, EXTRA[name], strict=True)}}
     expect(kept, files)
