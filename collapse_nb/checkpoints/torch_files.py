@@ -331,6 +331,7 @@ class _Walk:
         self.path, self.storages = path, storages
         self.tensors, self.values, self.foreign, self.notes = [], {}, {}, []
         self.met = 0
+        self.within: set[int] = set() # what the walk is inside of, by identity
 
     def note(self, text: str) -> None:
         if text not in self.notes: self.notes.append(text)
@@ -410,10 +411,13 @@ class _Walk:
         if isinstance(value, Foreign):
             if self.tensor(key, value): return
             self.foreign.setdefault(value.name)
+        if id(value) in self.within: return # it holds itself, as a model does that a callback of its own holds
         before = len(self.tensors)
+        self.within.add(id(value))
         for name, item in self.children(value):
             self.go(item, f"{key}.{name}" if key else name, depth + 1)
             if self.met > MOST_VALUES: break
+        self.within.discard(id(value))
         if isinstance(value, Foreign) and _EMBEDDING.fullmatch(value.name):
             self.embedding(f"{key}.weight" if key else "weight", value, before)
 
