@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TORCH_LEGACY', 'READERS', 'FOREIGN', 'KNOWN', 'file_format', 'open_checkpoint']
 
-# %% ../../nbs/checkpoints/opened.ipynb #9241e5e3
+# %% ../../nbs/checkpoints/opened.ipynb #dd7f6fe8
 import json
 import os
 import re
@@ -22,11 +22,11 @@ from collapse_nb.checkpoints.factors import (
 )
 from .file_rows import archive, opened
 from .keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras
-from .safetensors_files import read_safetensors, sharded
+from .safetensors_files import is_safetensors, read_safetensors, sharded
 from .tensors import Checkpoint
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/opened.ipynb #d8547ba9
+# %% ../../nbs/checkpoints/opened.ipynb #3f5e79e6
 TORCH_LEGACY = bytes.fromhex("6cfc9c46f9206aa85019") # the number that torch's older files begin with
 
 def _torch(path: Path) -> Checkpoint:
@@ -60,8 +60,7 @@ def file_format(
     if start[:2] == b"PK": return _zip_format(path)
     if start[:6] == b"\x93NUMPY": return "numpy array"
     if start[:4] == b"PAR1": return "Parquet"
-    if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**48:
-        return "safetensors"
+    if is_safetensors(start): return "safetensors"
     if TORCH_LEGACY in start[:32]: return "torch"
     if is_pickle(start): return "pickle"
     if start.lstrip()[:1] == b"{": return _index_format(path)
@@ -182,7 +181,7 @@ def _open_file(path: Path) -> Checkpoint:
     if not (form := file_format(path)): raise _unknown(path)
     return READERS[form](path)
 
-# %% ../../nbs/checkpoints/opened.ipynb #cbb63e41
+# %% ../../nbs/checkpoints/opened.ipynb #1ab67068
 def _open_path(path: Path) -> Checkpoint:
     try:
         if path.is_file(): return _open_file(path)
@@ -191,7 +190,8 @@ def _open_path(path: Path) -> Checkpoint:
     except InputError: raise
     except (OSError, ValueError) as err:
         why = getattr(err, "strerror", None) or str(err)
-        raise InputError(f"{path} cannot be opened ({why}): give the path of a model's file or folder on "
+        shown = str(path) if len(str(path)) < 300 else f"{str(path)[:120]}…"
+        raise InputError(f"{shown} cannot be opened ({why}): give the path of a model's file or folder on "
                          "this machine.") from None
     raise InputError(f"{path} is neither a file nor a folder: give a model's file.")
 
