@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from collapse_nb.checkpoints.tensors import Checkpoint
 from collapse_nb.records import InputError
 
-LIES = [0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1]
+LIES = [0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40,
+        2**63 - 1, 2**64 - 1]
 
 
 def damaged(raw: bytes) -> st.SearchStrategy[bytes]:

@@ -1,4 +1,4 @@
-"numpy, Parquet, Spark ALS, word vectors, libffm and pickles: read by rows, and refused in a sentence where they lie."
+"numpy, Parquet, Spark ALS, word vectors, libffm and pickles: read by rows, refused in a sentence."
 import io
 import json
 import pickle
@@ -30,7 +30,8 @@ from collapse_nb.records import InputError
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(37, 5)).astype("f4")
-MANY = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=200, deadline=None, derandomize=True,
+                suppress_health_check=[HealthCheck.too_slow])
 
 
 def blocks_are_the_whole(t, table: np.ndarray) -> None:
@@ -57,7 +58,9 @@ def test_numpy_of_every_type_order_and_shape(kind, order, shape, tmp_path):
         else: assert t.array().shape == shape
 
 
-@pytest.mark.parametrize("odd", [np.array([{}, None]), np.array(None), np.zeros(3, [("a", "f4"), ("b", "O")])])
+OBJECTS = [np.array([{}, None]), np.array(None), np.zeros(3, [("a", "f4"), ("b", "O")])]
+
+@pytest.mark.parametrize("odd", OBJECTS)
 def test_arrays_of_objects_are_not_opened(odd, tmp_path):
     np.savez(tmp_path / "a.npz", odd=odd, good=TABLE)
     found = {t.key: t for t in read_npz(tmp_path / "a.npz").tensors}
@@ -67,13 +70,17 @@ def test_arrays_of_objects_are_not_opened(odd, tmp_path):
     with pytest.raises(InputError, match="a pickle can run any program"): read_npy(tmp_path / "a.npy")
 
 
-def npy(descr: str, shape: tuple, data: bytes = b"", length: int | None = None, fortran: bool = False) -> bytes:
+def npy(descr: str, shape: tuple, data: bytes = b"", length: int | None = None, fortran=False) -> bytes:
+    "An .npy file by hand."
     head = repr({"descr": descr, "fortran_order": fortran, "shape": shape}).encode() + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head) if length is None else length) + head + data
+    length = len(head) if length is None else length
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + head + data
 
-@pytest.mark.parametrize("raw", [npy("<f4", (2**40, 8)), npy("<f4", (2**62, 2**62)), npy("<f4", (1, 2**40)), npy("<f4", (-1,)),
-                                 npy("<c8", (2,), bytes(16)), npy("<f4", (3,), bytes(11)), npy("<U4", (1,), bytes(16)),
-                                 npy("<f4", (2, 2**20), bytes(2**23), fortran=True)])
+LYING = [npy("<f4", (2**40, 8)), npy("<f4", (2**62, 2**62)), npy("<f4", (1, 2**40)), npy("<f4", (-1,)),
+         npy("<c8", (2,), bytes(16)), npy("<f4", (3,), bytes(11)), npy("<U4", (1,), bytes(16)),
+         npy("<f4", (2, 2**20), bytes(2**23), fortran=True)]
+
+@pytest.mark.parametrize("raw", LYING, ids=range(len(LYING)))
 def test_headers_of_numpy_that_lie(raw, tmp_path):
     (tmp_path / "a.npy").write_bytes(raw)
     assert sound(read_npy, tmp_path / "a.npy").tensors[0].problem
@@ -84,8 +91,10 @@ def test_headers_of_numpy_that_lie(raw, tmp_path):
     assert not found["good"].problem and ("odd" not in found or found["odd"].problem or b"True" in raw)
 
 
-@pytest.mark.parametrize("raw", [npy("<f4", (2,), length=60_000), b"\x93NUMPY\x03\x00", b"\x93NUMPY", npy("O(", (2,)),
-                                 npy("<f4", "x"), b"\x93NUMPY\x02\x00" + b"\xff" * 40])
+BROKEN = [npy("<f4", (2,), length=60_000), b"\x93NUMPY\x03\x00", b"\x93NUMPY", npy("O(", (2,)),
+          npy("<f4", "x"), b"\x93NUMPY\x02\x00" + b"\xff" * 40]
+
+@pytest.mark.parametrize("raw", BROKEN, ids=range(len(BROKEN)))
 def test_broken_headers_of_numpy(raw, tmp_path):
     (tmp_path / "a.npy").write_bytes(raw)
     with pytest.raises(InputError): read_npy(tmp_path / "a.npy")
@@ -120,7 +129,8 @@ def test_damaged_arrays(tmp_path_factory, raw):
 
 # Parquet and Spark
 
-LISTS = [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 5), pa.list_(pa.float16())]
+LISTS = [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 5),
+         pa.list_(pa.float16())]
 
 @pytest.mark.parametrize("kind", LISTS, ids=str)
 def test_lists_of_parquet(kind, tmp_path):
@@ -132,9 +142,10 @@ def test_lists_of_parquet(kind, tmp_path):
     blocks_are_the_whole(found["id"], np.arange(37))
 
 
-@pytest.mark.parametrize("rows, sentence", [([[1., 2.], [3.]], "different lengths"), ([[1., 2.], None], "different"),
-                                            ([[1., 2., 3.], [3.]], "not a list of 2"), ([[1., None]], "empty cells"),
-                                            ([[], [1., 2., 3.]], "not a list of 2")])
+@pytest.mark.parametrize("rows, sentence", [
+    ([[1., 2.], [3.]], "different lengths"), ([[1., 2.], None], "different lengths"),
+    ([[1., 2., 3.], [3.]], "not a list of 2"), ([[], [1., 2., 3.]], "not a list of 2"),
+    ([[1., None]], "empty cells")])
 def test_ragged_lists_are_refused(rows, sentence, tmp_path):
     parquet.write_table(pa.table({"v": pa.array(rows, pa.list_(pa.float32()))}), tmp_path / "a")
     with pytest.raises(InputError, match=sentence): read_parquet(tmp_path / "a").tensors[0].array()
@@ -212,7 +223,7 @@ def test_word_vectors(form, tmp_path):
 @pytest.mark.parametrize("form", ["word2vec", "binary", "gensim's"])
 def test_word_vectors_cut_short(form, tmp_path):
     (tmp_path / "a").write_bytes(FORMS[form][:-40])
-    with pytest.raises(InputError, match="short|early|none|no file of word vectors"):
+    with pytest.raises(InputError, match=r"short|early|none|no file of word vectors"):
         read_word2vec(tmp_path / "a").tensors[0].array()
 
 @MANY
@@ -259,7 +270,8 @@ def test_damaged_libffm(tmp_path_factory, raw):
 # pickles
 
 @pytest.mark.parametrize("module, package, line", [
-    ("gensim.models.word2vec", "gensim", "save_word2vec_format"), ("surprise.prediction_algorithms", "surprise", "pu"),
+    ("gensim.models.word2vec", "gensim", "save_word2vec_format"),
+    ("surprise.prediction_algorithms", "surprise", "algo.pu"),
     ("lightfm.lightfm", "LightFM", "user_embeddings"), ("joblib.numpy_pickle", "joblib", "numpy.savez"),
     ("sklearn.decomposition._nmf", "scikit-learn", "components_")])
 @pytest.mark.parametrize("protocol", range(6))

@@ -1,4 +1,4 @@
-"Keras and HDF5 files: layers' own names, all layouts, nothing outside of the file, and no damage that spreads."
+"Keras and HDF5 files: layers' own names, all layouts, nothing outside of the file, no damage that spreads."
 import io
 import json
 import os
@@ -160,7 +160,8 @@ def process(code: str):
 def test_a_library_that_dies_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "m").write_bytes(weights(chunks=(5, 5)))
     (t, *_) = read_hdf5(tmp_path / "m").tensors
-    monkeypatch.setattr(keras_files, "_worker", process("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
+    dies = process("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(keras_files, "_worker", dies)
     with pytest.raises(InputError, match="stops or never ends"): read_hdf5(tmp_path / "m")
     with pytest.raises(InputError, match="ends early"): t.array()
 
@@ -190,7 +191,8 @@ def test_reading_a_part_leaves_no_process_behind(tmp_path):
 def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "m").write_bytes(weights())
     monkeypatch.setattr(keras_files.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r'pip install "collapse_nb\[diagnose\]"'): open_checkpoint(tmp_path / "m")
+    with pytest.raises(InputError, match=r'pip install "collapse_nb\[diagnose\]"'):
+        open_checkpoint(tmp_path / "m")
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -210,7 +212,8 @@ def test_a_window_is_the_file_of_its_bytes(tmp_path_factory, start, size, steps)
 PACKED = io.BytesIO()
 with h5py.File(PACKED, "w") as f: f.create_dataset("t", data=TABLE, chunks=(10, 5), compression="gzip")
 
-@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate]) # of processes, which are slow
+# few: each example begins processes
+@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(damaged(PACKED.getvalue()))
 def test_damaged_files(tmp_path_factory, raw):
     file = tmp_path_factory.getbasetemp() / "damaged.h5"

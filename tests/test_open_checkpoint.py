@@ -48,9 +48,11 @@ def old_torch(file: Path) -> None: torch.save({"t": torch.from_numpy(TABLE)}, fi
                                               _use_new_zipfile_serialization=False)
 
 WRITERS = {"safetensors": lambda file: save_file({"t": TABLE}, file), "Keras archive": keras, "HDF5": hdf5,
-           "numpy archive": through(lambda s: np.savez(s, t=TABLE)), "numpy array": through(lambda s: np.save(s, TABLE)),
+           "numpy archive": through(lambda s: np.savez(s, t=TABLE)),
+           "numpy array": through(lambda s: np.save(s, TABLE)),
            "Parquet": lambda file: pd.DataFrame(TABLE, columns=["a", "b"]).to_parquet(file),
-           "word vectors": lambda file: file.write_text("3 2\na 0 1\nb 2 3\nc 4 5\n"), "word vectors ": binary,
+           "word vectors": lambda file: file.write_text("3 2\na 0 1\nb 2 3\nc 4 5\n"),
+           "word vectors ": binary,
            "libffm model": libffm, "torch": lambda file: torch.save({"t": torch.from_numpy(TABLE)}, file),
            "torch ": old_torch}
 
@@ -108,10 +110,11 @@ def test_pickles_of_any_protocol_are_refused(protocol, tmp_path):
     for target in (tmp_path / "a.pth", tmp_path): assert "is a pickle of numpy" in said(target)
 
 
+MAGIC = [*FOREIGN, b"\x93NUMPY", b"PAR1", b"\x80\x04", b"PK\x03\x04"]
+
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(st.binary(max_size=99), st.text(alphabet="01 .e-\nab", max_size=99).map(str.encode),
-                 st.builds(bytes.__add__, st.sampled_from([*FOREIGN, b"\x93NUMPY", b"PAR1", b"\x80\x04", b"PK\x03\x04"]),
-                           st.binary(max_size=60))))
+                 st.builds(bytes.__add__, st.sampled_from(MAGIC), st.binary(max_size=60))))
 @example(b"\x01" + bytes(7) + b"{")
 @example(b"1 1\n\n")
 @example(b"1 1\na 1e999\n")
@@ -129,7 +132,8 @@ def test_paths_that_lead_nowhere(tmp_path):
     assert "No such file" in said(tmp_path / "nowhere.pt")
     assert "cannot be opened" in said(tmp_path / "circle")
     assert "neither a file nor a folder" in said(tmp_path / "pipe")
-    assert "cannot be opened" in said("a\0b") and "too long" in said("a" * 9999) and "path is empty" in said("")
+    assert "cannot be opened" in said("a\0b") and "too long" in said("a" * 9999)
+    assert "path is empty" in said("")
     assert "cannot be opened" in said("https://example.org/model.pt")
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -147,15 +151,12 @@ def folder(at: Path, *names: str) -> Path:
 
 @pytest.mark.parametrize("names, sentence", [
     ([], "folder without a model's file"), (["a.txt", "b.txt"], "it holds a.txt, b.txt"),
-    (["saved_model.pb", "variables/variables.index"], 'SavedModel, which only TensorFlow reads: load it there, and '
-                                                      'save it by model.save("model.keras")'),
+    (["saved_model.pb", "variables/variables.index"],
+     'SavedModel, which only TensorFlow reads: load it there, and save it by model.save("model.keras")'),
     (["checkpoint", "ckpt-1.index", "ckpt-1.data-00000-of-00001"], "folder of TensorFlow checkpoints"),
     (["__0_0.distcp", "__1_0.distcp"], "no .metadata that says what is in them"),
     (["userFactors/_SUCCESS", "itemFactors/_SUCCESS"], "has no Parquet files")])
 def test_folders_that_cannot_be_read(names, sentence, tmp_path):
-    tmp_path = folder(tmp_path / "f", "f/x")
-    (tmp_path / "f/x").unlink()
-    (tmp_path / "f").rmdir()
     assert sentence in said(folder(tmp_path, *names))
 
 def test_pieces_by_themselves_are_explained(tmp_path):
@@ -179,7 +180,7 @@ def test_a_damaged_file_of_a_folder_is_not_passed_over(tmp_path):
 
 def test_indices_of_shards(tmp_path):
     for i in (0, 1): torch.save({f"t{i}": torch.from_numpy(TABLE)}, tmp_path / f"pytorch_model-{i}.bin")
-    index = {"weight_map": {"t0": "pytorch_model-0.bin", "t1": "pytorch_model-1.bin", "t2": "pytorch_model-2.bin"}}
+    index = {"weight_map": {f"t{i}": f"pytorch_model-{i}.bin" for i in range(3)}}
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     for target in (tmp_path, tmp_path / "pytorch_model.bin.index.json"):
         found = {t.key: t for t in open_checkpoint(target).tensors}

@@ -16,8 +16,8 @@ from collapse_nb.checkpoints.opened import open_checkpoint
 from collapse_nb.checkpoints.safetensors_files import read_safetensors
 from collapse_nb.records import InputError
 
-TYPES = ("float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz int64 int32 "
-         "int16 int8 uint8 bool").split()
+TYPES = ("float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz int64 "
+         "int32 int16 int8 uint8 bool").split()
 
 
 @pytest.mark.parametrize("name", TYPES)
