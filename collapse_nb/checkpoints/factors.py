@@ -81,9 +81,9 @@ def _columns_first(whole: StoredTensor, file: Path, offset: int, big_endian: boo
 
     return StoredTensor(whole.key, shape, whole.dtype, whole.num_bytes, read, whole.storage, problem)
 
-# %% ../../nbs/checkpoints/factors.ipynb #c7d496cc
+# %% ../../nbs/checkpoints/factors.ipynb #7e2ccac9
 def read_npy(
-    path: Path,
+    path: Path, # of a file
 ) -> Checkpoint: # with one tensor, which is called by the file's name
     """The array of an .npy file, unread.
 
@@ -100,7 +100,7 @@ def read_npy(
     if fortran: tensor = _columns_first(tensor, path, offset, dtype.byteorder == ">")
     return Checkpoint("numpy array", [tensor], str(path))
 
-# %% ../../nbs/checkpoints/factors.ipynb #3aedc544
+# %% ../../nbs/checkpoints/factors.ipynb #77e59314
 def _npz_member(file: Path, zipped, info, values: dict) -> tuple[StoredTensor | None, str]:
     "The tensor of a member, or a sentence why it is none; single values go into `values`."
     key, what = info.filename.removesuffix(".npy"), f"{info.filename} of {file.name}"
@@ -143,7 +143,7 @@ def _npz_member(file: Path, zipped, info, values: dict) -> tuple[StoredTensor | 
     return StoredTensor(key, shape, dtype.name, size, read, (str(file), info.filename, 0), problem), ""
 
 def read_npz(
-    path: Path,
+    path: Path, # of a file
 ) -> Checkpoint:
     """The arrays of an .npz file, unread; what implicit 0.7 saves is one.
 
@@ -343,12 +343,12 @@ def read_spark_als(
     values = {"rank": rank} if isinstance(rank, int) else {}
     return Checkpoint("Spark ALS", tensors, str(path), "Spark", values, notes)
 
-# %% ../../nbs/checkpoints/factors.ipynb #32350c6b
+# %% ../../nbs/checkpoints/factors.ipynb #99bb722a
 LONGEST_LINE = 2**24 # bytes of a row in text
 LONGEST_WORD = 2**16 # bytes of a word before a binary vector
 
 def word2vec_shape(
-    path: Path,
+    path: Path, # of a file
 ) -> tuple[str, int, int] | None: # "text" or "binary", width, bytes of the first line that says so
     """What a file of word vectors is, by its first lines; nothing if it is none.
 
@@ -466,9 +466,9 @@ def read_word2vec(
     kind = f"word2vec ({form})" if start else "word vectors (text, as GloVe's)"
     return Checkpoint(kind, [tensor], str(path))
 
-# %% ../../nbs/checkpoints/factors.ipynb #09ada182
+# %% ../../nbs/checkpoints/factors.ipynb #1128f7d7
 def libffm_sizes(
-    path: Path,
+    path: Path, # of a file
 ) -> tuple[int, int, int, int] | None: # features n, fields m, factors k, numbers in a run of weights (1 or 4)
     """Sizes of a libffm model, if the file's length is exactly what they say; else nothing.
 
@@ -492,7 +492,7 @@ def libffm_sizes(
     return None
 
 def read_libffm(
-    path: Path,
+    path: Path, # of a file
 ) -> Checkpoint:
     """Weights of a libffm model: for each field that is met, a row per feature; and AdaGrad's sums.
 
@@ -532,7 +532,7 @@ def read_libffm(
     tensors = [tensor(j, sums) for j in range(m) for sums in (False, True)]
     return Checkpoint("libffm model", tensors, str(path), "libffm", {"n": n, "m": m, "k": k})
 
-# %% ../../nbs/checkpoints/factors.ipynb #fccbd6cf
+# %% ../../nbs/checkpoints/factors.ipynb #52487acf
 # package, by the first part of its names -> (what it is called, the line that saves its tables)
 EXPORTS = {
     "gensim": ("gensim", 'model.wv.save_word2vec_format("vectors.bin", binary=True)'),
@@ -580,7 +580,7 @@ def is_pickle(
     return len(start) > 2 and start[0] == 0x80 and 2 <= start[1] <= 5
 
 def refused_pickle(
-    path: Path,
+    path: Path, # of a file
 ) -> InputError: # to be raised by the caller
     """The sentence for a pickle: whose it is, and how its tables are saved plainly.
 

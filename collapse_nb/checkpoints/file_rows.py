@@ -21,13 +21,13 @@ import numpy as np
 from .tensors import WIDTHS, StoredTensor, decode, item_size
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/file_rows.ipynb #16ac272c
+# %% ../../nbs/checkpoints/file_rows.ipynb #451880ce
 MOST_NUMBERS = 2**26 # in one row: 256 MiB as float32
 MOST_ROWS = 2**48    # more than any disk holds
 
 @contextmanager
 def opened(
-    file: Path,
+    file: Path, # its path
 ) -> Iterator[BinaryIO]: # the file's bytes, closed at the end
     """A file to read from; a failure of the disk or of rights is one sentence.
 
@@ -53,7 +53,7 @@ def reason(
     return (str(err).strip().splitlines() or [type(err).__name__])[0][:120]
 
 def exactly(
-    stream: BinaryIO,
+    stream: BinaryIO, # at the place where they begin
     size: int,  # bytes
     what: str,  # whose they are, for the sentence
 ) -> bytes:     # of that size
@@ -67,7 +67,7 @@ def exactly(
     if len(raw) == size: return raw
     raise InputError(f"{what} ends early, {size - len(raw):,} bytes short: copy or save it again.")
 
-# %% ../../nbs/checkpoints/file_rows.ipynb #2a2d4829
+# %% ../../nbs/checkpoints/file_rows.ipynb #2f102635
 def real_numbers(
     dtype: str, # a numpy or torch name
 ) -> bool:      # whether they are real numbers of at most eight bytes, which can be measured
@@ -82,9 +82,9 @@ def real_numbers(
     return found.kind in "fiub" and found.itemsize <= 8
 
 def shape_problem(
-    key: str,
-    shape: tuple[int, ...],
-    dtype: str,
+    key: str, # its full name in the file
+    shape: tuple[int, ...], # as the file says
+    dtype: str, # a numpy or torch name
 ) -> str: # a sentence, or nothing
     """Why a tensor of this shape and type cannot be measured.
 
@@ -101,18 +101,18 @@ def shape_problem(
                 "table, or its shape is wrong.")
     return ""
 
-# %% ../../nbs/checkpoints/file_rows.ipynb #cf730772
+# %% ../../nbs/checkpoints/file_rows.ipynb #57a1fe9a
 def stored_rows(
     key: str,                # its full name in the file
-    file: Path,
+    file: Path, # its path
     offset: int,             # bytes from the start of the file
-    shape: tuple[int, ...],
+    shape: tuple[int, ...], # as the file says
     dtype: str,              # a numpy or torch name: float32, bfloat16, …
-    big_endian: bool = False,
+    big_endian: bool = False, # the order of its bytes
     storage: tuple = (),     # what it shares with its aliases; (file, offset, 0) where it shares nothing
-    note: str = "",
-    label: str = "",
-    embedding: bool | None = None,
+    note: str = "", # what the reader knows of it
+    label: str = "", # the name that the model gave it
+    embedding: bool | None = None, # whether it is an embedding's weight, if that is known
 ) -> StoredTensor:
     """A tensor that lies in one piece in a file, row after row.
 
@@ -147,9 +147,9 @@ def stored_rows(
                         note=note, label=label)
 
 def numbers(
-    raw: bytes,
-    dtype: str,
-    big_endian: bool = False,
+    raw: bytes, # as the file has them
+    dtype: str, # a numpy or torch name
+    big_endian: bool = False, # the order of its bytes
 ) -> np.ndarray: # (n,)
     """Numbers out of bytes, of either byte order.
 
@@ -158,12 +158,12 @@ def numbers(
     """
     return np.frombuffer(raw, np.dtype(dtype).newbyteorder(">")) if big_endian else decode(raw, dtype)
 
-# %% ../../nbs/checkpoints/file_rows.ipynb #7c4e1df6
+# %% ../../nbs/checkpoints/file_rows.ipynb #ba6656c9
 LONGEST_LISTING = 2**24 # bytes of a zip archive's list of members
 
 @contextmanager
 def archive(
-    file: Path,
+    file: Path, # its path
 ) -> Iterator[zipfile.ZipFile]: # closed at the end
     """A zip archive to read from, if its list of members is sound.
 

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-# %% ../../nbs/checkpoints/hdf5_worker.ipynb #953b3d04
+# %% ../../nbs/checkpoints/hdf5_worker.ipynb #67fd6da8
 MEMORY = 2**30   # bytes the process may take
 PATIENCE_S = 60  # for a listing, and for each block of rows
 MOST_OBJECTS = 200_000
@@ -30,7 +30,7 @@ class Window(io.RawIOBase):
     """
     def __init__(
         self,
-        file: str,
+        file: str, # its path
         start: int, # of the stretch, bytes
         size: int,  # its length, bytes
     ):

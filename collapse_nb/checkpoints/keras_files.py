@@ -29,12 +29,12 @@ from .safetensors_files import parsed_json, unreadable
 from .tensors import Checkpoint, StoredTensor, item_size
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/keras_files.ipynb #56ea1988
+# %% ../../nbs/checkpoints/keras_files.ipynb #578162f2
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LONGEST_ANSWER = 2**27 # bytes of a listing
 
 def is_hdf5(
-    path: Path,
+    path: Path, # of a file
 ) -> bool:
     """Whether a file is HDF5 by its signature, which may follow a block of the user's own.
 

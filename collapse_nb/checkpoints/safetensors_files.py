@@ -16,7 +16,7 @@ from .file_rows import exactly, opened, stored_rows
 from .tensors import Checkpoint, StoredTensor
 from ..records import InputError
 
-# %% ../../nbs/checkpoints/safetensors_files.ipynb #e6f271d0
+# %% ../../nbs/checkpoints/safetensors_files.ipynb #969e2d50
 LONGEST_HEADER = 2**24 # bytes, of JSON: 150,000 tensors
 
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool",
@@ -26,7 +26,7 @@ DTYPES |= {f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)}
 DTYPES |= {f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
 
 def parsed_json(
-    raw: bytes,
+    raw: bytes, # as the file has them
     what: str,  # whose it is, for the sentence
 ) -> dict:
     """A JSON object out of bytes; anything else is one sentence.
@@ -61,7 +61,7 @@ def _header(file: Path) -> tuple[dict, int]: # entries, and where the numbers be
                              "safetensors file.")
         return parsed_json(exactly(stream, length, str(file)), f"the header of {file}"), 8 + length
 
-# %% ../../nbs/checkpoints/safetensors_files.ipynb #cc59c8a1
+# %% ../../nbs/checkpoints/safetensors_files.ipynb #1acc9af4
 def _whole(value: object) -> bool: return type(value) is int and 0 <= value < 2**63
 
 def _tensor(key: str, entry: object, file: Path, data: int) -> StoredTensor:
@@ -82,11 +82,11 @@ def _tensor(key: str, entry: object, file: Path, data: int) -> StoredTensor:
                       f"{tensor.num_bytes:,} by its shape: save it again.", tensor.shape, tensor.dtype)
 
 def unreadable(
-    key: str,
+    key: str, # its full name in the file
     problem: str,              # one sentence
-    shape: tuple[int, ...] = (),
-    dtype: str = "unknown",
-    num_bytes: int = 0,
+    shape: tuple[int, ...] = (), # as far as it is known
+    dtype: str = "unknown", # as far as it is known
+    num_bytes: int = 0, # in the file
 ) -> StoredTensor:
     """A tensor that is listed, with the reason why its numbers cannot be had.
 
