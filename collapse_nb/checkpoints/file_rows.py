@@ -158,7 +158,7 @@ def numbers(
     """
     return np.frombuffer(raw, np.dtype(dtype).newbyteorder(">")) if big_endian else decode(raw, dtype)
 
-# %% ../../nbs/checkpoints/file_rows.ipynb #ba6656c9
+# %% ../../nbs/checkpoints/file_rows.ipynb #dea035d3
 LONGEST_LISTING = 2**24 # bytes of a zip archive's list of members
 
 @contextmanager
@@ -204,7 +204,7 @@ def _listing_bytes(stream: BinaryIO) -> int:
     return max(lengths)
 
 def member_problem(
-    info: zipfile.ZipInfo,
+    info: zipfile.ZipInfo, # what the list of members says of it
     file_bytes: int, # size of the archive
 ) -> str:            # a sentence, or nothing
     """Why a member of a zip archive is not read: encrypted, packed otherwise, or larger than it can be.
