@@ -112,6 +112,13 @@ def archive(**packing) -> bytes:
         z.writestr("factors.npy", npy("<i8", (), struct.pack("<q", 5)))
     return stream.getvalue()
 
+def test_one_damaged_array_leaves_the_others(tmp_path):
+    raw = archive()
+    at = raw.index(TABLE.tobytes()) + 9
+    (tmp_path / "a.npz").write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])
+    found = read_npz(tmp_path / "a.npz")
+    assert found.values == {"factors": 5} and "Bad CRC-32" in found.tensors[0].problem
+
 @MANY
 @given(st.one_of(damaged(archive()), damaged(archive(compression=zipfile.ZIP_DEFLATED))))
 def test_damaged_archives(tmp_path_factory, raw):

@@ -7,7 +7,7 @@ __all__ = ['LONGEST_NPY_HEADER', 'FITS', 'MOST_COLUMNS', 'UNREADABLE_PARQUET', '
            'read_npy', 'read_npz', 'read_parquet', 'read_spark_als', 'word2vec_shape', 'read_word2vec', 'libffm_sizes',
            'read_libffm', 'pickled_names', 'is_pickle', 'refused_pickle']
 
-# %% ../../nbs/checkpoints/factors.ipynb #40789f27
+# %% ../../nbs/checkpoints/factors.ipynb #a8da5cb5
 import io
 import json
 import math
@@ -24,8 +24,9 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from collapse_nb.checkpoints.file_rows import (
-    archive, exactly, member_problem, numbers, opened, reason, shape_problem, stored_rows
+    UNREADABLE_ZIP, archive, exactly, member_problem, numbers, opened, reason, shape_problem, stored_rows
 )
+from .safetensors_files import unreadable
 from .tensors import Checkpoint, StoredTensor
 from ..records import InputError
 
@@ -100,18 +101,16 @@ def read_npy(
     if fortran: tensor = _columns_first(tensor, path, offset, dtype.byteorder == ">")
     return Checkpoint("numpy array", [tensor], str(path))
 
-# %% ../../nbs/checkpoints/factors.ipynb #77e59314
+# %% ../../nbs/checkpoints/factors.ipynb #ac90e545
 def _npz_member(file: Path, zipped, info, values: dict) -> tuple[StoredTensor | None, str]:
     "The tensor of a member, or a sentence why it is none; single values go into `values`."
     key, what = info.filename.removesuffix(".npy"), f"{info.filename} of {file.name}"
-    def broken(why: str, shape=(), dtype="unknown", size=0):
-        return StoredTensor(key, shape, dtype, size, lambda most: iter(()), problem=why)
-    if problem := member_problem(info, file.stat().st_size): return broken(problem), ""
+    if problem := member_problem(info, file.stat().st_size): return unreadable(key, problem), ""
     with zipped.open(info) as stream:
         try: shape, fortran, dtype, offset = _npy_header(stream, what)
-        except InputError as err: return broken(str(err)), ""
+        except InputError as err: return unreadable(key, str(err)), ""
         size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject: return broken(_objects(key), shape, "object"), ""
+        if dtype.hasobject: return unreadable(key, _objects(key), shape, "object"), ""
         if not shape and dtype.itemsize <= 4096 and dtype.kind in "fiubUS":
             values[key] = np.frombuffer(exactly(stream, size, what), dtype)[0].item()
             return None, ""
@@ -158,7 +157,10 @@ def read_npz(
     with archive(path) as zipped:
         for info in zipped.infolist():
             if not info.filename.endswith(".npy"): continue
-            tensor, note = _npz_member(path, zipped, info, values)
+            try: tensor, note = _npz_member(path, zipped, info, values)
+            except UNREADABLE_ZIP as err: # this one alone
+                why = f"{info.filename} of {path.name} cannot be read ({reason(err)}): copy or save it again."
+                tensor, note = unreadable(info.filename.removesuffix(".npy"), why), ""
             if tensor: tensors.append(tensor)
             if note: notes.append(note)
     implicit = {"user_factors", "item_factors"} <= {t.key for t in tensors}
