@@ -35,8 +35,8 @@ class Piece:
     packed: bool = False     # compressed or encrypted on its way to the file
 
     def end(self,
-        axis: int,
-    ) -> int:
+        axis: int, # of the table
+    ) -> int:      # numbers from the table's first
         "Behind its last number, along an axis of the table."
         return self.offsets[axis] + self.shape[axis]
 
@@ -193,9 +193,9 @@ def read_distributed(
     Raises `InputError` for a folder without readable metadata; a table of which a piece is missing has a
     `problem`.
 
-    >>> import tempfile, torch
+    >>> import tempfile, torch, warnings
     >>> import torch.distributed.checkpoint as dcp
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
     ...     _ = dcp.save({"item.weight": torch.ones(3, 2)}, checkpoint_id=folder, no_dist=True)
     ...     [(tensor.key, tensor.shape) for tensor in read_distributed(Path(folder)).tensors]
     [('item.weight', (3, 2))]

@@ -59,10 +59,10 @@ def _blocks(tensor: Tensor, most: int) -> Iterator[np.ndarray]:
 
 # %% ../../nbs/checkpoints/live.ipynb #885bf538
 def of_tensor(
-    key: str,
-    tensor: Tensor, # (D, …), on any device
-    note: str = "",
-    embedding: bool | None = None,
+    key: str,           # its full name
+    tensor: Tensor,     # (D, …), on any device
+    note: str = "",     # what is known of it, in words
+    embedding: bool | None = None, # whether it is an embedding module's weight, if that is known
     padding: int | None = None, # the row that pads
 ) -> StoredTensor:
     """A live tensor, whose rows are copied when they are read.
@@ -228,6 +228,11 @@ def _modules(
         below = key if who else f"{key}.{name}" if key else name
         yield from _modules(child, below, "; ".join(filter(None, [note, said])), within, depth + 1)
 
+def _is_layer(module: nn.Module) -> bool:
+    "Whether it is a layer of torch's own, and neither a container nor an embedding."
+    home = type(module).__module__
+    return home.startswith("torch.nn.modules.") and not home.endswith((".container", ".sparse", ".module"))
+
 def _of_module(model: nn.Module, key: str = "") -> Iterator[StoredTensor]:
     "Parameters and buffers of a module under all their names."
     owners = {} # EmbeddingSets of ours -> the model they are in
@@ -242,7 +247,8 @@ def _of_module(model: nn.Module, key: str = "") -> Iterator[StoredTensor]:
         for own, tensor in [*module._parameters.items(), *module._buffers.items()]:
             if tensor is None: continue
             table = own == "weight" and (embeds or collection)
-            found = of_tensor(f"{name}.{own}" if name else own, tensor, note, table or None,
+            is_table = True if table else False if _is_layer(module) else None
+            found = of_tensor(f"{name}.{own}" if name else own, tensor, note, is_table,
                               rows if table and isinstance(rows, int) else None)
             if _SPREAD in note and tensor.ndim == 1: # as all pieces are
                 piece = f"{found.key} is a piece of a tensor: read the model within FSDP.summon_full_params."

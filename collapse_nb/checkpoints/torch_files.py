@@ -323,6 +323,12 @@ def _plain(value: object) -> object:
         return value.args[0] if len(value.args) == 1 else "/".join(map(str, value.args))
     return _NO_VALUE
 
+def _attributes(state: object) -> object:
+    "A state, attributes in slots and others in one dict."
+    if type(state) is tuple and len(state) == 2 and isinstance(state[1], dict):
+        return {**(state[0] if isinstance(state[0], dict) else {}), **state[1]}
+    return state
+
 _KNOWN = {"torch", "__torch__", "numpy", "collections", "builtins"} # not worth a word to the reader
 
 class _Walk:
@@ -355,7 +361,7 @@ class _Walk:
 
     def local(self, named: Named, key: str) -> Named | None:
         "What this process had of a distributed tensor."
-        state = named.inner[0] if type(named.inner) is tuple and named.inner else named.inner
+        state = _attributes(named.inner)
         if not isinstance(state, dict) or "_local_tensor" not in state: return None
         part = rebuilt(state["_local_tensor"], self.storages)
         if part is not None and part.shape != named.shape:
@@ -388,9 +394,7 @@ class _Walk:
         elif isinstance(value, list | tuple | set | frozenset):
             yield from ((str(place), item) for place, item in enumerate(value))
         elif isinstance(value, Foreign):
-            state = value.state
-            if type(state) is tuple and len(state) == 2 and isinstance(state[1], dict): # slots
-                state = {**(state[0] if isinstance(state[0], dict) else {}), **state[1]}
+            state = _attributes(value.state)
             if isinstance(state, dict) and isinstance(state.get("_modules"), dict): # a module
                 for part in ("_parameters", "_buffers", "_modules"):
                     if isinstance(inner := state.get(part), dict): yield from self.children(inner)
@@ -411,7 +415,7 @@ class _Walk:
         if isinstance(value, Foreign):
             if self.tensor(key, value): return
             self.foreign.setdefault(value.name)
-        if id(value) in self.within: return # it holds itself, as a model does that a callback of its own holds
+        if id(value) in self.within: return # it holds itself, as a history may hold the model it is part of
         before = len(self.tensors)
         self.within.add(id(value))
         for name, item in self.children(value):
@@ -712,7 +716,8 @@ def is_torch(
     """
     with open(path, "rb") as file: first = file.read(4)
     if first == b"PK\3\4":
-        archive = _Archive(path, 0, path.stat().st_size)
+        try: archive = _Archive(path, 0, path.stat().st_size)
+        except InputError: return False
         if not archive.cut: return "data.pkl" in archive.members
         with archive.file() as file: return archive.behind(file, 0)[0].endswith("/data.pkl")
     return _is_legacy(path) or _is_tar(path)
