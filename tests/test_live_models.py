@@ -205,7 +205,9 @@ def test_what_is_no_table_is_refused(value, why):
 
 def test_mappings_of_anything():
     net = Net()
-    is_of(tensors(read_mapping(net.state_dict())), net)
+    plain = read_mapping(net.state_dict())
+    is_of(tensors(plain), net)
+    assert plain.values == {}
     mixed = {"net": net, "frame": pd.DataFrame({"x": [1.]}, index=["a"]), "bad": np.array(["x"]),
              3: [np.ones(2)], "lr": np.float32(0.5), "odd": {1, 2}}
     found = read_mapping(mixed)

@@ -77,7 +77,7 @@ def of_tensor(
         note = f"{note}; {gathered}" if note else gathered
     return StoredTensor(key, shape, _dtype(tensor), math.prod(shape) * tensor.dtype.itemsize,
                         partial(_blocks, tensor), _storage(tensor, problem), problem, embedding, note,
-                        padding)
+                        padding=padding)
 
 def _storage(tensor: Tensor, problem: str) -> tuple:
     "What tells that two names have one tensor."
@@ -131,8 +131,8 @@ def _frame(key: str, frame: object) -> StoredTensor:
 
 def _ids(frame: object) -> object:
     "What names the rows of a data frame, if they have names."
-    index = getattr(frame, "index", None)
-    return None if index is None or type(index).__name__ == "RangeIndex" else index
+    if not _is_frame(frame) or not hasattr(frame, "index"): return None
+    return None if type(frame.index).__name__ == "RangeIndex" else frame.index
 
 # %% ../../nbs/checkpoints/live.ipynb #8852f98d
 def read_arrays(

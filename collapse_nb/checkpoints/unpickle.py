@@ -318,6 +318,8 @@ def unpickle(
 ) -> object:        # plain values, with `Foreign` where the pickle wants a call
     """Read a pickle of any protocol without executing any of it.
 
+    >>> import io, pickle
+    >>> from pathlib import Path
     >>> unpickle(io.BytesIO(pickle.dumps({"epoch": 3, "home": Path("x")}, protocol=4)), "file")["epoch"]
     3
     """
