@@ -111,8 +111,8 @@ class View:
     def count(self) -> int: return math.prod(self.shape)
 
 def problem_of(
-    view: View,
-    key: str, # the tensor's name, for the reader
+    view: View, # of a storage
+    key: str,   # the tensor's name, for the reader
 ) -> str:     # a sentence, or nothing
     """Why a view cannot be read.
 
@@ -148,7 +148,7 @@ def _dequantised(block: np.ndarray, first: int, scale: tuple) -> np.ndarray:
     return ((block - zeros.reshape(wide)) * scales.reshape(wide)).astype(np.float32)
 
 def read_view(
-    view: View,
+    view: View,              # without a problem
     most: int,               # rows in a block, at most
 ) -> Iterator[np.ndarray]:   # (n, …) each, (1,) of a number alone
     """Blocks of rows of a view.
@@ -451,7 +451,7 @@ class Window:
     (b'234', 1, b'34')
     """
     def __init__(self,
-        file: BinaryIO,
+        file: BinaryIO,      # that can be sought
         start: int,          # its first byte
         length: int,         # bytes
         most: int = SPAN,    # bytes of one read
@@ -494,10 +494,10 @@ class Window:
     def __exit__(self, *error): self.close()
 
 def window(
-    path: Path,
+    path: Path,  # of the file
     start: int,  # its first byte
     length: int, # bytes
-    most: int = SPAN,
+    most: int = SPAN, # bytes of one read
 ) -> Window:
     """A stretch of a file by its name.
 
@@ -732,7 +732,7 @@ def _is_tar(path: Path) -> bool:
     return head[257:262] == b"ustar" and head[:100].rstrip(b"\0") in (b"storages", b"tensors", b"pickle")
 
 def read_piece(
-    path: Path,
+    path: Path,  # of the file around it
     start: int,  # first byte in the file
     length: int, # bytes
     name: str,   # what to call the tensor in it
@@ -748,7 +748,7 @@ def read_piece(
     return _read_zip(path, start, length, name)
 
 def read_torch(
-    path: Path,
+    path: Path,  # of a file, whatever its suffix
 ) -> Checkpoint: # every tensor of it
     """Tensors of a file of `torch.save`, by whatever version and under whatever suffix.
 
