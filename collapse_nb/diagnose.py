@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CHUNK_VALUES', 'SAMPLE_ROWS', 'BAD', 'PLACES', 'MOST_ALIKE', 'LOOKED_THROUGH', 'OF_BIN', 'TINY_START', 'FAR_SHORTER',
-           'TEN_TIMES', 'VERDICTS', 'NOTHING', 'HALF', 'LEVEL', 'FEW_ROWS', 'TEXT', 'TEXTS', 'REPORT_SCHEMA', 'WORSE',
-           'FELL', 'MOST_LANES', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live', 'initialiser', 'Diagnosis',
-           'Report', 'hits', 'diagnose']
+           'TEN_TIMES', 'VERDICTS', 'NOTHING', 'HALF', 'LEVEL', 'FEW_NUMBERS', 'TEXT', 'TEXTS', 'REPORT_SCHEMA',
+           'WORSE', 'FELL', 'MOST_LANES', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live', 'initialiser',
+           'Diagnosis', 'Report', 'hits', 'diagnose']
 
 # %% ../nbs/diagnose.ipynb #f6514af8
 import json
@@ -65,7 +65,7 @@ def _start_places(
     low, high = _places(square * np.array([max(1 - spread, .01), 1 + spread]))
     return int(low), int(high)
 
-# %% ../nbs/diagnose.ipynb #3bfa74ea
+# %% ../nbs/diagnose.ipynb #b7627998
 class TablePass:
     """All that is measured of a table, from its rows in order, each seen once.
 
@@ -82,12 +82,14 @@ class TablePass:
         padding: Iterable[int] = (),        # rows that stand for nothing
         counts: np.ndarray | None = None,   # (D,) hits of each row
         watched: Iterable[int] = (),        # rows whose lengths are kept: out of vocabulary
+        bias: Iterable[int] = (),           # columns that are no directions: a bias, a constant beside it
         seed: int = 0,                      # of the sample
     ):
         self.rows, self.width, self.seed, self.seen = rows, width, seed, 0
         self.padding = np.array(sorted({row % rows for row in padding if -rows <= row < rows}), np.int64)
         self.counts = counts
         self.watched = {row % rows: math.nan for row in watched if -rows <= row < rows}
+        self.bias = np.array(sorted({column for column in bias if 0 <= column < width}), np.int64)
         chosen = np.random.default_rng([seed, rows]).choice(rows, min(rows, SAMPLE_ROWS), replace=False)
         self.chosen = np.sort(chosen)
         self.sample = np.full((len(chosen), width), np.nan)
@@ -116,32 +118,34 @@ class TablePass:
 
     def _take(self, chunk: np.ndarray, first: int) -> None:
         x, last = chunk.astype(np.float64), first + len(chunk)
+        if len(self.bias): x[:, self.bias] = 0
         with np.errstate(over="ignore", invalid="ignore"): squares = np.einsum("ij,ij->i", x, x)
         places = _places(squares)
         low, high = np.searchsorted(self.chosen, (first, last))
         self.sample[low:high] = x[self.chosen[low:high] - first]
         for row in self.watched:
             if first <= row < last: self.watched[row] = math.sqrt(squares[row - first])
-        numbers = None # of the rows, where some are left out
+        numbers, whole = None, chunk # numbers of the rows, where some are left out
         if places.max() >= BAD:
             good = places < BAD
             self.bad += len(x) - int(good.sum())
-            x, places, numbers = x[good], places[good], np.arange(first, last)[good]
+            x, places, numbers, whole = x[good], places[good], np.arange(first, last)[good], chunk[good]
         if self.counts is not None:
             hits = self.counts[first:last] if numbers is None else self.counts[numbers]
             self.weighted += x.T @ (x * hits[:, None])
         aside = self._aside(first, last, numbers, places)
         if aside is not None:
             self.aside += x[aside].T @ x[aside]
-            x, places = x[~aside], places[~aside]
-        if len(x): self._add(x, places)
+            x, places, whole = x[~aside], places[~aside], whole[~aside]
+        if not len(x): return
+        if len(self.candidates): self._find_constant(whole[places > 0])
+        self._add(x, places)
 
     def _add(self, x: np.ndarray, places: np.ndarray) -> None:
         "Adds rows that take part to the histogram and to the Gram matrices of their bins."
         lowest = int(places.min())
         there = np.bincount(places - lowest)
         self.lengths[lowest:lowest + len(there)] += there
-        self._find_constant(x if lowest else x[places > 0])
         numbers = sorted({(lowest + int(place) - self.shift) // OF_BIN for place in np.flatnonzero(there)})
         for number in numbers:
             low = number * OF_BIN + self.shift
@@ -163,7 +167,7 @@ class TablePass:
 
     def _find_constant(self, x: np.ndarray) -> None:
         "Drops columns that vary from those that may be constant."
-        if not len(x) or not len(self.candidates): return
+        if not len(x): return
         if self.first is None: self.first = x[0].copy()
         same = (x[:, self.candidates] == self.first[self.candidates]).all(0)
         self.candidates = self.candidates[same]
@@ -190,7 +194,8 @@ class TablePass:
 
     def again(self) -> "TablePass":
         "One of the same table that has seen nothing."
-        return TablePass(self.rows, self.width, self.padding, self.counts, self.watched, self.seed)
+        return TablePass(self.rows, self.width, self.padding, self.counts, self.watched, self.bias,
+                         self.seed)
 
     def merge(self,
         other: "TablePass", # that has seen other rows of the same table
@@ -213,6 +218,16 @@ class TablePass:
     def learnt(self) -> np.ndarray: # numbers of the columns that vary over the rows that take part
         return np.setdiff1d(np.arange(self.width), self.candidates if self.lengths[1:].sum() > 1 else [])
 
+    @property
+    def ones(self) -> np.ndarray: # (K, K) what a row of ones, zero in the bias, adds to a Gram matrix
+        row = np.ones(self.width)
+        row[self.bias] = 0
+        return np.outer(row, row)
+
+    @property
+    def directions(self) -> np.ndarray: # those of them that are no bias
+        return np.setdiff1d(self.learnt, self.bias)
+
     def gram(self,
         shortest: int = 0,        # place in the histogram, the first of a bin: shorter rows are left out
         everything: bool = False, # with padding and rows without hits
@@ -225,8 +240,9 @@ class TablePass:
         gram: np.ndarray, # (K, K)
         rows: int | None = None, # that it is of, for there are no more directions than rows
     ) -> np.ndarray:      # (min(rows, learnt columns),) singular values, largest first
-        "Singular values over the learnt columns."
-        sigma = np.sqrt(np.linalg.eigvalsh(gram[np.ix_(self.learnt, self.learnt)])[::-1].clip(min=0))
+        "Singular values over the columns that are directions."
+        of = self.directions
+        sigma = np.sqrt(np.linalg.eigvalsh(gram[np.ix_(of, of)])[::-1].clip(min=0))
         return sigma[:self.rows if rows is None else rows]
 
 # %% ../nbs/diagnose.ipynb #236cb53c
@@ -289,7 +305,7 @@ def initialiser(
         if abs(shape.cdf(middle) - below).max() * math.sqrt(counts.sum()) < most: return name
     return ""
 
-# %% ../nbs/diagnose.ipynb #6b72432e
+# %% ../nbs/diagnose.ipynb #ca2d150b
 VERDICTS = ("healthy", "one direction dominates", "low rank", "untrained", "cannot tell")
 
 @dataclass
@@ -304,7 +320,8 @@ class Diagnosis:
     name: str                        # of the field or the table, in the model's words
     key: str                         # in the file
     rows: int = 0                    # D, all of them
-    dim: int = 0                     # learnt columns: those that vary over rows
+    dim: int = 0                     # learnt columns: those that vary over rows, a bias among them
+    directions: int = 0              # learnt columns without a bias: what the measures are of
     width: int = 0                   # K, columns as stored
     dtype: str = ""                  # as stored
     mb: float = 0.                   # 10^6 bytes, as stored
@@ -350,13 +367,14 @@ class Diagnosis:
 
 def _plural(n: int, what: str) -> str: return f"{n:,} {what}" + "s" * (n != 1)
 
-# %% ../nbs/diagnose.ipynb #bdf87468
+# %% ../nbs/diagnose.ipynb #1381b4d0
 def _alike(
     seen: TablePass,
 ) -> tuple[list[tuple[np.ndarray, int]], int]: # rows of one number and how many; how many other equal rows
     "Rows that are there more than once."
-    rows = [(np.frombuffer(row, np.float64), n) for row, n in seen.alike.items()]
-    constant = [(row, n) for row, n in rows if (row == row[0]).all()] if seen.width > 1 else []
+    rows = [(np.delete(np.frombuffer(row), seen.bias), n) for row, n in seen.alike.items()]
+    rows = [(row, n) for row, n in rows if row.any()] # zero but for a bias: counted as zero
+    constant = [(row, n) for row, n in rows if len(row) > 1 and (row == row[0]).all()]
     return constant, sum(n for _, n in rows) - sum(n for _, n in constant)
 
 def _fill(
@@ -368,8 +386,9 @@ def _fill(
     constant, found.identical_rows = _alike(seen)
     live = seen.gram(place)
     for row, n in constant: # a Gram matrix is a sum over rows, so that rows can be taken out again
-        if int(_places(np.array([row @ row]))[0]) >= place: live = live - n * np.outer(row, row)
-    found.dim, found.bad_rows, found.padding_rows = len(seen.learnt), seen.bad, seen.padded
+        if int(_places(np.array([row @ row]))[0]) >= place: live -= n * row[0]**2 * seen.ones
+    found.dim, found.directions = len(seen.learnt), len(seen.directions)
+    found.bad_rows, found.padding_rows = seen.bad, seen.padded
     found.zero_rows = int(seen.lengths[0]) + seen.zero
     found.constant_rows, found.never_trained_rows = sum(n for _, n in constant), seen.never
     short = int(seen.lengths[1:place].sum())
@@ -382,7 +401,7 @@ def _fill(
     if seen.counts is not None: _set(found, seen.spectrum(seen.weighted), "_weighted")
     measured = _measures(sigma)
     found.ia_rest_live, found.width99 = measured["ia_rest"], measured["width99"]
-    found.mb_freed = found.mb * (found.dim - found.width99) / found.width
+    found.mb_freed = found.mb * (found.directions - found.width99) / found.width
     found.spectrum = sigma.tolist()
     return found
 
@@ -398,15 +417,15 @@ def _set(found: Diagnosis, sigma: np.ndarray, suffix: str) -> None:
     for name in ("ia", "effective_rank", "stable_rank"):
         setattr(found, name + suffix, _measures(sigma)[name])
 
-# %% ../nbs/diagnose.ipynb #bf3720ca
-HALF = .5     # of what random tables have: below, the difference matters
-LEVEL = .05   # of p values after Holm
-FEW_ROWS = 10 # too few to tell an initialiser by
+# %% ../nbs/diagnose.ipynb #23edca69
+HALF = .5         # of what random tables have: below, the difference matters
+LEVEL = .05       # of p values after Holm
+FEW_NUMBERS = 256 # in the live rows: too few to tell an initialiser by
 
 def _null(found: Diagnosis, draws: int, seed: int) -> RandomTables | None:
     "Random tables of this one's live rows and learnt columns; None where there is nothing to compare."
-    if found.live_rows < 2 or found.dim < 2 or not found.ia_live >= 1: return None
-    return random_tables(found.live_rows, found.dim, draws, seed)
+    if found.live_rows < 2 or found.directions < 2 or not found.ia_live >= 1: return None
+    return random_tables(found.live_rows, found.directions, draws, seed)
 
 def _compare(found: Diagnosis, null: RandomTables) -> None:
     "Where a table stands among random ones."
@@ -425,22 +444,24 @@ def _judge(
     start: str,                # the initialiser that its numbers cannot be told from
 ) -> tuple[str, str]:          # verdict and reason
     "One of five verdicts, and a sentence for it."
-    if found.live_rows > 1 and found.dim < 2:
-        return "cannot tell", (f"{found.dim} of {_plural(found.width, 'column')} varies over its rows: a "
-                               "spectrum needs two.")
+    if found.live_rows > 1 and found.directions < 2:
+        return "cannot tell", (f"{found.directions} of {_plural(found.width, 'column')} varies over its "
+                               "rows: a spectrum needs two.")
     if null is None:
         return "cannot tell", (f"{found.live_rows:,} of {_plural(found.rows, 'row')} live: a spectrum needs "
                                "two.")
     few = null.p_low("ia", max(1., HALF * found.random_median)) >= LEVEL
     of_random = f"{found.share:.0%} of the abundance of random tables of its size"
-    if few and found.p >= LEVEL:
-        return "cannot tell", (f"with {_plural(found.live_rows, 'live row')} and {found.dim} columns, even "
-                               "half of the abundance of a random table would be no surprise.")
+    if few and found.p_holm >= LEVEL:
+        return "cannot tell", (f"with {_plural(found.live_rows, 'live row')} of {found.directions} columns, "
+                               "even half of the abundance of a random table would be no surprise.")
     low, high = null.band("ia", .998)
-    if found.live_rows < FEW_ROWS and found.ia_live >= low:
-        return "cannot tell", (f"its abundance is that of a random table ({found.ia_live:.3g}), and with "
-                               f"{_plural(found.live_rows, 'live row')} a start looks like a trained table.")
-    if start and low <= found.ia_live <= high:
+    as_random = found.p_holm >= LEVEL and low <= found.ia_live <= high
+    if found.p_holm >= LEVEL and found.live_rows * found.directions < FEW_NUMBERS:
+        return "cannot tell", (f"its abundance ({found.ia_live:.3g}) is no lower than by chance, and with "
+                               f"{_plural(found.live_rows, 'live row')} of {found.directions} columns a "
+                               "start looks like a trained table.")
+    if start and as_random:
         return "untrained", (f"its numbers cannot be told from independent draws ({start}), and its "
                              f"abundance is that of a random table ({found.ia_live:.3g}).")
     found99 = spectrum_measures(np.array(found.spectrum))["width99_rest"]
@@ -448,14 +469,14 @@ def _judge(
     p = f"p {found.p_holm:.2g} after Holm"
     rest = "nothing is left" if math.isnan(found.rest_share) else f"it has {found.rest_share:.0%}"
     if found.p_holm < LEVEL and rest_low:
-        return "low rank", (f"{found.width99:.0f} of {found.dim} directions hold 99 % of its energy; it has "
-                            f"{of_random} ({p}), and without the first direction {rest}.")
+        return "low rank", (f"{found.width99:.0f} of {found.directions} directions hold 99 % of its energy; "
+                            f"it has {of_random} ({p}), and without the first direction {rest}.")
     if found.p_holm < LEVEL and found.share < HALF:
         return "one direction dominates", (f"it has {of_random} ({p}), but {found.rest_share:.0%} without "
                                            "the first direction.")
     return "healthy", f"it has {of_random} (p {found.p:.2g}; {p})."
 
-# %% ../nbs/diagnose.ipynb #c5dead69
+# %% ../nbs/diagnose.ipynb #b3357172
 def _groups(
     found: Diagnosis,
     seen: TablePass,
@@ -488,8 +509,9 @@ def _median_length(lengths: np.ndarray) -> float:
     return math.sqrt(_square_at(1 + int(np.searchsorted(below, below[-1] / 2))))
 
 def _listed(numbers: Iterable[int]) -> str:
-    numbers = list(numbers)
-    return ", ".join(map(str, numbers[:8])) + ", …" * (len(numbers) > 8)
+    numbers = [str(number) for number in numbers]
+    short = (text if len(text) <= 60 else f"…{text[-59:]}" for text in numbers[:8]) # a key's end says most
+    return ", ".join(short) + f", … ({len(numbers)} in all)" * (len(numbers) > 8)
 
 # %% ../nbs/diagnose.ipynb #f8f85cd3
 _JSON_TYPES = {str: {"type": "string"}, int: {"type": "integer"}, float: {"type": ["number", "null"]},
@@ -655,7 +677,7 @@ def _change(one: Diagnosis | None, two: Diagnosis | None) -> dict:
             "verdict_after": b.verdict if two else "", "change": change,
             "notes": "; ".join([*notes, *(f"{t.name}: {t.problem}" for t in (a, b) if t.problem)])}
 
-# %% ../nbs/diagnose.ipynb #d02687e3
+# %% ../nbs/diagnose.ipynb #5a64594a
 def _number(value: float, form: str = ".3g") -> str:
     "A number in few digits, a dash for none."
     return "-" if math.isnan(value) else format(value, form)
@@ -684,8 +706,7 @@ def _other(left_out: list[dict]) -> list[str]:
     "What is no table, by its role."
     roles: dict[str, list[str]] = {}
     for part in left_out: roles.setdefault(part["role"], []).append(part["key"])
-    return [f"no tables, {role}: {_listed(keys)}" + f" ({len(keys)})" * (len(keys) > 8)
-            for role, keys in roles.items()]
+    return [f"no table, {role}: {_listed(keys)}" for role, keys in roles.items()]
 
 def _footer(report: Report) -> str:
     "How much was read, and what it took."
@@ -694,7 +715,7 @@ def _footer(report: Report) -> str:
             f"{sum(t.rows for t in read):,} rows, {sum(t.mb for t in read):,.1f} MB, {report.seconds:.2f} s, "
             f"peak memory {report.peak_bytes / 1e6:,.0f} MB more than before")
 
-# %% ../nbs/diagnose.ipynb #d32b1077
+# %% ../nbs/diagnose.ipynb #d3e14872
 MOST_LANES = 4      # threads that measure
 MOST_COLUMNS = 2048 # of a table: a Gram matrix of these takes 32 MiB, and there is one for each bin
 
@@ -731,12 +752,12 @@ def _measure(
     for role, counts in tables:
         rows, columns = _size(tensor, role)
         share = len(rows) * len(columns) / max(1, math.prod(tensor.shape))
-        table = Diagnosis(role.name, tensor.key, len(rows), 0, len(columns), tensor.dtype,
-                          tensor.num_bytes * share / 1e6, oov_rows=len(role.oov),
-                          problem=_refused(tensor, len(rows), len(columns)), notes=tensor.note)
+        table = Diagnosis(role.name, tensor.key, len(rows), width=len(columns), dtype=tensor.dtype,
+                          mb=tensor.num_bytes * share / 1e6, oov_rows=len(role.oov), notes=tensor.note,
+                          problem=_refused(tensor, len(rows), len(columns)))
         counts, table.notes = _fitting(counts, table)
         seen = None if table.problem else TablePass(len(rows), len(columns), role.padding, counts, role.oov,
-                                                    seed)
+                                                    role.bias_columns, seed)
         found.append((table, seen))
     if all(seen is None for _, seen in found): return found
     passes = [(seen, *_size(tensor, role)) for (_, seen), (role, _) in zip(found, tables, strict=True)
@@ -754,9 +775,9 @@ def _fitting(
     "Counts that are of the table's length."
     if counts is None: return None, table.notes
     if len(counts) == table.rows and counts.any(): return counts, table.notes
-    wrong = ("its counts are all zero" if len(counts) == table.rows else
-             f"its counts are of {len(counts):,} rows, but it has {table.rows:,}") + ": measured without them"
-    return None, "; ".join(filter(None, (table.notes, wrong)))
+    wrong = ("Its counts are all zero" if len(counts) == table.rows else
+             f"Its counts are of {len(counts):,} rows, but it has {table.rows:,}")
+    return None, " ".join(filter(None, (table.notes, f"{wrong}: it is measured without them.")))
 
 def _read(
     tensor: StoredTensor,
@@ -769,7 +790,7 @@ def _read(
     with ThreadPoolExecutor(len(lanes)) as pool:
         for number, block in enumerate(tensor.rows()):
             lane = number % len(lanes)
-            if running[lane] is not None: running[lane].result() # a lane takes its blocks one by one, in order
+            if running[lane] is not None: running[lane].result() # a lane takes one block after the other
             running[lane] = pool.submit(_give, block.reshape(len(block), -1), start, lanes[lane])
             start += len(block)
         for job in running:
@@ -795,7 +816,8 @@ def _start(seen: TablePass) -> str:
     place, _ = shortest_live(seen.lengths, seen.width)
     live = (squares >= _square_at(place)) & ~np.isin(seen.chosen, seen.padding)
     if seen.counts is not None: live &= seen.counts[seen.chosen] > 0
-    return initialiser(seen.sample[live][:, seen.learnt]) if live.sum() > 1 and len(seen.learnt) else ""
+    rows = seen.sample[live][:, seen.directions]
+    return initialiser(rows) if rows.size else ""
 
 # %% ../nbs/diagnose.ipynb #72e8f579
 def hits(
@@ -851,7 +873,7 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 MOST_ROWS = 2**27 # of a table in a Parquet file of counts: 1 GiB of them
 
-# %% ../nbs/diagnose.ipynb #14dc0834
+# %% ../nbs/diagnose.ipynb #2694c411
 def diagnose(
     target,                          # a path, a module, a state dict, arrays, a DataFrame
     *,
@@ -923,14 +945,11 @@ def _tables(
 
 def _aliases(parts: list) -> dict[int, list[str]]: # id of a tensor -> the other names it has in the file
     "Other names of the tables."
-    names = {}
+    of = {(part.tensor.storage, part.tensor.shape): part.tensor for part in parts if part.role == "table"}
+    names: dict[int, list[str]] = {}
     for part in parts:
-        if part.role != "alias": continue
-        for table in parts:
-            if (table.role == "table" and table.tensor.shape == part.tensor.shape
-                    and table.tensor.storage == part.tensor.storage):
-                names.setdefault(id(table.tensor), []).append(part.tensor.key)
-                break
+        table = of.get((part.tensor.storage, part.tensor.shape))
+        if part.role == "alias" and table is not None: names.setdefault(id(table), []).append(part.tensor.key)
     return names
 
 def _described(table: Diagnosis, seen: TablePass | None, part, names: list[str]) -> str | None:
@@ -939,11 +958,11 @@ def _described(table: Diagnosis, seen: TablePass | None, part, names: list[str])
     table.groups = _groups(table, seen)
     constant = np.setdiff1d(np.arange(seen.width), seen.learnt)
     notes = [table.notes, part.why]
-    if len(constant): notes.append(f"the same in all rows: column {_listed(constant)}")
-    if names: notes.append(f"the same table under other names: {_listed(names)}")
-    if part.bias_columns: notes.append(f"bias, not a factor: column {_listed(part.bias_columns)}")
+    if len(names): notes.append(f"The same table under other names: {_listed(names)}.")
+    if len(constant): notes.append(f"The same in all rows, and no learnt column: {_listed(constant)}.")
+    if len(seen.bias): notes.append(f"No direction, and in no measure: column {_listed(seen.bias)}.")
     if table.bad_rows:
         table.problem = (f"NaN or infinite numbers in {table.bad_rows:,} of {_plural(table.rows, 'row')}: "
                          "they are left out.")
-    table.notes = "; ".join(filter(None, notes))
+    table.notes = " ".join(filter(None, notes))
     return _start(seen)

@@ -108,17 +108,23 @@ def embedding_tables(
         raise InputError("there is no embedding table in the model: give a mapping from names to its tables.")
     return tables
 
-# %% ../nbs/monitor.ipynb #7f87efd0
+# %% ../nbs/monitor.ipynb #6bb1e0d6
 COLUMNS = ("time", "step", "table", "rows", "width", *MEASURES, "status")
 
 class _Csv:
     "Rows in a file, each there as soon as it was written."
     def __init__(self, path: Path):
+        try: self._open(path)
+        except OSError as err:
+            raise InputError(f"{path} cannot be written ({err.strerror or err}): give another path.") from None
+    def _open(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        head = path.open(newline="").readline().strip() if path.exists() else ""
-        if head and head != ",".join(COLUMNS):
-            raise InputError(f"{path} is there and has other columns: give another path, or move it away.")
         self.file = path.open("a+", newline="")
+        self.file.seek(0)
+        head = self.file.readline().strip()
+        if head and head != ",".join(COLUMNS):
+            self.file.close()
+            raise InputError(f"{path} is there and has other columns: give another path, or move it away.")
         self.writer = csv.writer(self.file)
         if not head: self.writer.writerow(COLUMNS)
         elif not self._whole(path): self.file.write("\r\n") # a run that was killed half-way through a row
