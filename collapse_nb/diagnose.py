@@ -715,7 +715,7 @@ def _footer(report: Report) -> str:
             f"{sum(t.rows for t in read):,} rows, {sum(t.mb for t in read):,.1f} MB, {report.seconds:.2f} s, "
             f"peak memory {report.peak_bytes / 1e6:,.0f} MB more than before")
 
-# %% ../nbs/diagnose.ipynb #d3e14872
+# %% ../nbs/diagnose.ipynb #45591f24
 MOST_LANES = 4      # threads that measure
 MOST_COLUMNS = 2048 # of a table: a Gram matrix of these takes 32 MiB, and there is one for each bin
 
@@ -812,9 +812,9 @@ def _give(
 
 def _start(seen: TablePass) -> str:
     "The initialiser that a sample of the live rows cannot be told from."
-    squares = (seen.sample**2).sum(1)
+    squares = (np.delete(seen.sample, seen.bias, 1)**2).sum(1)
     place, _ = shortest_live(seen.lengths, seen.width)
-    live = (squares >= _square_at(place)) & ~np.isin(seen.chosen, seen.padding)
+    live = np.isfinite(squares) & (squares >= _square_at(place)) & ~np.isin(seen.chosen, seen.padding)
     if seen.counts is not None: live &= seen.counts[seen.chosen] > 0
     rows = seen.sample[live][:, seen.directions]
     return initialiser(rows) if rows.size else ""

@@ -108,7 +108,7 @@ def embedding_tables(
         raise InputError("there is no embedding table in the model: give a mapping from names to its tables.")
     return tables
 
-# %% ../nbs/monitor.ipynb #6bb1e0d6
+# %% ../nbs/monitor.ipynb #ee7d591b
 COLUMNS = ("time", "step", "table", "rows", "width", *MEASURES, "status")
 
 class _Csv:
@@ -116,7 +116,7 @@ class _Csv:
     def __init__(self, path: Path):
         try: self._open(path)
         except OSError as err:
-            raise InputError(f"{path} cannot be written ({err.strerror or err}): give another path.") from None
+            raise InputError(f"{path} cannot be written ({err.strerror}): give another path.") from None
     def _open(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = path.open("a+", newline="")
@@ -180,7 +180,7 @@ def _allowed(name: str) -> str:
 
 TRACKERS = {"csv": _Csv, "tensorboard": _TensorBoard, "mlflow": _MLflow}
 
-# %% ../nbs/monitor.ipynb #45a87e0f
+# %% ../nbs/monitor.ipynb #ad92ce9e
 class Monitor(Callback):
     """Measures every embedding table each n steps, and writes it down.
 
@@ -215,7 +215,7 @@ class Monitor(Callback):
         self.rows: list[dict] = []  # all that was measured, as in the file
         self.steps, self.measured = 0, 0
         self.trackers, self.sent = {}, {}
-        self.pool = ThreadPoolExecutor(1) # a server that does not answer keeps this thread waiting, not training
+        self.pool = ThreadPoolExecutor(1) # waits for a server that does not answer, while training goes on
         for name in to: self._start(name, all_of_them=to == list(TRACKERS))
 
     def _start(self, name: str, all_of_them: bool) -> None:

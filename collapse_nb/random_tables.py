@@ -84,7 +84,7 @@ def _width99(
     # a part in 10^12 less, so that rounding does not ask for one direction more
     return (held < held[..., -1:] * (.99 - 1e-12)).sum(-1) + (held[..., -1] > 0) * 1.
 
-# %% ../nbs/random_tables.ipynb #bc067118
+# %% ../nbs/random_tables.ipynb #7819a426
 DRAWS = 999 # random tables at least: p goes down to .001
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class RandomTables:
 
     >>> null = random_tables(1000, 8)
     >>> null.p_low("ia", 4.), round(null.median("ia"), 1)
-    (0.001, 7.4)
+    (0.001, 7.5)
     """
     rows: int                      # D
     width: int                     # K
@@ -137,7 +137,8 @@ def random_tables(
     >>> [round(value, 2) for value in null.band("ia")]
     [15.98, 15.99]
     """
-    drawn = random_spectra(rows, width, draws, np.random.default_rng([seed, rows, width]))
+    rng = np.random.default_rng([seed, max(rows, 0), max(width, 0)])
+    drawn = random_spectra(rows, width, draws, rng)
     # a NaN, where there is no second direction, sorts to the end and counts as no random table below
     values = {name: np.sort(value) for name, value in spectrum_measures(drawn).items()}
     length = np.sqrt((drawn**2).sum(1, keepdims=True))
