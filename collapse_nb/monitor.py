@@ -108,36 +108,28 @@ def embedding_tables(
         raise InputError("there is no embedding table in the model: give a mapping from names to its tables.")
     return tables
 
-# %% ../nbs/monitor.ipynb #ee7d591b
+# %% ../nbs/monitor.ipynb #ff147bd6
 COLUMNS = ("time", "step", "table", "rows", "width", *MEASURES, "status")
 
 class _Csv:
-    "Rows in a file, each there as soon as it was written."
+    "Rows in a file, which is opened and closed for each measurement."
     def __init__(self, path: Path):
-        try: self._open(path)
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            there = path.read_bytes() if path.exists() else b""
+            if there and there.splitlines()[0].decode(errors="replace") != ",".join(COLUMNS):
+                raise InputError(f"{path} is there and has other columns: give another path, or move it "
+                                 "away.")
+            if not there: self._append([COLUMNS])
+            elif there[-1:] != b"\n": path.write_bytes(there + b"\r\n") # a run that was killed within a row
         except OSError as err:
             raise InputError(f"{path} cannot be written ({err.strerror}): give another path.") from None
-    def _open(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = path.open("a+", newline="")
-        self.file.seek(0)
-        head = self.file.readline().strip()
-        if head and head != ",".join(COLUMNS):
-            self.file.close()
-            raise InputError(f"{path} is there and has other columns: give another path, or move it away.")
-        self.writer = csv.writer(self.file)
-        if not head: self.writer.writerow(COLUMNS)
-        elif not self._whole(path): self.file.write("\r\n") # a run that was killed half-way through a row
-        self.file.flush()
-    @staticmethod
-    def _whole(path: Path) -> bool:
-        with path.open("rb") as file:
-            file.seek(-1, 2)
-            return file.read() == b"\n"
     def write(self, rows: list[dict]) -> None:
-        self.writer.writerows([row[column] for column in COLUMNS] for row in rows)
-        self.file.flush()
-    def close(self) -> None: self.file.close()
+        self._append([row[column] for column in COLUMNS] for row in rows)
+    def _append(self, rows: Iterable) -> None:
+        with self.path.open("a", newline="", encoding="utf-8") as file: csv.writer(file).writerows(rows)
+    def close(self) -> None: pass
 
 class _TensorBoard:
     "A curve per table and measure."

@@ -40,7 +40,7 @@ def test_numbers_are_those_of_the_tables_at_that_step(tmp_path):
     torch.manual_seed(0)
     model, seen = Model(), []
     monitor = Monitor(model, every=3, path=tmp_path / "m.csv", to=["csv"])
-    optimiser = torch.optim.SGD(model.parameters(), lr=5.)
+    optimiser = torch.optim.SGD(model.parameters(), lr=.5)
     for step in range(1, 8):
         optimiser.zero_grad()
         model(torch.arange(8)).square().mean().backward()
@@ -54,7 +54,7 @@ def test_numbers_are_those_of_the_tables_at_that_step(tmp_path):
         (step, table) for step in "367" for table in ("item", "user")]
     for row, (tables, name) in zip(rows, [(t, n) for t in seen for n in t], strict=True):
         expected = measures(tables[name])
-        for measure in MEASURES: assert float(row[measure]) == pytest.approx(expected[measure].item(), rel=1e-6)
+        for measure in MEASURES: assert float(row[measure]) == pytest.approx(expected[measure].item(), rel=1e-5)
         assert (row["rows"], row["width"], row["status"]) == (str(len(tables[name])), "4", "measured")
 
 
