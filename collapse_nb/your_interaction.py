@@ -8,7 +8,7 @@ __all__ = ['DRAWS', 'PULL', 'NEAR_ZERO', 'WEIGHTS', 'LAYOUTS', 'FFM', 'MISSING',
            'untrained_abundance', 'row_deviation', 'pulls', 'first_cross_weight', 'Layout', 'Input', 'layout_of',
            'live_inputs', 'pair_tables', 'crossings', 'Culprits', 'interaction_law']
 
-# %% ../nbs/your_interaction.ipynb #8768bedf
+# %% ../nbs/your_interaction.ipynb #5902dd38
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from .abundance import abundance_or_nan, fold
-from .checkpoints.tensors import Checkpoint, StoredTensor, of_array
+from .checkpoints.opened import open_checkpoint
+from .checkpoints.tensors import StoredTensor, of_array
 from collapse_nb.evidence import (
     DECIMALS,
     Law,
@@ -318,7 +319,7 @@ def first_cross_weight(
     named = " and ".join(keys) + f", {remark}" * bool(remark)
     return weight, rank if rank and rank < len(weight) else None, named
 
-# %% ../nbs/your_interaction.ipynb #a7549513
+# %% ../nbs/your_interaction.ipynb #54155cfb
 @dataclass(frozen=True)
 class Layout:
     "Where a package keeps its tables, and in which order they enter."
@@ -414,11 +415,11 @@ def live_inputs(
     """
     tables = {each.name: each.table for each in known}
     def of(columns, *kinds: str) -> list: return [c for c in columns if type(c).__name__ in kinds]
-    if columns := getattr(model, "dnn_feature_columns", None): # DeepCTR-Torch
+    if columns := _attribute(model, "dnn_feature_columns"): # DeepCTR-Torch
         sparse = of(columns, "SparseFeat") + of(columns, "VarLenSparseFeat")
         return [*(Input(c.name, c.embedding_dim, tables[c.embedding_name]) for c in sparse),
                 *(Input(c.name, c.dimension) for c in of(columns, "DenseFeat"))]
-    columns = getattr(model, "features", None)
+    columns = _attribute(model, "features")
     kinds = {"SparseFeature", "SequenceFeature", "DenseFeature"}
     if not columns or not isinstance(columns, Sequence) or {type(c).__name__ for c in columns} - kinds:
         return None
@@ -426,11 +427,16 @@ def live_inputs(
     return [*(Input(c.name, c.embed_dim, tables[c.shared_with or c.name]) for c in sparse),
             *(Input(c.name, c.embed_dim) for c in of(columns, "DenseFeature"))]
 
-# %% ../nbs/your_interaction.ipynb #ad0f7aac
+def _attribute(model: nn.Module | None, name: str):
+    "Of the model, or of what it wraps."
+    modules = [model, *(model.modules() if isinstance(model, nn.Module) else [])]
+    return next((vars(m)[name] for m in modules if m is not None and name in vars(m)), None)
+
+# %% ../nbs/your_interaction.ipynb #8a52d629
 FFM = {"FuxiCTR": r"(?:^|\.)embedding_layers\.(\d+)\.embedding_layer\.embedding_layers\.([^.]+)\.weight$",
        "DeepCTR-Torch": r"(?:^|\.)second_order_embedding_dict\.(.+)\+(.+)\.emb([12])\.weight$",
        "torch-rechub": r"(?:^|\.)ffm_embedding\.embed_dict\.(.+)\.weight$",
-       "RecBole": r"(?:^|\.)ffm\.token_embeddings\.(\d+)\.weight$"}
+       "RecBole": r"(?:^|\.)ffm\.token_embeddings\.(\d+)\.weight$", "libffm": r"^W\.field_(\d+)$"}
 
 def pair_tables(
     tensors: Mapping[str, StoredTensor],     # of a checkpoint, by key
@@ -480,7 +486,7 @@ def _pair_blocks(
     tables = [t.array() for _, t in sorted(found, key=lambda one: int(one[0][0]))]
     return {n: [t[ends[i]:ends[i + 1]] for t in tables] for i, n in enumerate(fields)}, True
 
-# %% ../nbs/your_interaction.ipynb #7351bee6
+# %% ../nbs/your_interaction.ipynb #8269d030
 def _factor(
     found: Input, # with a table
 ) -> Tensor:      # (≤ K, K), float64
@@ -605,17 +611,10 @@ def _read(
         says.append(f"Without a table, and left out: {', '.join(bare)}.")
     return _crossing(inputs, weight, rank), says
 
-def _opened(target) -> Checkpoint:
-    "A checkpoint of whatever was given."
-    if isinstance(target, Checkpoint): return target
-    model = target if isinstance(target, nn.Module) else None
-    state = target if model is None else model.state_dict()
-    return Checkpoint("live", [of_array(k, t.detach().cpu().numpy()) for k, t in state.items()], model=model)
-
-UNORDERED = ("safetensors", "hdf5", "keras", "distributed", "npz") # formats that sort what they hold
+UNORDERED = ("safetensors", "hdf5", "keras", "distributed") # formats that sort what they hold
 
 def crossings(
-    target, # a live model, a state dict, a Checkpoint, or the path of a file
+    target, # a live model, a state dict, a path, or what `open_checkpoint` made of it
     tables: Sequence[str | int] | None = None, # in the order in which they enter; see above
     *,
     interaction: Tensor | Callable[[int, int], Tensor] | None = None, # (d, d), or (i, j) -> (K_j, K_i)
@@ -634,7 +633,7 @@ def crossings(
     if isinstance(target, Model):
         says = f"{target.spec.model} of this library: fields in the schema's order."
         return of_zoo(target), [says]
-    checkpoint = _opened(target)
+    checkpoint = open_checkpoint(target)
     tensors = {tensor.key: tensor for tensor in checkpoint.tensors}
     ordered = not any(word in checkpoint.kind.lower() for word in UNORDERED)
     of_set: dict[int, dict[str, StoredTensor]] = {}
@@ -740,7 +739,7 @@ def _contributions(
     varies = own.any(-1).reshape(len(own), -1).sum(1)
     return own * brought / varies[:, None, None, None] / len(own)
 
-# %% ../nbs/your_interaction.ipynb #4c43e95d
+# %% ../nbs/your_interaction.ipynb #9bd4c28d
 def _usable(
     abundance: np.ndarray, # (R, M, N, N)
     partner: np.ndarray,   # (R, M, N, N)
@@ -768,7 +767,7 @@ def _law_and_interval(
     except InputError: return law, (law.rho, np.nan, np.nan)
 
 def interaction_law(
-    target, # a live model, a state dict, a Checkpoint, or the path of a file
+    target, # a live model, a state dict, a path, or what `open_checkpoint` made of it
     tables: Sequence[str | int] | None = None, # names or keys, in the order in which they enter
     *,
     interaction: Tensor | Callable[[int, int], Tensor] | None = None, # (d, d), or (i, j) -> (K_j, K_i)

@@ -288,7 +288,7 @@ def single_embedding(
     wide = {name: fresh_table(table, initialise, times) for name, table in table_modules(tables).items()}
     return MultiEmbedding([EmbeddingSet(wide, make_interaction())])
 
-# %% ../nbs/your_sets.ipynb #0a74503f
+# %% ../nbs/your_sets.ipynb #f49da6f0
 @dataclass(frozen=True)
 class Pooled:
     """Gains of several tables, pooled by random effects.
@@ -315,8 +315,8 @@ def pool(
 ) -> Pooled:
     """Random effects by DerSimonian and Laird, intervals by Hartung and Knapp.
 
-    Where gains lie closer together than their errors are wide, Hartung and Knapp's variance could vanish: it is
-    taken as no less than the errors say.
+    Where gains lie closer together than their errors are wide, Hartung and Knapp's variance could vanish: it
+    is taken as no less than the errors say.
 
     Example:
 

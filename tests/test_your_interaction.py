@@ -18,7 +18,7 @@ from collapse_nb.records import InputError
 from collapse_nb.your_interaction import CAUTION, interaction_law
 from collapse_nb.your_sets import Concatenated, multi_embedding
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
+CHECKPOINTS = Path(__file__).parent / "checkpoints" # written by the packages themselves
 
 
 def state(widths: dict[str, int], seed: int = 0, rows: int = 30, vectors: bool = False) -> dict:
@@ -230,11 +230,14 @@ def as_recbole(blocks, names):
     return {f"ffm.token_embeddings.{k}.weight": torch.cat([of(i, j) for i in names])
             for k, j in enumerate(names)}
 
-@pytest.mark.parametrize("layout", [as_fuxictr, as_onn, as_rechub, as_recbole])
+def as_libffm(blocks, names):
+    return {f"W.field_{k}": t for k, t in enumerate(as_recbole(blocks, names).values())}
+
+@pytest.mark.parametrize("layout", [as_fuxictr, as_onn, as_rechub, as_recbole, as_libffm])
 def test_every_layout_of_an_ffm_has_the_same_blocks(layout):
     names = "abcde"
     blocks = random_ffm(names, 3)
-    fields = {i: 20 + ord(i) % 7 for i in names} if layout is as_recbole else None
+    fields = {i: 20 + ord(i) % 7 for i in names} if layout in (as_recbole, as_libffm) else None
     found = interaction_law(layout(blocks, names), fields=fields, permutations=99)
     assert found.names == tuple(names)
     for i, a in enumerate(names):
@@ -249,7 +252,29 @@ def test_every_layout_of_an_ffm_has_the_same_blocks(layout):
         with pytest.raises(InputError, match="holds the rows of 5"): interaction_law(layout(blocks, names))
 
 
-def test_deepctr_torch_itself(request):
+@pytest.mark.parametrize("file, tables, fields, names", [
+    ("fuxictr/DCNv2.model", None, None, ("user", "item", "last_item", "city", "history")),
+    ("deepctr_torch/dcn_weights.h5", ["user", "item", "city", "item", "item", 1], None,
+     ("user", "item", "city", "item (2)", "item (3)")),
+    ("deepctr_torch/onn_weights.h5", None, None, ("user", "item", "city")),
+    ("torch_rechub/DCNv2.pth", ["user", "item", "city", "item", "item"], None,
+     ("user", "item", "city", "item (2)", "item (3)")),
+    ("recbole/DCNV2-Nov-30-2026_02-00-00.pth", None, dict(user_id=56, item_id=38, city=10),
+     ("user_id", "item_id", "city", "token_seq_embedding_table.0"))])
+def test_files_of_the_packages(file, tables, fields, names):
+    found = interaction_law(CHECKPOINTS / file, tables, fields=fields, permutations=99)
+    assert found.names == names and np.isfinite(found.frame().deviation).all()
+    if tables:
+        with pytest.raises(InputError, match="columns together and the cross layer"):
+            interaction_law(CHECKPOINTS / file)
+
+def test_a_model_without_a_known_interaction_says_what_is_missing():
+    for file in ("fuxictr/DeepFM.model", "torch_rechub/DeepFM.pth", "implicit/als.npz"):
+        with pytest.raises(InputError, match="no interaction is recognised"):
+            interaction_law(CHECKPOINTS / file)
+
+
+def test_deepctr_torch_itself():
     "The matrix that is read is the one that its cross layer multiplies by, in the order of its inputs."
     inputs = pytest.importorskip("deepctr_torch.inputs")
     models = pytest.importorskip("deepctr_torch.models")
