@@ -18,9 +18,10 @@ from collapse_nb.checkpoints.tensors import Checkpoint, of_array
 from collapse_nb.records import InputError
 
 SPECIMENS = Path(__file__).resolve().parent / "checkpoints"
-KNOWN = {file: known for listing in sorted(SPECIMENS.glob("*/expected.json"))
-         for file, known in ((listing.parent / name, known)
-                             for name, known in json.loads(listing.read_text()).items())}
+EVERY = {listing.parent / name: known for listing in sorted(SPECIMENS.glob("*/expected.json"))
+         for name, known in json.loads(listing.read_text()).items()}
+KNOWN = {file: known for file, known in EVERY.items() if "refused" not in known}
+REFUSED = {file: known["refused"] for file, known in EVERY.items() if "refused" in known}
 
 
 def short(file: Path) -> str: return file.relative_to(SPECIMENS).as_posix()
@@ -34,7 +35,13 @@ def by_key(file: Path, **more) -> dict:
 
 
 def test_there_are_specimens():
-    assert len(KNOWN) >= 12 and len({known["package"] for known in KNOWN.values()}) >= 6
+    assert len(KNOWN) >= 19 and len({known["package"] for known in KNOWN.values()}) >= 9 and REFUSED
+
+
+@pytest.mark.parametrize("file", REFUSED, ids=short)
+def test_pickles_are_refused_by_the_package_s_name(file):
+    with pytest.raises(InputError, match=rf"{REFUSED[file]}.*save") as refused: open_checkpoint(file)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("file", KNOWN, ids=short)

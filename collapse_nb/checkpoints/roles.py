@@ -48,7 +48,7 @@ class Role:
     bias_columns: tuple[int, ...] = ()   # columns that are a constant or a bias, not a direction
     field: str = ""                      # whose ids its rows are, where the name is not the field's
 
-# %% ../../nbs/checkpoints/roles.ipynb #f9a3c115
+# %% ../../nbs/checkpoints/roles.ipynb #7a397797
 # a parameter's own name, and modules that say nothing
 _OWN = {"weight", "bias", "kernel", "embeddings", "_embeddings", "gamma", "beta", "running_mean",
         "running_var"}
@@ -83,7 +83,7 @@ def _place(tensor: StoredTensor) -> _Place:
     *modules, own = re.split(r"[./]", tensor.key.split(":")[0])
     if modules and modules[-1] == "vars": modules = modules[:-1] # of Keras, which numbers a layer's variables
     elif own not in _OWN: modules, own = [*modules, own], ""
-    if tensor.label: modules = [*modules[:-1], tensor.label]
+    if tensor.label: modules = [*modules, tensor.label]
     return _Place(tuple(modules), own)
 
 # %% ../../nbs/checkpoints/roles.ipynb #9015a3df
@@ -236,7 +236,7 @@ def _by_package(tensor: StoredTensor, model: _Model) -> tuple[str, str] | None:
         if re.search(pattern, text): return role, why
     return None
 
-# %% ../../nbs/checkpoints/roles.ipynb #3f885d45
+# %% ../../nbs/checkpoints/roles.ipynb #cfd44430
 def _is_positions(place: _Place) -> bool:
     "Whether a name speaks of places in a sequence, as `position_embedding`; `position` may be a field."
     name = place.modules[-1] if place.modules else place.own
@@ -246,8 +246,9 @@ def _is_positions(place: _Place) -> bool:
     return bool(speaks) and any(map(_TABLE.match, words))
 
 def _declared(tensor: StoredTensor, model: _Model) -> tuple[str, str] | None:
-    if tensor.embedding is None: return None
-    if not tensor.embedding: # FuxiCTR's numeric fields are layers, too
+    numbered = re.search(r"(^|/)embedding(_\d+)?/vars/0$", tensor.key) # Keras calls a class's layers so
+    if tensor.embedding is None and not numbered: return None
+    if tensor.embedding is False: # FuxiCTR's numeric fields are layers, too
         one = _width_one(tensor, model)
         if one and one[0] == "numeric field": return one
         return "dense layer", "It belongs to a layer that is no embedding."

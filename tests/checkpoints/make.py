@@ -28,7 +28,15 @@ NEEDS = {
     "torch_rechub": [TORCH, "torch-rechub==0.9.0"],
     "lightning": [TORCH, "lightning==2.6.6"],
     "implicit": ["implicit==0.7.3"],
+    "torchrec": [TORCH, "fbgemm-gpu-cpu==1.8.0", "pyre-extensions", "tensordict", "torchmetrics==1.0.3",
+                 "tqdm"],
+    "keras": ["keras==3.15.1", "jax", "h5py"],
+    "gensim": ["gensim==4.4.0"],
+    "pickles": ["scikit-surprise==1.1.5", "lightfm-next==1.19.0", "pandas"],
 }
+# what would bring a package along that must not be there: torchrec asks for fbgemm-gpu, whose CUDA libraries
+# then lie where fbgemm-gpu-cpu has its own
+ALONE = {"torchrec": ["torchrec==1.8.0"]}
 
 
 def make(package: str, place: Path) -> None:
@@ -37,7 +45,9 @@ def make(package: str, place: Path) -> None:
     for folder in (kept, scratch): folder.mkdir()
     venv.create(place / "env", with_pip=True)
     python = place / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", *NEEDS[package]], check=True)
+    pip = [python, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, *NEEDS[package]], check=True)
+    if package in ALONE: subprocess.run([*pip, "--no-deps", *ALONE[package]], check=True)
     subprocess.run([python, HERE / "makers" / f"make_{package}.py", kept, scratch], check=True, cwd=scratch)
     large = [file for file in kept.rglob("*") if file.is_file() and file.stat().st_size > LARGEST_FILE]
     if large: raise SystemExit(f"{large[0].name} has more than {LARGEST_FILE} bytes: make it smaller.")

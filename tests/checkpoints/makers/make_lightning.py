@@ -57,7 +57,8 @@ def main() -> None:
         tables = {
             f"{under}user_emb.weight": table("user_emb", weights[f"{under}user_emb.weight"],
                                              never_trained=UNSEEN["user"]),
-            f"{under}item_emb.weight": table("item_emb", weights[f"{under}item_emb.weight"], # padding_idx is not in the file
+            # padding_idx is not in the file: row 0 stays zero
+            f"{under}item_emb.weight": table("item_emb", weights[f"{under}item_emb.weight"],
                                              never_trained=[0, *(i + 1 for i in UNSEEN["item"])])}
         others = {f"{under}item_bias.weight": "first-order weights"}
         for key, value in weights.items():

@@ -64,7 +64,8 @@ def main() -> None:
                 if moment.ndim == 2}
         for key in weights:
             if key in ("user_embedding.weight", "item_embedding.weight"):
-                tables[key] = table(key.removesuffix(".weight"), weights[key], padding=[0], never_trained=idle[key])
+                tables[key] = table(key.removesuffix(".weight"), weights[key], padding=[0],
+                                    never_trained=idle[key])
         if name == "SASRec": others["position_embedding.weight"] = "positions"
         if name == "DCNV2":
             key = "token_embedding_table.embedding.weight"
