@@ -176,7 +176,7 @@ def _no_matrix(tensor: StoredTensor, model: _Model) -> tuple[str, str] | None:
                          "one by one, as arrays.")
     return "dense layer", f"It has {len(shape)} dimensions, as the weights of a layer have; a table has two."
 
-# %% ../../nbs/checkpoints/roles.ipynb #10baec19
+# %% ../../nbs/checkpoints/roles.ipynb #ba4fcf4b
 PACKAGES = { # package -> what a key of its models looks like
     "FuxiCTR": r"(^|\.)embedding_layer\.embedding_layers\.",
     "DeepCTR-Torch": r"(^|\.)(linear_model\.embedding_dict|second_order_embedding_dict)\.",
@@ -188,8 +188,8 @@ PACKAGES = { # package -> what a key of its models looks like
 _WRITTEN_BY = {"RecBole": {"cur_step", "best_valid_score"}, "Lightning": {"pytorch-lightning_version"}}
 
 def recognised(
-    checkpoint: Checkpoint,
-) -> str: # empty if it cannot be told
+    checkpoint: Checkpoint, # of which names and values are looked at, no numbers
+) -> str:                   # empty if it cannot be told
     """The package that wrote a checkpoint, by the names in it.
 
     >>> from collapse_nb.checkpoints.tensors import of_array
@@ -537,7 +537,7 @@ def _stacked(found: list[Role], fields: Mapping[str, int] | None, package: str) 
         _split(role, fields, package == "RecBole") if role in tables and role.tensor.shape[0] == total
         else [role])]
 
-# %% ../../nbs/checkpoints/roles.ipynb #bf029515
+# %% ../../nbs/checkpoints/roles.ipynb #63a8ff0c
 _OUTPUT = {"head", "output", "out", "decoder", "logits", "classifier", "predict", "prediction"}
 
 def _outputs(found: list[Role], model: _Model) -> list[Role]:
@@ -551,7 +551,7 @@ def _outputs(found: list[Role], model: _Model) -> list[Role]:
     return [replace(role, role="output table", why=why) if is_output(role) else role for role in found]
 
 def roles(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint,                  # all tensors of a model, from `open_checkpoint`
     fields: Mapping[str, int] | None = None, # of a table that holds several: field -> rows, in its order
     sidecar: Path | None = None,             # FuxiCTR's feature_map.json, feature_vocab.json or their folder
 ) -> list[Role]:                             # one per tensor, in its order; of a stacked table one per field

@@ -1,4 +1,4 @@
-"""Pickles of scikit-surprise and LightFM (its fork for newer Pythons), as their guides say: for the refusal."""
+"""Pickles of scikit-surprise and LightFM (its fork for newer Pythons), as their guides say; for refusal."""
 import pickle
 
 import numpy as np
