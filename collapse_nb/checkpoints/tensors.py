@@ -68,11 +68,11 @@ def as_floats(
 
 # %% ../../nbs/checkpoints/tensors.ipynb #21de0a07
 def of_array(
-    key: str,
-    array: np.ndarray,  # (D, …), in memory or mapped
-    note: str = "",
-    embedding: bool | None = None,
-    storage: tuple | None = None,
+    key: str,                     # its full name
+    array: np.ndarray,            # (D, …), in memory or mapped
+    note: str = "",               # what is known of it, in words
+    embedding: bool | None = None, # an embedding module's weight; None where that is not known
+    storage: tuple | None = None, # what it shares with its aliases; its address in memory if left out
 ) -> StoredTensor:
     """A tensor whose numbers numpy can see already.
 
@@ -116,7 +116,7 @@ def item_size(
 
 def decode(
     raw: bytes | memoryview | np.ndarray, # as the file has them, little-endian
-    dtype: str,
+    dtype: str,                           # a torch or numpy name of numbers
 ) -> np.ndarray:                          # (n,)
     """Numbers out of bytes; bfloat16 and the eight-bit floats as float32.
 

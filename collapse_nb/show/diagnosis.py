@@ -99,12 +99,12 @@ def shares_chart(
         reading.append(f"The {MOST} that want reading most, of {len(measured)}; the frame has them all.")
     return styled(chart.properties(width=380, height=max(40, 18 * len(drawn))), headline(frame), reading)
 
-# %% ../../nbs/show/diagnosis.ipynb #3ab2ca86
+# %% ../../nbs/show/diagnosis.ipynb #eae8bd02
 def table_spectrum_chart(
-    name: str,
+    name: str,              # of the table
     spectrum: list[float],  # singular values, largest first
     null_low: list[float],  # ends of the band of random tables, place by place
-    null_high: list[float],
+    null_high: list[float], # the upper ones
 ) -> alt.Chart:
     """Singular values of one table, and the band of random ones of equal energy.
 
