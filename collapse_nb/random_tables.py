@@ -14,12 +14,12 @@ from scipy.linalg.lapack import dsterf
 
 from .records import InputError
 
-# %% ../nbs/random_tables.ipynb #2f95b92f
+# %% ../nbs/random_tables.ipynb #9a9a3454
 def random_spectra(
     rows: int,   # D, of each random table
     width: int,  # K
     draws: int,  # how many tables
-    rng: np.random.Generator,
+    rng: np.random.Generator, # seeded, so that the draws come again
 ) -> np.ndarray: # (draws, min(D, K)) singular values, largest first
     """Singular values of tables of independent standard normal entries, without the tables.
 
@@ -84,7 +84,7 @@ def _width99(
     # a part in 10^12 less, so that rounding does not ask for one direction more
     return (held < held[..., -1:] * (.99 - 1e-12)).sum(-1) + (held[..., -1] > 0) * 1.
 
-# %% ../nbs/random_tables.ipynb #7819a426
+# %% ../nbs/random_tables.ipynb #f31d46c8
 DRAWS = 999 # random tables at least: p goes down to .001
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ def random_tables(
     rows: int,          # D, of the table in question: its live rows
     width: int,         # K, its learnt columns
     draws: int = DRAWS, # random tables
-    seed: int = 0,
+    seed: int = 0,      # of the draws
 ) -> RandomTables:      # kept for the next table of this shape
     """Random tables of a shape, measured.
 
