@@ -407,25 +407,12 @@ def runs(
                       "status", "test_auc"]])
 
 # %% ../nbs/cli.ipynb #d1a60002
-def _fields(text: str) -> dict[str, int] | None:
-    "Sizes of stacked fields, out of a=60,b=41."
-    if not text: return None
-    sizes = {}
-    for part in text.split(","):
-        name, mark, size = part.strip().rpartition("=")
-        if not mark or not name or not size.strip().isdecimal():
-            raise InputError(f"--fields has {part.strip()!r}: give each field with its number of rows, in "
-                             "the order of the table, such as user=60,item=41.")
-        if name in sizes: raise InputError(f"--fields names {name!r} twice: give each field once.")
-        sizes[name] = int(size)
-    return sizes
-
 def _earlier(path: Path | None) -> dict | None:
     "An earlier report, as --json wrote it."
     if path is None: return None
     try: return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise InputError(f"--baseline {path} is not JSON: give what collapse diagnose --json wrote.") from None
+        raise InputError(f"--baseline {path} is no JSON: give what collapse diagnose --json wrote.") from None
 
 @app.command(epilog="Example: collapse diagnose model.pth --html report.html. Exit status: 0, or 2 for "
                     "wrong input, 3 if --fail-on found something, 4 if a table could not be measured.")
@@ -437,8 +424,8 @@ def diagnose(
     counts: Annotated[Path | None, typer.Option(
         help="Hits of each row: .npz, .parquet or .json, an array per table; or an encoded folder.")] = None,
     sidecar: Annotated[Path | None, typer.Option(
-        help="The file that names the fields: FuxiCTR's feature_map.json or feature_vocab.json.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the report as one page that works offline.")] = None,
+        help="The file that names the fields: FuxiCTR's feature_map.json, feature_vocab.json.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page that works offline.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")] = False,
     fail_on: Annotated[list[str] | None, typer.Option(
         help="Exit with 3 if a table has this verdict: low-rank, one-direction-dominates, untrained "
@@ -457,13 +444,14 @@ def diagnose(
     if html is not None and html.is_dir():
         raise InputError(f"--html {html} is a folder: give a file to write, such as {html}/report.html.")
     earlier = _earlier(baseline)
-    reports = [examine(file, fields=_fields(fields), counts=counts, sidecar=sidecar) for file in files]
+    reports = [examine(file, fields=fields or None, counts=counts, sidecar=sidecar) for file in files]
     report = reports[-1]
     failures = report.failures(fail_on, earlier) if fail_on else []
     if html is not None: report.to_html(html)
-    if compare: print(reports[0].compare(report).to_json(orient="records", indent=1) if as_json
-                      else reports[0].comparison(report))
-    else: print(report.to_json() if as_json else report)
+    if not compare: print(report.to_json() if as_json else report)
+    elif as_json: print(reports[0].compare(report).to_json(orient="records", indent=1))
+    else: _table(reports[0].compare(report)[["change", "name", "verdict_before", "verdict_after",
+                                             "share_before", "share_after", "notes"]])
     if html is not None: _say(f"the report is in {html}.", 0)
     for failure in failures: _say(failure, 3)
     if failures: raise typer.Exit(3)

@@ -6,7 +6,7 @@
 __all__ = ['CHUNK_VALUES', 'SAMPLE_ROWS', 'BAD', 'PLACES', 'MOST_ALIKE', 'LOOKED_THROUGH', 'OF_BIN', 'TINY_START', 'FAR_SHORTER',
            'TEN_TIMES', 'VERDICTS', 'NOTHING', 'HALF', 'LEVEL', 'FEW_NUMBERS', 'TEXT', 'TEXTS', 'REPORT_SCHEMA',
            'WORSE', 'FELL', 'MOST_LANES', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live', 'initialiser',
-           'Diagnosis', 'Report', 'hits', 'diagnose']
+           'Diagnosis', 'Report', 'hits', 'field_sizes', 'diagnose']
 
 # %% ../nbs/diagnose.ipynb #f6514af8
 import json
@@ -32,7 +32,10 @@ from .checkpoints.tensors import StoredTensor
 from .data.dataset import open_encoded
 from .random_tables import RandomTables, draws_for, random_tables, spectrum_measures
 from .records import InputError, unknown
+from .results import write_whole
+from .show import diagnosis as page
 from .stats import holm
+from .your_interaction import Culprits, interaction_law
 
 # %% ../nbs/diagnose.ipynb #4a6312ad
 CHUNK_VALUES = 2**17 # numbers widened at once: 1 MiB in float64, which stays in a processor's cache
@@ -533,6 +536,7 @@ REPORT_SCHEMA = {
     **_object({
         "format": {"const": 1}, "source": TEXT, "kind": TEXT, "package": TEXT,
         "seconds": {"type": "number"}, "peak_bytes": {"type": "integer"}, "notes": TEXTS, "problems": TEXTS,
+        "interaction": TEXTS,
         "tables": {"type": "array", "items": _table_schema()},
         "left_out": {"type": "array", "items": _object({
             "key": TEXT, "role": TEXT, "why": TEXT,
@@ -556,6 +560,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.
     peak_bytes: int = 0   # by how much the process's memory grew
+    interaction: list[str] = field(default_factory=list) # whose fault, in sentences; or what is missing
+    culprits: Culprits | None = field(default=None, repr=False) # the numbers behind them, if it could be read
 
     def frame(self) -> pd.DataFrame: # a row per table, a column per field of `Diagnosis` but the spectra
         "All measures as a table."
@@ -576,10 +582,25 @@ class Report:
 
     def to_json(self) -> str: # as `REPORT_SCHEMA` says
         "All of it as JSON."
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "culprits"}
         parts |= {"format": 1, "problems": self.problems, "tables": [asdict(table) for table in self.tables],
                   "left_out": [part | {"shape": list(part["shape"])} for part in self.left_out]}
         return json.dumps(_without_nan(parts), ensure_ascii=False, allow_nan=False)
+
+    def chart(self): # altair's
+        "Each table's abundance over that of random ones of its size, with the band of chance."
+        return page.shares_chart(self.frame())
+
+    def to_html(self,
+        path: str | Path, # a file to write; it appears whole or not at all
+    ) -> None:
+        "All of it as one page that works offline."
+        spectra = pd.DataFrame({name: [getattr(table, name) for table in self.tables]
+                                for name in ("spectrum", "null_low", "null_high")})
+        footer = " · ".join(filter(None, (self.kind, self.package, _footer(self))))
+        text = page.report_page(self.source, self.frame().join(spectra), pd.DataFrame(self.left_out), footer,
+                                self.notes, self.interaction)
+        write_whole(Path(path), text)
 
     def compare(self,
         later: "Report",  # of another checkpoint of the same model
@@ -590,7 +611,11 @@ class Report:
         itself or more; it *rose* the other way round.
         """
         mates = _mates(self.tables, later.tables)
-        return pd.DataFrame([_change(one, two) for one, two in mates])
+        frame = pd.DataFrame([_change(one, two) for one, two in mates])
+        why = {part["key"]: part["why"] for part in later.left_out} # a copy of another table, as a rule
+        gone = frame["change"] == "gone" if len(frame) else []
+        if any(gone): frame.loc[gone, "notes"] = [why.get(key, "") for key in frame.loc[gone, "key"]]
+        return frame
 
     def failures(self,
         on: Iterable[str] = ("low rank",), # verdicts that are not wanted, of `VERDICTS`
@@ -609,9 +634,10 @@ class Report:
 
     def __str__(self) -> str: # what a person reads
         head = " · ".join(filter(None, (self.source, self.kind, self.package)))
-        notes = (f"note: {note}" for note in self.notes)
-        return "\n".join(filter(None, (head, _text_table(self.tables), *_told(self.tables),
-                                       *_other(self.left_out), *notes, _footer(self))))
+        return "\n".join(filter(None, (
+            head, _text_table(self.tables), *_told(self.tables), *_other(self.left_out),
+            *(f"interaction: {said}" for said in self.interaction), *(f"note: {note}" for note in self.notes),
+            _footer(self))))
 
 # %% ../nbs/diagnose.ipynb #f6ef29ef
 WORSE = {"healthy": 0, "cannot tell": 0, "untrained": 1, "one direction dominates": 1, "low rank": 2}
@@ -873,11 +899,30 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 MOST_ROWS = 2**27 # of a table in a Parquet file of counts: 1 GiB of them
 
+# %% ../nbs/diagnose.ipynb #3f4cb202
+def field_sizes(
+    text: str,          # such as user=60,item=41
+) -> dict[str, int]:    # rows of each field, in order
+    """Sizes of stacked fields as a command has them.
+
+    >>> field_sizes("user=60,item=41")
+    {'user': 60, 'item': 41}
+    """
+    sizes = {}
+    for part in text.split(","):
+        name, _, size = part.strip().rpartition("=")
+        if not name or not size.strip().isdecimal():
+            raise InputError(f"fields have {part.strip()!r}: give each field with its number of rows, in the "
+                             "order of the table, such as user=60,item=41.")
+        if name in sizes: raise InputError(f"fields name {name!r} twice: give each field once.")
+        sizes[name] = int(size)
+    return sizes
+
 # %% ../nbs/diagnose.ipynb #2694c411
 def diagnose(
     target,                          # a path, a module, a state dict, arrays, a DataFrame
     *,
-    fields: Mapping[str, int] | None = None, # sizes of the fields in a stacked table, in order
+    fields: Mapping[str, int] | str | None = None, # rows of each field in a stacked table, in order
     counts=None,                     # hits of each row: what `hits` takes
     sidecar: str | Path | None = None, # a file beside the model that names its fields
     seed: int = 0,                   # of the random tables
@@ -886,7 +931,8 @@ def diagnose(
 
     Every table has a row in `Report.frame()`: how many directions it uses, over all rows and over live ones,
     where that stands among random tables of its size, and a verdict. A table that cannot be measured has a
-    row with a sentence that says why. What is no table is in `Report.left_out`.
+    row with a sentence that says why. What is no table is in `Report.left_out`. Where the interaction can be
+    read, `Report.interaction` says which fields go with low sub-embeddings of the others (§4.1).
 
     Example:
 
@@ -902,13 +948,17 @@ def diagnose(
     from collapse_nb.checkpoints.roles import roles
     began, before = time.perf_counter(), _peak()
     checkpoint = open_checkpoint(target)
+    if isinstance(fields, str): fields = field_sizes(fields)
     parts = roles(checkpoint, fields=fields, sidecar=None if sidecar is None else Path(sidecar))
     # a product of a tall block and itself gains nothing from more threads, and loses a lot beside other work
     with threadpool_limits(1, "blas"): tables, notes = _tables(parts, hits(counts), seed)
     left_out = [{"key": part.tensor.key, "shape": part.tensor.shape, "role": part.role, "why": part.why}
                 for part in parts if part.role != "table"]
+    try: said = (culprits := interaction_law(checkpoint, fields=fields, seed=seed)).sentences()
+    except InputError as err: culprits, said = None, [f"whose fault it is cannot be asked: {err}"]
     return Report(tables, left_out, checkpoint.source, checkpoint.kind, checkpoint.package,
-                  [*checkpoint.notes, *notes], time.perf_counter() - began, max(0, _peak() - before))
+                  [*checkpoint.notes, *notes], time.perf_counter() - began, max(0, _peak() - before), said,
+                  culprits)
 
 def _peak() -> int: # bytes, the most so far
     "Peak memory of the process; macOS counts in bytes, Linux in KiB."

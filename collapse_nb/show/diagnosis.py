@@ -190,18 +190,19 @@ def _detail(row: pd.Series, place: int, drawn: bool) -> str:
             f"{MARKS[row['verdict']]} <strong>{_text(row['name'])}</strong>: {_text(row['verdict'])}. "
             f"{_text(row['reason'])}</summary><dl>{items}</dl>{figure}</details>")
 
-# %% ../../nbs/show/diagnosis.ipynb #1271b4ff
+# %% ../../nbs/show/diagnosis.ipynb #b89a89da
 def report_page(
     source: str,              # file or class that was diagnosed
     frame: pd.DataFrame,      # a row a table; with `spectrum`, `null_low` and `null_high`, lists
     left_out: pd.DataFrame,   # key, shape, role, why: every tensor that is no table
     footer: str,              # counts, seconds, memory
     notes: list[str],         # sentences on the whole file
+    interaction: list[str],   # whose fault it is, in sentences
 ) -> str:                     # HTML
     """The report as one file that needs nothing else.
 
     >>> nothing = pd.DataFrame(columns=["name", "verdict", "share"])
-    >>> page = report_page("empty.pt", nothing, pd.DataFrame(), "", [])
+    >>> page = report_page("empty.pt", nothing, pd.DataFrame(), "", [], [])
     >>> "There is no embedding table" in page, "http" in page.replace("http://www.w3.org", "")
     (True, False)
 
@@ -221,6 +222,9 @@ def report_page(
                   for (_, row), place in zip(ordered.iterrows(), places, strict=True)]
         if len(frame) > MOST:
             parts.append(f"<p>Spectra are drawn of the first {MOST} tables; the frame has all.</p>")
+    if interaction:
+        items = "".join(f"<li>{_text(said)}</li>" for said in interaction)
+        parts += ["<h2>Whose fault</h2>", f"<ul>{items}</ul>"]
     if len(left_out):
         listed = [{name: _text(row[name]) for name in ("key", "shape", "role", "why")}
                   for _, row in left_out.iterrows()]
