@@ -17,7 +17,14 @@ from collapse_nb.abundance import measures
 from collapse_nb.checkpoints.tensors import StoredTensor, of_array
 from collapse_nb.data.dataset import write_encoded
 from collapse_nb.diagnose import (
-    REPORT_SCHEMA, VERDICTS, Diagnosis, Report, TablePass, _tables, hits, initialiser
+    REPORT_SCHEMA,
+    VERDICTS,
+    Diagnosis,
+    Report,
+    TablePass,
+    _tables,
+    hits,
+    initialiser,
 )
 from collapse_nb.fields import FieldSchema
 from collapse_nb.records import InputError
@@ -264,13 +271,15 @@ def test_a_broken_table_does_not_stop_the_others():
              part("empty", good[:0]), part("vector", good[0]), part("no column", good[:, :0]),
              part("int8", np.ones((5, 4), np.int8)), part("wide", np.ones((2, 5000))),
              part("padding", np.zeros((3, 4)), padding=(0, 1, 2)), part("nan", np.full((3, 4), np.nan)),
-             part("one row", good[:1]), part("one column", good[:, :1]), part("equal", np.tile(good[:1], (9, 1)))]
+             part("one row", good[:1]), part("one column", good[:, :1]),
+             part("equal", np.tile(good[:1], (9, 1)))]
     found = {table.name: table for table in measured(*parts)}
     assert len(found) == len(parts) and found["good"].verdict == "healthy"
     for name, table in found.items():
         if name == "good": continue
         assert table.verdict == "cannot tell" and table.reason, name
-    for name, said in {"gone": "no such disk", "short": "20 rows came of the 90", "long": "180 rows came of the 90",
+    for name, said in {"gone": "no such disk", "short": "20 rows came of the 90",
+                       "long": "180 rows came of the 90",
                        "said": "its type is unknown.", "empty": "is empty", "vector": "shape (4,)",
                        "no column": "is empty", "int8": "quantised", "wide": "5,000 columns",
                        "nan": "3 of 3 rows"}.items(): assert said in found[name].problem, name
@@ -285,7 +294,8 @@ def test_a_broken_table_does_not_stop_the_others():
 def test_counts_of_a_wrong_length_or_name():
     rng = np.random.default_rng(8)
     found, notes = _tables([part("a", trained(30, 4)), part("b", trained(20, 4)), part("c", trained(10, 4))],
-                           hits({"a": rng.integers(1, 9, 30), "b": np.ones(30), "c": np.zeros(10), "d": [1]}), 0)
+                           hits({"a": rng.integers(1, 9, 30), "b": np.ones(30), "c": np.zeros(10),
+                                 "d": [1]}), 0)
     assert found[0].ia_weighted > 1 and math.isnan(found[1].ia_weighted) and math.isnan(found[2].ia_weighted)
     assert "Its counts are of 30 rows, but it has 20" in found[1].notes and "all zero" in found[2].notes
     assert "d" in notes[0]
@@ -334,7 +344,7 @@ def test_json_is_what_the_schema_says():
 def test_spectra_lie_beside_the_band():
     spectra = report(a=np.random.default_rng(0).standard_normal((500, 6)), b=np.ones((1, 3))).spectra()
     assert list(spectra["name"]) == ["a"] * 6 + ["b"]
-    inside = (spectra["null_low"] <= spectra["singular_value"]) & (spectra["singular_value"] <= spectra["null_high"])
+    inside = spectra["singular_value"].between(spectra["null_low"], spectra["null_high"])
     assert inside[:6].sum() >= 5 and spectra["null_low"].isna()[6]
 
 

@@ -54,7 +54,8 @@ def test_numbers_are_those_of_the_tables_at_that_step(tmp_path):
         (step, table) for step in "367" for table in ("item", "user")]
     for row, (tables, name) in zip(rows, [(t, n) for t in seen for n in t], strict=True):
         expected = measures(tables[name])
-        for measure in MEASURES: assert float(row[measure]) == pytest.approx(expected[measure].item(), rel=1e-5)
+        for measure in MEASURES:
+            assert float(row[measure]) == pytest.approx(expected[measure].item(), rel=1e-5)
         assert (row["rows"], row["width"], row["status"]) == (str(len(tables[name])), "4", "measured")
 
 
@@ -112,7 +113,8 @@ def test_a_tracker_that_is_down_never_stops_training(tmp_path, monkeypatch):
         train(model, monitor)
         monitor.close()
     assert [str(w.message) for w in said if "mlflow" in str(w.message)] == [
-        "mlflow takes no measurements any more (ConnectionError: no route to host): training goes on without it."]
+        "mlflow takes no measurements any more (ConnectionError: no route to host): training goes on "
+        "without it."]
     assert len(read(tmp_path / "m.csv")) == 12
 
 

@@ -32,6 +32,7 @@ NEEDS = {
                  "tqdm"],
     "keras": ["keras==3.15.1", "jax", "h5py"],
     "gensim": ["gensim==4.4.0"],
+    "spark": ["pyspark==4.1.1", "numpy"], # needs Java 17
     "pickles": ["scikit-surprise==1.1.5", "lightfm-next==1.19.0", "pandas"],
 }
 # what would bring a package along that must not be there: torchrec asks for fbgemm-gpu, whose CUDA libraries
