@@ -55,7 +55,7 @@ def headline(
         said.append(f"{n} {'is' if n == 1 else 'are'} {words.get(verdict, verdict)}")
     return f"Of {len(frame)} table{'s' * (len(frame) != 1)} {', '.join(said)}"
 
-# %% ../../nbs/show/diagnosis.ipynb #5bd153ca
+# %% ../../nbs/show/diagnosis.ipynb #72217780
 def shares_chart(
     frame: pd.DataFrame, # a row a table: name, rows, dim, verdict, share, and random_low, _median, _high
 ) -> alt.Chart:
@@ -91,8 +91,8 @@ def shares_chart(
              + points.encode(x, y, alt.Color("verdict:N", scale=scale("colour"), legend=legend),
                              alt.Shape("verdict:N", scale=scale("shape"), legend=legend),
                              tooltip=["name", "rows", "dim", "verdict", "share"]))
-    reading = ["Grey: where 95 % of random tables of the same rows and width lie. Left of it a table uses "
-               "fewer directions than chance would."]
+    reading = ["Grey: where 95 % of random tables of the same rows and width lie, whose rows are about "
+               "equally long; rows of unequal length alone bring a table to the left of it."]
     if unmeasured := len(frame) - len(measured):
         reading.append(f"{unmeasured} more without a number {'have' if unmeasured > 1 else 'has'} no point.")
     if len(measured) > MOST:

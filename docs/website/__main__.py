@@ -29,7 +29,8 @@ from website.notebooks import LINK, NBS, Page, docname, listed, title
 HERE = Path(__file__).parent
 ARCHIVE = "collapse_nb.tar.gz"
 # notebooks that measure this library; they are no part of the paper
-RACES = ("08", "09", "10", "11")
+RACES = ("08", "09", "10", "11", "13")
+YOURS = ("07",) # for who has a model of their own; it stands among what is for use
 
 
 def archive(file: Path) -> None:
@@ -61,13 +62,14 @@ def front(gallery: Gallery, register: Register) -> str:
     opening, turns = ((Page(NBS / "index.ipynb", gallery).prose(text) for text in said) if said else
                       (missing.notice("index"), ""))
     numbered = [f for f in listed() if f.name[0].isdigit()]
-    paper, races = ("\n".join(docname(f) for f in numbered if (f.name[:2] in RACES) == raced)
-                    for raced in (False, True))
+    shelf = {number: "BENCHMARKS" for number in RACES} | {number: "YOURS" for number in YOURS}
+    shelves = {name: "\n".join(docname(f) for f in numbered if shelf.get(f.name[:2], "PAPER") == name)
+               for name in ("PAPER", "BENCHMARKS", "YOURS")}
     link = lambda claim: f"[{claim.headline}](/{claims.name(claim)}.md)"
     charts = {"SPECTRUM": gallery.stored("spectrum-hflights"), "CHART": gallery.stored("fig7-hflights")}
     told = missing.made("index, claims", lambda: as_markdown(matrix(register, link)))
     replacements = {"OPENING": opening, "TURNS": turns, "MATRIX": told or missing.notice("index, claims"),
-                    "ARCHIVE": ARCHIVE, "PAPER": paper, "BENCHMARKS": races,
+                    "ARCHIVE": ARCHIVE, **shelves,
                     **{name: chart or "" for name, chart in charts.items()}}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
     for name, value in replacements.items(): page = page.replace(f"@{name}@", value)
