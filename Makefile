@@ -26,6 +26,8 @@ BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP]
 # pip install 'fuxictr>=2.3.10' 'deepctr-torch>=0.3' 'polars<2' makes it (the extra `bench`); without it they are left out
 FUXICTR ?= $(PEERS)
 ENCODING = -p rows 2000000 -y '{curve: [500000, 2000000, 5000000, 10000000]}' $(if $(FUXICTR),-p fuxictr $(FUXICTR))
+# 10 GB of tables, for which the temporary folder needs 21 GB; WEIGHTWATCHER=... names the Python of an environment that has it
+DIAGNOSIS = -p gigabytes 10 -p repeats 5 $(if $(WEIGHTWATCHER),-p weightwatcher $(WEIGHTWATCHER))
 EPOCH = -p rows 61440 -p repeats 3 -y '{models: [DNN, IPNN, xDeepFM, DCNv2, FinalMLP], scales: [1, 4]}' $(if $(PEERS),-p peers $(PEERS))
 # torch asks for huge pages: large activations come and go in every step, and mapping them 4 KB at a time costs a fifth of it
 export THP_MEM_ALLOC_ENABLE ?= 1
@@ -72,6 +74,7 @@ bench: $(VENV)/ok
 	mkdir -p $(OUT)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/09_encoding_benchmarks.ipynb $(OUT)/09_encoding_benchmarks.ipynb $(ENCODING)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/10_peer_benchmarks.ipynb $(OUT)/10_peer_benchmarks.ipynb $(EPOCH)
+	$(BIN)/papermill --log-output --no-progress-bar nbs/13_diagnosis_benchmarks.ipynb $(OUT)/13_diagnosis_benchmarks.ipynb $(DIAGNOSIS)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 distclean:
 	rm -rf $(VENV) _proc _site build
