@@ -26,8 +26,6 @@ BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP]
 # pip install 'fuxictr>=2.3.10' 'deepctr-torch>=0.3' 'polars<2' makes it (the extra `bench`); without it they are left out
 FUXICTR ?= $(PEERS)
 ENCODING = -p rows 2000000 -y '{curve: [500000, 2000000, 5000000, 10000000]}' $(if $(FUXICTR),-p fuxictr $(FUXICTR))
-# 10 GB of tables, for which the temporary folder needs 21 GB; WEIGHTWATCHER=... names the Python of an environment that has it
-DIAGNOSIS = -p gigabytes 10 -p repeats 5 $(if $(WEIGHTWATCHER),-p weightwatcher $(WEIGHTWATCHER))
 EPOCH = -p rows 61440 -p repeats 3 -y '{models: [DNN, IPNN, xDeepFM, DCNv2, FinalMLP], scales: [1, 4]}' $(if $(PEERS),-p peers $(PEERS))
 # diagnosis of 10 GB in each of two files, for which the temporary folder (TMPDIR) needs 22 GB free; WEIGHTWATCHER=... names the Python
 # of an environment of its own, as pip install weightwatcher==0.7.7 safetensors==0.8.0 makes it; without it WeightWatcher is left out
@@ -77,7 +75,6 @@ bench: $(VENV)/ok
 	mkdir -p $(OUT)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/09_encoding_benchmarks.ipynb $(OUT)/09_encoding_benchmarks.ipynb $(ENCODING)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/10_peer_benchmarks.ipynb $(OUT)/10_peer_benchmarks.ipynb $(EPOCH)
-	$(BIN)/papermill --log-output --no-progress-bar nbs/13_diagnosis_benchmarks.ipynb $(OUT)/13_diagnosis_benchmarks.ipynb $(DIAGNOSIS)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 	$(BIN)/papermill --log-output --no-progress-bar nbs/13_diagnosis_benchmarks.ipynb $(OUT)/13_diagnosis_benchmarks.ipynb $(DIAGNOSIS)
 distclean:

@@ -961,7 +961,10 @@ def diagnose(
                   culprits)
 
 def _peak() -> int: # bytes, the most so far
-    "Peak memory of the process; macOS counts in bytes, Linux in KiB."
+    "Peak memory of the process; what Linux's getrusage has begins at the parent's, so its own file is read."
+    status = Path("/proc/self/status")
+    if status.exists() and "VmHWM:" in (text := status.read_text()):
+        return 1024 * int(text.split("VmHWM:")[1].split()[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 def _tables(
