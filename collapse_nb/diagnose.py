@@ -239,6 +239,17 @@ class TablePass:
         chosen = [gram for number, gram in self.grams.items() if number * OF_BIN + self.shift >= shortest]
         return sum(chosen, self.aside.copy() if everything else np.zeros_like(self.aside))
 
+    def even_gram(self,
+        shortest: int = 0,        # place in the histogram, the first of a bin: shorter rows are left out
+    ) -> np.ndarray:              # (K, K)
+        "Gram matrix of these rows with their lengths evened out, to within the factor of 2 that a bin spans."
+        even = np.zeros_like(self.aside)
+        for number, gram in self.grams.items():
+            first, trace = number * OF_BIN + self.shift, gram.diagonal()[self.directions].sum()
+            if first < shortest or not trace > 0: continue
+            even += gram * (self.lengths[max(first, 1):first + OF_BIN].sum() / trace)
+        return even
+
     def spectrum(self,
         gram: np.ndarray, # (K, K)
         rows: int | None = None, # that it is of, for there are no more directions than rows
@@ -354,6 +365,8 @@ class Diagnosis:
     random_high: float = math.nan    # 97.5 %
     share: float = math.nan          # ia_live over random_median
     rest_share: float = math.nan     # ia_rest_live over its random median
+    share_even: float = math.nan     # as `share`, with the lengths of live rows evened out
+    rest_share_even: float = math.nan # as `rest_share`, likewise
     p: float = math.nan              # share of random tables with as little abundance or less
     p_holm: float = math.nan         # adjusted for the tables of this report
     p_effective_rank: float = math.nan # the same of the effective rank, not adjusted
@@ -365,6 +378,7 @@ class Diagnosis:
     notes: str = ""                  # what else was seen
     problem: str = ""                # why it, or some of its rows, could not be measured
     spectrum: list[float] = field(default_factory=list, repr=False) # of live rows, largest first
+    even_spectrum: list[float] = field(default_factory=list, repr=False) # with lengths evened out
     null_low: list[float] = field(default_factory=list, repr=False) # 2.5 % of random tables of equal energy
     null_high: list[float] = field(default_factory=list, repr=False)
 
@@ -406,6 +420,7 @@ def _fill(
     found.ia_rest_live, found.width99 = measured["ia_rest"], measured["width99"]
     found.mb_freed = found.mb * (found.directions - found.width99) / found.width
     found.spectrum = sigma.tolist()
+    found.even_spectrum = seen.spectrum(seen.even_gram(place), found.live_rows).tolist()
     return found
 
 NOTHING = dict.fromkeys(spectrum_measures(np.ones(2)), math.nan)
@@ -436,6 +451,9 @@ def _compare(found: Diagnosis, null: RandomTables) -> None:
     found.random_median = null.median("ia")
     found.share = found.ia_live / found.random_median
     found.rest_share = found.ia_rest_live / null.median("ia_rest")
+    even = _measures(np.array(found.even_spectrum))
+    found.share_even = even["ia"] / found.random_median
+    found.rest_share_even = even["ia_rest"] / null.median("ia_rest")
     found.p = null.p_low("ia", found.ia_live)
     found.p_effective_rank = null.p_low("effective_rank", found.effective_rank_live)
     length = math.sqrt(sum(value**2 for value in found.spectrum))
@@ -467,17 +485,20 @@ def _judge(
     if start and as_random:
         return "untrained", (f"its numbers cannot be told from independent draws ({start}), and its "
                              f"abundance is that of a random table ({found.ia_live:.3g}).")
-    found99 = spectrum_measures(np.array(found.spectrum))["width99_rest"]
-    rest_low = not found.rest_share >= HALF or found99 < HALF * null.median("width99_rest")
+    # what rows of unequal length do to a table is not what few directions do to it
+    widths = [_measures(np.array(sigma))["width99_rest"] for sigma in (found.spectrum, found.even_spectrum)]
+    rest_low = (not max(found.rest_share, found.rest_share_even) >= HALF
+                or max(widths) < HALF * null.median("width99_rest"))
     p = f"p {found.p_holm:.2g} after Holm"
     rest = "nothing is left" if math.isnan(found.rest_share) else f"it has {found.rest_share:.0%}"
     if found.p_holm < LEVEL and rest_low:
         return "low rank", (f"{found.width99:.0f} of {found.directions} directions hold 99 % of its energy; "
                             f"it has {of_random} ({p}), and without the first direction {rest}.")
-    if found.p_holm < LEVEL and found.share < HALF:
+    if found.p_holm < LEVEL and max(found.share, found.share_even) < HALF:
         return "one direction dominates", (f"it has {of_random} ({p}), but {found.rest_share:.0%} without "
                                            "the first direction.")
-    return "healthy", f"it has {of_random} (p {found.p:.2g}; {p})."
+    even = f", and {found.share_even:.0%} with the lengths of its rows evened out" * (found.p_holm < LEVEL)
+    return "healthy", f"it has {of_random} (p {found.p:.2g}; {p}){even}."
 
 # %% ../nbs/diagnose.ipynb #b3357172
 def _groups(
@@ -536,7 +557,7 @@ REPORT_SCHEMA = {
     **_object({
         "format": {"const": 1}, "source": TEXT, "kind": TEXT, "package": TEXT,
         "seconds": {"type": "number"}, "peak_bytes": {"type": "integer"}, "notes": TEXTS, "problems": TEXTS,
-        "interaction": TEXTS,
+        "unread": TEXTS, "interaction": TEXTS,
         "tables": {"type": "array", "items": _table_schema()},
         "left_out": {"type": "array", "items": _object({
             "key": TEXT, "role": TEXT, "why": TEXT,
@@ -560,6 +581,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.
     peak_bytes: int = 0   # by how much the process's memory grew
+    unread: list[str] = field(default_factory=list) # what is no table, or may be one, and could not be read
     interaction: list[str] = field(default_factory=list) # whose fault, in sentences; or what is missing
     culprits: Culprits | None = field(default=None, repr=False) # the numbers behind them, if it could be read
 
@@ -578,7 +600,7 @@ class Report:
 
     @property
     def problems(self) -> list[str]: # a sentence for each table that could not be measured, or not wholly
-        return [f"{table.name}: {table.problem}" for table in self.tables if table.problem]
+        return [f"{table.name}: {table.problem}" for table in self.tables if table.problem] + self.unread
 
     def to_json(self) -> str: # as `REPORT_SCHEMA` says
         "All of it as JSON."
@@ -635,7 +657,7 @@ class Report:
     def __str__(self) -> str: # what a person reads
         head = " · ".join(filter(None, (self.source, self.kind, self.package)))
         return "\n".join(filter(None, (
-            head, _text_table(self.tables), *_told(self.tables), *_other(self.left_out),
+            head, _text_table(self.tables), *_told(self.tables), *self.unread, *_other(self.left_out),
             *(f"interaction: {said}" for said in self.interaction), *(f"note: {note}" for note in self.notes),
             _footer(self))))
 
@@ -729,10 +751,11 @@ def _told(tables: list[Diagnosis]) -> list[str]:
     return lines
 
 def _other(left_out: list[dict]) -> list[str]:
-    "What is no table, by its role."
-    roles: dict[str, list[str]] = {}
-    for part in left_out: roles.setdefault(part["role"], []).append(part["key"])
-    return [f"no table, {role}: {_listed(keys)}" for role, keys in roles.items()]
+    "What is no table, by its role and the reason."
+    roles: dict[tuple[str, str], list[str]] = {}
+    for part in left_out: roles.setdefault((part["role"], part["why"]), []).append(part["key"])
+    return [f"no table, {role}: {_listed(keys)}. {why}"
+            for (role, why), keys in roles.items()]
 
 def _footer(report: Report) -> str:
     "How much was read, and what it took."
@@ -955,10 +978,12 @@ def diagnose(
     left_out = [{"key": part.tensor.key, "shape": part.tensor.shape, "role": part.role, "why": part.why}
                 for part in parts if part.role != "table"]
     try: said = (culprits := interaction_law(checkpoint, fields=fields, seed=seed)).sentences()
-    except InputError as err: culprits, said = None, [f"whose fault it is cannot be asked: {err}"]
+    except InputError as err: culprits, said = None, [f"Whose fault it is cannot be asked: {err}"]
+    unread = [f"{part.tensor.key}: {part.tensor.problem}" for part in parts
+              if part.tensor.problem and part.role not in ("table", "optimiser state", "alias")]
     return Report(tables, left_out, checkpoint.source, checkpoint.kind, checkpoint.package,
-                  [*checkpoint.notes, *notes], time.perf_counter() - began, max(0, _peak() - before), said,
-                  culprits)
+                  [*checkpoint.notes, *notes], time.perf_counter() - began, max(0, _peak() - before), unread,
+                  said, culprits)
 
 def _peak() -> int: # bytes, the most so far
     "Peak memory of the process; what Linux's getrusage has begins at the parent's, so its own file is read."

@@ -572,10 +572,9 @@ def _field_weights(
     matrix[tuple(torch.triu_indices(N, N, 1))] = r[0]
     return scalars(matrix + matrix.T, known[1][0].width), None, f"{key}, a number for each pair of fields"
 
-MISSING = ("no interaction is recognised: FFM and the cross networks of DCN in FuxiCTR, DeepCTR-Torch, "
-           "TorchRec, RecBole and torch-rechub are; for another, give tables=[names in the order in which "
-           "they enter] and interaction=, the matrix (d, d) of its first layer or a function (i, j) -> "
-           "(K_j, K_i).")
+MISSING = ("no interaction is recognised, as FFM and the cross networks of DCN in FuxiCTR, DeepCTR-Torch, "
+           "TorchRec, RecBole and torch-rechub are: for another, give interaction_law tables=[names in the "
+           "order in which they enter] and interaction=, its matrix (d, d) or a function of two fields.")
 
 def _read(
     tensors: Mapping[str, StoredTensor], # of one model, or of one embedding set of it
@@ -594,6 +593,11 @@ def _read(
                          field_aware(len(names), k, own), True),
                 [f"Sub-embeddings are {package}'s own tables for each pair of fields."])
     known = layout_of(tensors, fields)
+    if interaction is not None and not callable(interaction):
+        shape = tuple(torch.as_tensor(interaction).shape)
+        if len(shape) != 2 or shape[0] != shape[1] or not torch.as_tensor(interaction).isfinite().all():
+            raise InputError(f"interaction has the shape {shape}: give a square matrix (d, d) of finite "
+                             "numbers, or a function (i, j) -> (K_j, K_i).")
     if interaction is not None: weight, rank, keys = interaction, None, "interaction="
     else: weight, rank, keys = (first_cross_weight(tensors) or _field_weights(tensors, known)
                                 or (None, None, ""))

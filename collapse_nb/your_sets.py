@@ -138,7 +138,11 @@ class EmbeddingSet(nn.Module):
         if isinstance(ids, Tensor) and (ids.ndim != 2 or ids.shape[1] != N):
             raise InputError(f"ids of shape {tuple(ids.shape)} were given for {N} tables: give (B, {N}), or "
                              "the ids of each field in a list or a dictionary.")
-        if isinstance(ids, Mapping): columns = [ids[name] for name in self.tables]
+        if isinstance(ids, Mapping):
+            if lost := [name for name in self.tables if name not in ids]:
+                raise InputError(f"ids of {', '.join(map(str, ids))} were given and {lost[0]} is missing: "
+                                 "give the ids of every field.")
+            columns = [ids[name] for name in self.tables]
         else: columns = list(ids.T if isinstance(ids, Tensor) else ids)
         if len(columns) != N:
             raise InputError(f"ids of {len(columns)} fields were given for {N} tables: give one of each.")
@@ -261,8 +265,19 @@ def multi_embedding(
     if len(set(map(id, interactions))) < sets:
         raise InputError("make_interaction returned one and the same module twice: let it make a new one "
                          "each time, such as lambda: CrossNet(…).")
-    def fresh() -> dict[str, nn.Module]: return {n: fresh_table(t, initialise) for n, t in given.items()}
-    return MultiEmbedding([EmbeddingSet(fresh(), interaction) for interaction in interactions])
+    return MultiEmbedding([EmbeddingSet(_fresh_set(given, initialise), interaction)
+                           for interaction in interactions])
+
+def _fresh_set(
+    given: Mapping[str, nn.Module],
+    initialise: Callable[[Tensor], object] | None,
+    times: int = 1,
+) -> dict[str, nn.Module]: # by field
+    "New tables for all fields; those that share one table share a new one."
+    made: dict[int, nn.Module] = {}
+    for table in given.values():
+        if id(table.weight) not in made: made[id(table.weight)] = fresh_table(table, initialise, times)
+    return {name: made[id(table.weight)] for name, table in given.items()}
 
 def single_embedding(
     make_interaction: Callable[[], nn.Module], # an interaction for embeddings of width times · K_i
@@ -285,7 +300,7 @@ def single_embedding(
     """
     if not isinstance(times, int) or times < 1:
         raise InputError(f"times = {times!r} was given: give a whole number of at least 1.")
-    wide = {name: fresh_table(table, initialise, times) for name, table in table_modules(tables).items()}
+    wide = _fresh_set(table_modules(tables), initialise, times)
     return MultiEmbedding([EmbeddingSet(wide, make_interaction())])
 
 # %% ../nbs/your_sets.ipynb #92e9e20b

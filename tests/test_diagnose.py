@@ -416,3 +416,31 @@ def test_memory_does_not_grow_with_the_table():
     assert kept + sum(gram.nbytes for gram in seen.grams.values()) < 2**20
 
 
+
+
+@pytest.mark.parametrize("rows, width", [(200, 8), (1000, 16), (5000, 64)])
+def test_rows_of_unequal_length_are_not_taken_for_few_directions(rows, width):
+    "Lengths spread over decades, as popularity spreads them, change no verdict on the directions."
+    rng = np.random.default_rng(rows)
+    full = rng.normal(size=(rows, width))
+    few = rng.normal(size=(rows, 3)) @ rng.normal(size=(3, width)) + .01 * full
+    offset = full + 8 * np.eye(width)[0]
+    for spread in (1., 2.):
+        lengths = np.exp(spread * rng.normal(size=(rows, 1)))
+        for table, verdict in [(full, "healthy"), (few, "low rank"), (offset, "one direction dominates")]:
+            found = module.diagnose({"t": (table * lengths).astype(np.float32)}).tables[0]
+            assert found.verdict == verdict, (spread, found.reason)
+    falling = np.arange(1, rows + 1)[:, None] ** -.7
+    assert module.diagnose({"t": (full * falling).astype(np.float32)}).tables[0].verdict == "healthy"
+
+
+def test_lengths_are_evened_out_bin_by_bin():
+    "Against unit rows, whose abundance it comes near, since a bin spans a factor of 2 in length."
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(2000, 8)) * np.exp(2 * rng.normal(size=(2000, 1)))
+    seen = TablePass(2000, 8)
+    seen.take(table)
+    exact = np.linalg.svd(table / np.linalg.norm(table, axis=1, keepdims=True), compute_uv=False)
+    even = seen.spectrum(seen.even_gram())
+    assert even.sum() / even[0] == pytest.approx(exact.sum() / exact[0], rel=.03)
+    assert (even**2).sum() == pytest.approx(2000, rel=1e-9) # each row counts as one

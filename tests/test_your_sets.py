@@ -204,3 +204,15 @@ def test_the_stored_studies_are_told_as_they_are():
     assert set(odds.known.model) >= {"DNN", "DCNv2"} and set(odds.known.table) == {"hflights", "synthetic"}
     said = "\n".join(odds.sentences())
     for row in odds.known.itertuples(): assert f"{row.table} {row.gain:+.4f}" in said
+
+
+def test_fields_that_share_a_table_share_one_in_every_set():
+    "And nothing is counted twice; a field without ids is named."
+    shared, own = torch.nn.Embedding(50, 4), torch.nn.Embedding(20, 4)
+    tables = {"user": shared, "friend": shared, "item": own}
+    for model, sets, width in [(multi_embedding(Concatenated, tables, sets=2), 2, 4),
+                               (single_embedding(Concatenated, tables, times=3), 1, 12)]:
+        assert sum(p.numel() for p in model.parameters()) == sets * (50 + 20) * width
+    with pytest.raises(InputError, match="item is missing"):
+        multi_embedding(Concatenated, tables, sets=2)({"user": torch.zeros(2).long(),
+                                                       "friend": torch.zeros(2).long()})

@@ -56,9 +56,8 @@ _WRAPPERS = {"state_dict", "model_state_dict", "module", "_orig_mod", "_forward_
              "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "layers"}
 _TABLE = re.compile(r"(embs?|embed\w*|\w+(emb|embedding)s?|tables?|lookups?|factors?|vectors|wte|latents?)$")
 _LAYER = set("""fc linear linears lin proj projection projections dense mlp dnn head heads attn attention
-    query key value qkv gate gates gating router cross crossnet deep tower expert experts classifier conv
-    lstm gru rnn ffn forward norm layernorm hidden encoder decoder predict predictor prediction output out
-    logits top bottom mixer cin interaction bilinear""".split())
+    qkv gate gates gating router cross crossnet classifier conv lstm gru rnn ffn forward norm layernorm
+    predict predictor prediction output out logits cin bilinear""".split()) # a tower may hold tables, too
 
 def _words(text: str) -> list[str]:
     "Lower-case words: `userFactors` and `user_factors` have two."
@@ -123,6 +122,14 @@ class _Model:
         modules = self.places[tensor.key].modules
         return [t for t in self.members.get(modules[:-1], []) if t is not tensor] if len(modules) > 1 else []
 
+    def beside(self, tensor: StoredTensor) -> StoredTensor | None:
+        "A matrix of the same module and width, without a bias and a telling name, too tall to be a layer's."
+        modules = self.places[tensor.key].modules[:-1]
+        if self.bias(tensor) or tensor.shape[0] == tensor.shape[1]: return None
+        return next((t for t in self.members.get(modules, []) if t is not tensor and not self.bias(t)
+                     and t.shape[1] == tensor.shape[1] and t.shape[0] > t.shape[1]
+                     and not self.places[t.key].says and not self.widths[t.shape[0]]), None)
+
     def in_container(self, tensor: StoredTensor) -> bool:
         "Whether it stands in a container of tables, under a field's name or a number."
         modules = self.places[tensor.key].modules
@@ -145,7 +152,7 @@ class _Model:
 _OPTIMISER = re.compile(r"(^|[./])_?(optimi[sz]ers?(_(states?|weights|state_dict|variables))?|"
                         r"optim(_state_dict)?|opt_state|OPTIMIZER_SLOT)[./]")
 _STATE = re.compile(r"(^|[./])((max_)?exp_avg(_sq)?|exp_inf|momentum\d*|momentum_buffer|square_avg|grad_avg|"
-                    r"acc_delta|accumulator|\w+_(gradients|momentum))$")
+                    r"acc_delta|accumulator|\w+_(gradients|momentum))(?=[./]|$)")
 
 def _is_state(tensor: StoredTensor) -> bool:
     return bool(_OPTIMISER.search(tensor.key) or _STATE.search(tensor.key))
@@ -164,6 +171,8 @@ def _optimiser(tensor: StoredTensor, model: _Model) -> tuple[str, str] | None:
 def _no_matrix(tensor: StoredTensor, model: _Model) -> tuple[str, str] | None:
     shape, place = tensor.shape, model.places[tensor.key]
     if _whole(tensor): return "other", f"Its numbers are {tensor.dtype}: ids, counts or a mask, no weights."
+    if tensor.problem and not shape: # of a shard that is missing, say: its shape is not known
+        return ("table" if place.says == "table" or model.in_container(tensor) else "other"), tensor.problem
     if len(shape) == 0: return "other", "It is a single number."
     if len(shape) == 1: return "other", "It has one dimension: a bias, a scale or a statistic."
     named = place.own or next((part for part in reversed(place.modules) if not part.isdigit()), "")
@@ -301,6 +310,9 @@ def _table(tensor: StoredTensor, model: _Model) -> tuple[str, str] | None:
 def _by_shape(tensor: StoredTensor, model: _Model) -> tuple[str, str]:
     rows, width = tensor.shape
     others = model.widths[rows] - (width == rows)
+    if (rows <= width or others) and (twin := model.beside(tensor)):
+        return "table", (f"Cannot tell for sure: no name speaks of a table, but it stands beside {twin.key}, "
+                         "which is as wide and a table; taken for one.")
     if rows <= width:
         return "dense layer", (f"Cannot tell for sure: it is not taller than wide ({rows} × {width}), and "
                                "no name speaks of a table; taken for a layer without a bias.")

@@ -112,7 +112,12 @@ def item_size(
     >>> item_size("bfloat16"), item_size("float64")
     (2, 8)
     """
-    return WIDTHS.get(dtype) or np.dtype(dtype).itemsize
+    return WIDTHS.get(dtype) or _known(dtype).itemsize
+
+def _known(dtype: str) -> np.dtype:
+    "What numpy calls it; a damaged file may name what nobody knows."
+    try: return np.dtype(dtype)
+    except TypeError: raise InputError(f"its numbers are of an unknown type, {dtype!r}.") from None
 
 def decode(
     raw: bytes | memoryview | np.ndarray, # as the file has them, little-endian
@@ -125,7 +130,7 @@ def decode(
     """
     if dtype in EIGHT_BITS: return EIGHT_BITS[dtype][np.frombuffer(raw, np.uint8)]
     if dtype == "bfloat16": return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(raw, np.dtype(dtype).newbyteorder("<"))
+    return np.frombuffer(raw, _known(dtype).newbyteorder("<"))
 
 # %% ../../nbs/checkpoints/tensors.ipynb #4badb14f
 @dataclass
