@@ -456,3 +456,7 @@ def diagnose(
     for failure in failures: _say(failure, 3)
     if failures: raise typer.Exit(3)
     if any(r.problems for r in reports): raise typer.Exit(4)
+
+# %% ../nbs/cli.ipynb #d1a60006
+#| eval: false
+if __name__ == "__main__": main()

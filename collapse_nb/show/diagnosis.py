@@ -131,11 +131,12 @@ def table_spectrum_chart(
                   ["Line: this table. Grey: random tables of the same size and energy, 95 % at each place."])
 
 # %% ../../nbs/show/diagnosis.ipynb #9d7250ea
-STYLE = """body { font: 16px/1.45 system-ui, sans-serif; color: #111; background: #fff; max-width: 68rem;
+STYLE = """body { font: 16px/1.45 system-ui, sans-serif; color: #111; background: #fff; max-width: 84rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; }
-caption { text-align: left; color: #444; padding-bottom: .4rem; }
+.how { color: #444; font-size: .875rem; max-width: 60rem; } td.mark { white-space: nowrap; }
+td.reason { min-width: 20rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0;
   border-bottom: 1px solid #ddd; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -167,13 +168,14 @@ def _cells(row: pd.Series, place: int) -> dict[str, str]:
 def _grid(head: dict[str, str], rows: list[dict[str, str]], caption: str, right: set[str]) -> str:
     "A table that can be scrolled with the keyboard where it is wider than the window."
     def cell(tag: str, name: str, text: str, more: str = "") -> str:
-        kind = ' class="n"' if name in right else ' class="key"' if name == "key" else ""
+        shape = "n" if name in right else {"key": "key", "verdict": "mark", "reason": "reason"}.get(name, "")
+        kind = f' class="{shape}"' if shape else ""
         return f"<{tag}{kind}{more}>{text}</{tag}>"
     top = "".join(cell("th", name, title, ' scope="col"') for name, title in head.items())
     body = "\n".join(f"<tr>{''.join(cell('td', name, row[name]) for name in head)}</tr>" for row in rows)
-    grid = (f"<table><caption>{_text(caption)}</caption>\n<thead><tr>{top}</tr></thead>\n"
-            f"<tbody>\n{body}\n</tbody></table>")
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(caption)}">{grid}</div>'
+    grid = f"<table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return (f'<p class="how">{_text(caption)}</p>\n<div class="scroll" tabindex="0" role="region" '
+            f'aria-label="{" · ".join(head.values())}">{grid}</div>')
 
 def _detail(row: pd.Series, place: int, drawn: bool) -> str:
     "What else is known of a table, folded."
@@ -187,7 +189,7 @@ def _detail(row: pd.Series, place: int, drawn: bool) -> str:
         chart = table_spectrum_chart(row["name"], spectrum, row["null_low"], row["null_high"])
         figure = f"<figure>{picture(chart.to_dict())}</figure>"
     return (f'<details id="table-{place}"{" open" * (row["verdict"] == "low rank" and drawn)}><summary>'
-            f"{MARKS[row['verdict']]} <strong>{_text(row['name'])}</strong>: {_text(row['verdict'])}. "
+            f"{MARKS[row['verdict']]} <strong>{_text(row['name'])}</strong>: {_text(row['verdict'])}, for "
             f"{_text(row['reason'])}</summary><dl>{items}</dl>{figure}</details>")
 
 # %% ../../nbs/show/diagnosis.ipynb #b89a89da
