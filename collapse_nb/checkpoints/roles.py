@@ -128,7 +128,8 @@ class _Model:
         if self.bias(tensor) or tensor.shape[0] == tensor.shape[1]: return None
         return next((t for t in self.members.get(modules, []) if t is not tensor and not self.bias(t)
                      and t.shape[1] == tensor.shape[1] and t.shape[0] > t.shape[1]
-                     and not self.places[t.key].says and not self.widths[t.shape[0]]), None)
+                     and not self.places[t.key].says and not _is_positions(self.places[t.key])
+                     and not self.widths[t.shape[0]]), None)
 
     def in_container(self, tensor: StoredTensor) -> bool:
         "Whether it stands in a container of tables, under a field's name or a number."
