@@ -68,7 +68,6 @@ from collapse_nb.show.tables import bounds_of
 from collapse_nb.toy_claims import TOY_TABLES, toy_claims
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
-UNPAIRED = "unpaired: per-seed values were not stored"
 SIGHT = ["seeds", "seeds_left_out", "half_width", "detectable", "sought", "seeds_needed"]
 
 
@@ -194,10 +193,8 @@ def overfitting(dataset: str) -> dict[str, pd.DataFrame]:
 def of_sets(row, seeds: int) -> dict:
     """A claim on the variety of sets, whose values by seed were not stored, from its interval: with n − 1
     degrees of freedom, the fewest that there can be."""
-    apart = "apart" in row.claim and not row.seeds > 0 # newer rows say of how many seeds they are
     limit = VARIOUS if row.claim.startswith("sets of one ME vary in IA, by") else 0.
-    measured = from_ends(row, seeds - 1, np.nan if apart else seeds)
-    return finding(row.claim, row.where, measured, limit=limit, note=UNPAIRED * apart)
+    return finding(row.claim, row.where, from_ends(row, seeds - 1, seeds), limit=limit)
 
 def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 05."

@@ -5,7 +5,7 @@ import pytest
 import verdicts
 from scipy.stats import linregress, norm, spearmanr, ttest_1samp, ttest_rel
 from scipy.stats import t as student
-from verdicts import RESULTS, SIGHT, STUDIES, UNPAIRED, datasets, is_on_fishers_scale, of_fields
+from verdicts import RESULTS, STUDIES, datasets, is_on_fishers_scale, of_fields
 
 from collapse_nb.claims import (
     ALIKE,
@@ -158,11 +158,16 @@ def test_the_law_follows_from_the_stored_matrices(dataset):
                            for kind in ("abundance", "partner"))
         if model == "DCNv2": partner = partner[:, 0]
         ours = collapse_law(matrix, partner, np.log(sizes.loc[names].to_numpy()), 50)
+        # six decimals are stored: neighbours in a row that they cannot tell apart may change places, which
+        # moves the mean over N rows of a rank correlation by 24 / N^3 at the most
+        N = len(names)
+        alike = (np.diff(np.sort(matrix, -1)) < 1.5e-6).sum((1, 2)) # of each seed
         kept = law[(law.model == model) & (law.state == state)]
         for statistic, values in (("rank correlation", ours.per_seed),
                                   ("at equal cardinality", ours.partial_per_seed)):
             of_law = kept[kept.statistic == statistic].set_index("seed").rho
-            np.testing.assert_allclose(values, of_law.loc[[int(seed) for seed in seeds]], atol=2e-5)
+            off = abs(np.asarray(values) - of_law.loc[[int(seed) for seed in seeds]].to_numpy())
+            assert (off <= 2e-5 + alike * 24 / N**3).all(), (model, state, statistic, off)
 
 @pytest.mark.parametrize("dataset", datasets("03"))
 def test_what_is_stored_of_the_law_follows_from_its_rows(dataset):
@@ -191,12 +196,10 @@ def test_what_is_stored_of_the_law_follows_from_its_rows(dataset):
     assert ((ours.verdict == theirs.verdict) | (theirs.verdict == "cannot tell")).all()
     assert (theirs.p.isna() == ours.p.isna()).all() and not (theirs.p < ours.p * (1 - 1e-3)).any()
 
-def test_what_could_not_be_paired_says_so():
-    noted = pd.concat([stored(f"findings-05-{dataset}") for dataset in datasets("05")])
-    apart = noted["where"].str.contains("Fig. 8[bc]$") & noted.claim.str.contains("apart")
-    apart &= noted.seeds.isna() # newer rows are paired
-    assert (noted.note.notna() == apart).all() and (noted.note[apart] == UNPAIRED).all()
-    assert noted.loc[apart, SIGHT[:1]].isna().all(axis=None) and apart.any()
+def test_models_trained_apart_are_paired_with_the_sets_of_one():
+    rows = pd.concat([stored(f"findings-05-{dataset}") for dataset in datasets("05")])
+    apart = rows["where"].str.contains("Fig. 8[bc]$") & rows.claim.str.contains("apart")
+    assert apart.sum() == 2 * len(datasets("05")) and rows.seeds[apart].gt(1).all()
     assert all("note" not in stored(f"resampled-{dataset}") for dataset in datasets("06"))
 
 @pytest.mark.parametrize("dataset", datasets("01"))

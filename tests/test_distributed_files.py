@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapse_nb.checkpoints import distributed as module
-from collapse_nb.checkpoints.distributed import Piece, read_distributed
+from collapse_nb.checkpoints.distributed import StoredChunk, read_distributed
 from collapse_nb.records import InputError
 
 SAVE = """
@@ -160,7 +160,7 @@ def test_overlaps_are_seen(boxes):
     for top, left, height, width in boxes:
         painted[top:top + height, left:left + width] += 1
     twice = bool((painted > 1).any())
-    assert module._overlap([Piece((t, left), (h, w), "f", 0, 0) for t, left, h, w in boxes]) == twice
+    assert module._overlap([StoredChunk((t, left), (h, w), "f", 0, 0) for t, left, h, w in boxes]) == twice
 
 
 def described(shape: tuple, chunks: list[tuple], file: str, length: int, dtype=torch.float32) -> bytes:
