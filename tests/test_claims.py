@@ -158,10 +158,10 @@ def test_the_law_follows_from_the_stored_matrices(dataset):
                            for kind in ("abundance", "partner"))
         if model == "DCNv2": partner = partner[:, 0]
         ours = collapse_law(matrix, partner, np.log(sizes.loc[names].to_numpy()), 50)
-        # six decimals are stored: neighbours in a row that they cannot tell apart may change places, which
-        # moves the mean over N rows of a rank correlation by 24 / N^3 at the most
+        # abundances are compared at five decimals and stored at six: neighbours in a row that are nearer than
+        # 2e-5 may tie or part, which moves the mean over N rows of a rank correlation by 24 / N^3 at the most
         N = len(names)
-        alike = (np.diff(np.sort(matrix, -1)) < 1.5e-6).sum((1, 2)) # of each seed
+        alike = (np.diff(np.sort(matrix, -1)) < 2e-5).sum((1, 2)) # of each seed
         kept = law[(law.model == model) & (law.state == state)]
         for statistic, values in (("rank correlation", ours.per_seed),
                                   ("at equal cardinality", ours.partial_per_seed)):
