@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CHUNK_VALUES', 'SAMPLE_ROWS', 'BAD', 'PLACES', 'MOST_ALIKE', 'LOOKED_THROUGH', 'OF_BIN', 'TINY_START', 'FAR_SHORTER',
            'TEN_TIMES', 'VERDICTS', 'NOTHING', 'HALF', 'LEVEL', 'FEW_NUMBERS', 'TEXT', 'TEXTS', 'REPORT_SCHEMA',
-           'WORSE', 'FELL', 'MOST_LANES', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live', 'initialiser',
-           'Diagnosis', 'Report', 'hits', 'field_sizes', 'diagnose']
+           'WORSE', 'FELL', 'MOST_LANES', 'UNREADABLE', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live',
+           'initialiser', 'Diagnosis', 'Report', 'hits', 'field_sizes', 'diagnose']
 
 # %% ../nbs/diagnose.ipynb #f6514af8
 import json
@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,6 +28,8 @@ from scipy import stats as distributions
 from threadpoolctl import threadpool_limits
 
 from .abundance import row_counts
+from .checkpoints.opened import open_checkpoint
+from .checkpoints.roles import roles
 from .checkpoints.tensors import StoredTensor
 from .data.dataset import open_encoded
 from .random_tables import RandomTables, draws_for, random_tables, spectrum_measures
@@ -231,23 +233,36 @@ class TablePass:
     def directions(self) -> np.ndarray: # those of them that are no bias
         return np.setdiff1d(self.learnt, self.bias)
 
-    def gram(self,
+    def bins(self,
         shortest: int = 0,        # place in the histogram, the first of a bin: shorter rows are left out
+        without: Iterable[tuple[np.ndarray, int]] = (), # rows of one number, and how many: left out, too
+    ) -> Iterator[tuple[int, np.ndarray]]: # rows, and their Gram matrix (K, K)
+        "The rows that take part, bin by bin."
+        for number, gram in self.grams.items():
+            first = number * OF_BIN + self.shift
+            if first < shortest: continue
+            rows = int(self.lengths[max(first, 1):first + OF_BIN].sum())
+            for row, n in without: # a Gram matrix is a sum over rows, so that rows can be taken out again
+                if not first <= int(_places(np.array([row @ row]))[0]) < first + OF_BIN: continue
+                rows, gram = rows - n, gram - n * row[0]**2 * self.ones
+            yield rows, gram
+
+    def gram(self,
         everything: bool = False, # with padding and rows without hits
+        **which,                  # of `bins`
     ) -> np.ndarray:              # (K, K)
-        "Gram matrix of the rows of at least this length."
-        chosen = [gram for number, gram in self.grams.items() if number * OF_BIN + self.shift >= shortest]
-        return sum(chosen, self.aside.copy() if everything else np.zeros_like(self.aside))
+        "Gram matrix of the rows."
+        own = self.aside.copy() if everything else np.zeros_like(self.aside)
+        return sum((gram for _, gram in self.bins(**which)), own)
 
     def even_gram(self,
-        shortest: int = 0,        # place in the histogram, the first of a bin: shorter rows are left out
+        **which,                  # of `bins`
     ) -> np.ndarray:              # (K, K)
-        "Gram matrix of these rows with their lengths evened out, to within the factor of 2 that a bin spans."
+        "Gram matrix of the rows with their lengths evened out, to within the factor of 4 that a bin spans."
         even = np.zeros_like(self.aside)
-        for number, gram in self.grams.items():
-            first, trace = number * OF_BIN + self.shift, gram.diagonal()[self.directions].sum()
-            if first < shortest or not trace > 0: continue
-            even += gram * (self.lengths[max(first, 1):first + OF_BIN].sum() / trace)
+        for rows, gram in self.bins(**which):
+            trace = gram.diagonal()[self.directions].sum()
+            if rows > 0 and trace > 0: even += gram * (rows / trace)
         return even
 
     def spectrum(self,
@@ -401,9 +416,7 @@ def _fill(
     "Row groups and measures of a table that was read to its end."
     place, at_start = shortest_live(seen.lengths, seen.width)
     constant, found.identical_rows = _alike(seen)
-    live = seen.gram(place)
-    for row, n in constant: # a Gram matrix is a sum over rows, so that rows can be taken out again
-        if int(_places(np.array([row @ row]))[0]) >= place: live -= n * row[0]**2 * seen.ones
+    live = {"shortest": place, "without": constant}
     found.dim, found.directions = len(seen.learnt), len(seen.directions)
     found.bad_rows, found.padding_rows = seen.bad, seen.padded
     found.zero_rows = int(seen.lengths[0]) + seen.zero
@@ -411,16 +424,14 @@ def _fill(
     short = int(seen.lengths[1:place].sum())
     found.start_rows, found.decayed_rows = at_start, short - at_start
     found.live_rows = int(seen.lengths[place:].sum()) - found.constant_rows
-    _set(found, seen.spectrum(seen.gram(everything=True)), "")
-    found.ia_rest = _measures(seen.spectrum(seen.gram(everything=True)))["ia_rest"]
-    sigma = seen.spectrum(live, found.live_rows)
-    _set(found, sigma, "_live")
+    found.ia_rest = _set(found, seen.spectrum(seen.gram(everything=True)), "")["ia_rest"]
+    sigma = seen.spectrum(seen.gram(**live), found.live_rows)
+    measured = _set(found, sigma, "_live")
     if seen.counts is not None: _set(found, seen.spectrum(seen.weighted), "_weighted")
-    measured = _measures(sigma)
     found.ia_rest_live, found.width99 = measured["ia_rest"], measured["width99"]
     found.mb_freed = found.mb * (found.directions - found.width99) / found.width
     found.spectrum = sigma.tolist()
-    found.even_spectrum = seen.spectrum(seen.even_gram(place), found.live_rows).tolist()
+    found.even_spectrum = seen.spectrum(seen.even_gram(**live), found.live_rows).tolist()
     return found
 
 NOTHING = dict.fromkeys(spectrum_measures(np.ones(2)), math.nan)
@@ -430,10 +441,11 @@ def _measures(sigma: np.ndarray) -> dict[str, float]:
     if not len(sigma) or not sigma[0] > 0: return NOTHING
     return {name: float(value) for name, value in spectrum_measures(sigma).items()}
 
-def _set(found: Diagnosis, sigma: np.ndarray, suffix: str) -> None:
+def _set(found: Diagnosis, sigma: np.ndarray, suffix: str) -> dict[str, float]: # all measures
     "Writes the three measures that are given of several sets of rows."
-    for name in ("ia", "effective_rank", "stable_rank"):
-        setattr(found, name + suffix, _measures(sigma)[name])
+    measured = _measures(sigma)
+    for name in ("ia", "effective_rank", "stable_rank"): setattr(found, name + suffix, measured[name])
+    return measured
 
 # %% ../nbs/diagnose.ipynb #23edca69
 HALF = .5         # of what random tables have: below, the difference matters
@@ -766,6 +778,7 @@ def _footer(report: Report) -> str:
 
 # %% ../nbs/diagnose.ipynb #45591f24
 MOST_LANES = 4      # threads that measure
+UNREADABLE = (InputError, OSError, ValueError, EOFError) # what a file raises that breaks off or is damaged
 MOST_COLUMNS = 2048 # of a table: a Gram matrix of these takes 32 MiB, and there is one for each bin
 
 def _refused(
@@ -812,7 +825,7 @@ def _measure(
     passes = [(seen, *_size(tensor, role)) for (_, seen), (role, _) in zip(found, tables, strict=True)
               if seen is not None]
     try: _read(tensor, passes)
-    except (InputError, OSError, ValueError, EOFError) as err:
+    except UNREADABLE as err:
         for table, _ in found: table.problem = table.problem or f"it could not be read to its end: {err}"
         return [(table, None) for table, _ in found]
     return [(table if seen is None else _fill(table, seen), seen) for table, seen in found]
@@ -967,8 +980,6 @@ def diagnose(
 
     References: [Guo et al. 2024](https://arxiv.org/abs/2310.04400), information abundance.
     """
-    from collapse_nb.checkpoints.opened import open_checkpoint
-    from collapse_nb.checkpoints.roles import roles
     began, before = time.perf_counter(), _peak()
     checkpoint = open_checkpoint(target)
     if isinstance(fields, str): fields = field_sizes(fields)
@@ -978,12 +989,12 @@ def diagnose(
     left_out = [{"key": part.tensor.key, "shape": part.tensor.shape, "role": part.role, "why": part.why}
                 for part in parts if part.role != "table"]
     try: said = (culprits := interaction_law(checkpoint, fields=fields, seed=seed)).sentences()
-    except InputError as err: culprits, said = None, [f"Whose fault it is cannot be asked: {err}"]
+    except UNREADABLE as err: culprits, said = None, [f"Whose fault it is cannot be asked: {err}"]
     unread = [f"{part.tensor.key}: {part.tensor.problem}" for part in parts
               if part.tensor.problem and part.role not in ("table", "optimiser state", "alias")]
     return Report(tables, left_out, checkpoint.source, checkpoint.kind, checkpoint.package,
-                  [*checkpoint.notes, *notes], time.perf_counter() - began, max(0, _peak() - before), unread,
-                  said, culprits)
+                  notes=[*checkpoint.notes, *notes], seconds=time.perf_counter() - began,
+                  peak_bytes=max(0, _peak() - before), unread=unread, interaction=said, culprits=culprits)
 
 def _peak() -> int: # bytes, the most so far
     "Peak memory of the process; what Linux's getrusage has begins at the parent's, so its own file is read."

@@ -435,7 +435,7 @@ def test_rows_of_unequal_length_are_not_taken_for_few_directions(rows, width):
 
 
 def test_lengths_are_evened_out_bin_by_bin():
-    "Against unit rows, whose abundance it comes near, since a bin spans a factor of 2 in length."
+    "Against unit rows, whose abundance it comes near, since a bin spans a factor of 4 in length."
     rng = np.random.default_rng(0)
     table = rng.normal(size=(2000, 8)) * np.exp(2 * rng.normal(size=(2000, 1)))
     seen = TablePass(2000, 8)
@@ -444,3 +444,14 @@ def test_lengths_are_evened_out_bin_by_bin():
     even = seen.spectrum(seen.even_gram())
     assert even.sum() / even[0] == pytest.approx(exact.sum() / exact[0], rel=.03)
     assert (even**2).sum() == pytest.approx(2000, rel=1e-9) # each row counts as one
+
+
+def test_rows_of_one_number_are_in_no_spectrum_of_live_rows():
+    "Neither as they are nor with lengths evened out; there may be many more of them than of others."
+    rng = np.random.default_rng(1)
+    table = rng.normal(size=(400, 8))
+    with_ones = np.concatenate([table, np.full((4000, 8), .9)])
+    plain, mixed = (module.diagnose({"t": rows.astype(np.float32)}).tables[0] for rows in (table, with_ones))
+    assert mixed.constant_rows == 4000 and mixed.live_rows == 400
+    np.testing.assert_allclose(mixed.spectrum, plain.spectrum, rtol=1e-6)
+    np.testing.assert_allclose(mixed.even_spectrum, plain.even_spectrum, rtol=1e-6)
