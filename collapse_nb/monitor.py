@@ -196,7 +196,7 @@ class Monitor(Callback):
         model: nn.Module | Mapping[str, torch.Tensor], # whose tables, or the tables by name
         every: int = 200,                    # steps from one measurement to the next
         path: str | Path = "tables.csv",     # the CSV file; others write into a folder of its name beside it
-        to: Iterable[str] = tuple(TRACKERS), # of these; of all of them, those that are installed
+        to: Iterable[str] = ("csv",),        # of `TRACKERS`
     ):
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise InputError(f"every = {every!r} was given: give the steps between measurements, from 1 on.")
@@ -208,14 +208,13 @@ class Monitor(Callback):
         self.steps, self.measured = 0, 0
         self.trackers, self.sent = {}, {}
         self.pool = ThreadPoolExecutor(1) # waits for a server that does not answer, while training goes on
-        for name in to: self._start(name, all_of_them=to == list(TRACKERS))
+        for name in to: self._start(name)
 
-    def _start(self, name: str, all_of_them: bool) -> None:
+    def _start(self, name: str) -> None:
         try: self.trackers[name] = TRACKERS[name](self.path)
         except ImportError as err:
-            if not all_of_them:
-                raise InputError(f"{name} is not installed ({err}): install it, or leave it out of "
-                                 "`to`.") from None
+            raise InputError(f"{name} is not installed ({err}): install it, or leave it out of "
+                             "`to`.") from None
         except InputError: raise
         except Exception as err: self._down(name, err)
 

@@ -26,8 +26,7 @@ from pyarrow import parquet
 from collapse_nb.checkpoints.file_rows import (
     UNREADABLE_ZIP, archive, exactly, member_problem, numbers, opened, reason, shape_problem, stored_rows
 )
-from .safetensors_files import unreadable
-from .tensors import Checkpoint, StoredTensor
+from .tensors import Checkpoint, StoredTensor, unreadable
 from ..records import InputError
 
 # %% ../../nbs/checkpoints/factors.ipynb #21e77ad2

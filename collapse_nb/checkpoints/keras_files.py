@@ -23,10 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from collapse_nb.checkpoints.file_rows import (
-    archive, exactly, member_problem, numbers, opened, shape_problem, stored_rows
+    archive, exactly, member_problem, numbers, opened, parsed_json, shape_problem, stored_rows
 )
-from .safetensors_files import parsed_json, unreadable
-from .tensors import Checkpoint, StoredTensor, item_size
+from .tensors import Checkpoint, StoredTensor, item_size, unreadable
 from ..records import InputError
 
 # %% ../../nbs/checkpoints/keras_files.ipynb #578162f2

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .tensors import Checkpoint, StoredTensor
+from .tensors import Checkpoint, StoredTensor, of_array
 from ..records import InputError
 
 # %% ../../nbs/checkpoints/live.ipynb #96910129
@@ -89,14 +89,10 @@ def _storage(tensor: Tensor, problem: str) -> tuple:
 # %% ../../nbs/checkpoints/live.ipynb #b51a2074
 def _array(key: str, array: np.ndarray) -> StoredTensor:
     "An array of numpy."
-    def read(most: int) -> Iterator[np.ndarray]:
-        rows = array if array.ndim else array.reshape(1)
-        for start in range(0, len(rows), most): yield np.asarray(rows[start:start + most])
     problem = ""
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         problem = f"{key} has values of the type {array.dtype}, not numbers: give it as float32."
-    where = ("memory of cpu", array.__array_interface__["data"][0], array.strides)
-    return StoredTensor(key, array.shape, array.dtype.name, array.nbytes, read, where, problem)
+    return replace(of_array(key, np.asarray(array)), problem=problem)
 
 def _is_frame(value: object) -> bool:
     "Whether it is a data frame of pandas or polars, neither of which need be there."

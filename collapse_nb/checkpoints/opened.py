@@ -20,26 +20,25 @@ from collapse_nb.checkpoints.factors import (
     is_pickle, libffm_sizes, pickled_names, read_libffm, read_npy, read_npz, read_parquet, read_spark_als,
     read_word2vec, refused_pickle, word2vec_shape
 )
+from .distributed import read_distributed
 from .file_rows import archive, opened
 from .keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras
+from .live import read_arrays, read_mapping, read_module
 from .safetensors_files import is_safetensors, read_safetensors, sharded
 from .tensors import Checkpoint
+from .torch_files import read_torch
 from ..records import InputError
 
 # %% ../../nbs/checkpoints/opened.ipynb #3f5e79e6
 TORCH_LEGACY = bytes.fromhex("6cfc9c46f9206aa85019") # the number that torch's older files begin with
 
-def _torch(path: Path) -> Checkpoint:
-    from collapse_nb.checkpoints.torch_files import read_torch
-    return read_torch(path)
-
-def _torch_shards(path: Path) -> Checkpoint: return sharded(path, _torch)
+def _torch_shards(path: Path) -> Checkpoint: return sharded(path, read_torch)
 
 def _refuse(path: Path) -> Checkpoint: raise refused_pickle(path)
 
 # format, as `file_format` names it -> what reads it
 READERS: dict[str, Callable[[Path], Checkpoint]] = {
-    "torch": _torch, "torch index": _torch_shards, "safetensors": read_safetensors,
+    "torch": read_torch, "torch index": _torch_shards, "safetensors": read_safetensors,
     "safetensors index": read_safetensors, "Keras archive": read_keras, "HDF5": read_hdf5,
     "numpy archive": read_npz, "numpy array": read_npy, "Parquet": read_parquet,
     "word vectors": read_word2vec, "libffm model": read_libffm, "pickle": _refuse}
@@ -139,9 +138,7 @@ def _tensorflow(path: Path, what: str) -> InputError:
 def _open_folder(path: Path) -> Checkpoint:
     names = sorted(os.listdir(path))
     shown = [name for name in names if name[0] not in "._"]
-    if ".metadata" in names:
-        from collapse_nb.checkpoints.distributed import read_distributed
-        return read_distributed(path)
+    if ".metadata" in names: return read_distributed(path)
     if any(name.endswith(".distcp") for name in names):
         raise InputError(f"{path} has pieces of a torch.distributed.checkpoint, and no .metadata that says "
                          "what is in them: copy the whole folder, with its hidden files.")
@@ -214,7 +211,6 @@ def open_checkpoint(
     if isinstance(target, str | os.PathLike):
         if not str(target): raise InputError("the path is empty: give the path of a model's file or folder.")
         return _open_path(Path(target))
-    from collapse_nb.checkpoints.live import read_arrays, read_mapping, read_module
     if isinstance(target, nn.Module): return read_module(target)
     if isinstance(target, Mapping): return read_mapping(target)
     if isinstance(target, np.ndarray | torch.Tensor) or type(target).__name__ == "DataFrame":
