@@ -333,6 +333,9 @@ class Spectrum:
         "Takes in rows, from whatever device they are on."
         self._folded = fold(torch.cat([self._folded, _piece(rows, self._folded.shape[1], weight)]))
         return self
+    @property
+    def factor(self) -> Tensor: # (min(rows seen, K), K), float64, with the same singular values
+        return self._folded
     def merge(self, other: "Spectrum") -> "Spectrum":
         "Takes in all that another spectrum, of other rows of the same table, has seen."
         return self.update(other._folded)

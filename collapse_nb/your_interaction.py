@@ -20,16 +20,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .abundance import abundance_or_nan, fold
+from .abundance import Spectrum, abundance_or_nan, fold
 from .checkpoints.opened import open_checkpoint
 from .checkpoints.tensors import StoredTensor, of_array
 from collapse_nb.evidence import (
-    DECIMALS,
-    Law,
-    _ranks,
-    collapse_law,
-    jackknife_correlation,
-    law_without_each,
+    DECIMALS, Law, collapse_law, jackknife_correlation, law_without_each, row_ranks
 )
 from .nn.interactions import cross_layers, pair_matrices
 from .nn.zoo import Model
@@ -498,13 +493,15 @@ def _pair_blocks(
 def _factor(
     found: Input, # with a table
 ) -> Tensor:      # (≤ K, K), float64
-    "The table's triangle, block of rows by block of rows."
-    factor, at = torch.zeros(0, found.width, dtype=torch.float64), 0
+    "The table's triangle, block of rows by block of rows; NaN if a number is not finite."
+    spectrum, at = Spectrum(found.width), 0
     for block in found.table.rows():
         start, stop, _ = found.rows.indices(found.table.shape[0])
-        part = block[max(start - at, 0):max(stop - at, 0)]
-        factor, at = fold(torch.cat([factor, torch.as_tensor(part).double()])), at + len(block)
-    return factor
+        part = torch.as_tensor(block[max(start - at, 0):max(stop - at, 0)])
+        if not part.isfinite().all(): return torch.full((1, found.width), torch.nan, dtype=torch.float64)
+        spectrum.update(part)
+        at += len(block)
+    return spectrum.factor
 
 def _named(
     tensors: Mapping[str, StoredTensor],
@@ -747,7 +744,7 @@ def _contributions(
     relative: np.ndarray, partner: np.ndarray, # (R, M, N, N)
 ) -> np.ndarray: # (R, M, N, N), whose sum is rho
     "Each pair's part of the rank correlation."
-    own, brought = _ranks(relative), _ranks(partner)
+    own, brought = row_ranks(relative), row_ranks(partner)
     varies = own.any(-1).reshape(len(own), -1).sum(1)
     return own * brought / varies[:, None, None, None] / len(own)
 

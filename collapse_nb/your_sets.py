@@ -4,16 +4,14 @@
 
 # %% auto #0
 __all__ = ['Tables', 'start_of', 'fresh_table', 'table_modules', 'EmbeddingSet', 'Concatenated', 'MultiEmbedding',
-           'multi_embedding', 'single_embedding', 'Pooled', 'pool', 'Odds', 'odds_of_gain']
+           'multi_embedding', 'single_embedding', 'Odds', 'odds_of_gain']
 
 # %% ../nbs/your_sets.ipynb #867f769c
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import t as student
@@ -23,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .data.source import home
 from .records import InputError
 from .results import read_table
+from .stats import pool
 
 # %% ../nbs/your_sets.ipynb #dc575451
 def start_of(
@@ -302,63 +301,6 @@ def single_embedding(
         raise InputError(f"times = {times!r} was given: give a whole number of at least 1.")
     wide = _fresh_set(table_modules(tables), initialise, times)
     return MultiEmbedding([EmbeddingSet(wide, make_interaction())])
-
-# %% ../nbs/your_sets.ipynb #92e9e20b
-@dataclass(frozen=True)
-class Pooled:
-    """Gains of several tables, pooled by random effects.
-
-    Example:
-
-    >>> pooled = pool([.003, .001, .002, -.001], [.0008, .0002, .0005, .0009])
-    >>> round(pooled.mean, 5), [round(end, 4) for end in pooled.predicted], round(pooled.odds, 2)
-    (0.00131, [-0.0041, 0.0067], 0.8)
-
-    References: [Hartung & Knapp 2001](https://doi.org/10.1002/sim.1009),
-    [Higgins et al. 2009](https://doi.org/10.1111/j.1467-985X.2008.00552.x).
-    """
-    tables: int                     # k
-    mean: float                     # of the gain over tables
-    interval: tuple[float, float]   # 95 %, of that mean
-    tau: float                      # standard deviation of true gains over tables
-    predicted: tuple[float, float]  # 95 %, of the gain on a new table; NaN below three tables
-    odds: float                     # probability that a new table gains; NaN below three tables
-
-def pool(
-    gains: Sequence[float], # (k,) of each table
-    errors: Sequence[float], # (k,) their standard errors
-) -> Pooled:
-    """Random effects by DerSimonian and Laird, intervals by Hartung and Knapp.
-
-    Where gains lie closer together than their errors are wide, Hartung and Knapp's variance could vanish: it
-    is taken as no less than the errors say.
-
-    Example:
-
-    >>> pool([.003, .001], [.001, .001]).predicted
-    (nan, nan)
-
-    References: [DerSimonian & Laird 1986](https://doi.org/10.1016/0197-2456(86)90046-2),
-    [Röver et al. 2015](https://doi.org/10.1186/s12874-015-0091-1).
-    """
-    y, v = np.asarray(gains, float), np.square(np.asarray(errors, float))
-    k = len(y)
-    if k < 2 or v.shape != y.shape or not (np.isfinite(y).all() and (v > 0).all()):
-        raise InputError(f"{k} gains with errors {list(errors)} were given: give those of two tables or "
-                         "more.")
-    w = 1 / v
-    q = (w * (y - (w * y).sum() / w.sum())**2).sum()
-    tau2 = max(0., (q - (k - 1)) / (w.sum() - (w**2).sum() / w.sum()))
-    w = 1 / (v + tau2)
-    mean = (w * y).sum() / w.sum()
-    variance = max(1, (w * (y - mean)**2).sum() / (k - 1)) / w.sum()
-    half = student.ppf(.975, k - 1) * variance**.5
-    predicted, odds, spread = (math.nan, math.nan), math.nan, (tau2 + variance)**.5
-    if k > 2:
-        reach = student.ppf(.975, k - 2) * spread
-        predicted = float(mean - reach), float(mean + reach)
-        odds = float(student.cdf(mean / spread, k - 2))
-    return Pooled(k, float(mean), (float(mean - half), float(mean + half)), tau2**.5, predicted, odds)
 
 # %% ../nbs/your_sets.ipynb #5ea0f9f8
 class Odds:

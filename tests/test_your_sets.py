@@ -14,12 +14,12 @@ from collapse_nb.nn.layers import hidden_stack
 from collapse_nb.nn.zoo import ModelSpec, build
 from collapse_nb.records import InputError
 from collapse_nb.results import save_table
+from collapse_nb.stats import pool
 from collapse_nb.your_sets import (
     Concatenated,
     fresh_table,
     multi_embedding,
     odds_of_gain,
-    pool,
     single_embedding,
     start_of,
 )
