@@ -186,3 +186,15 @@ def test_indices_of_shards(tmp_path):
         found = {t.key: t for t in open_checkpoint(target).tensors}
         np.testing.assert_array_equal(found["t1"].array(), TABLE)
         assert "missing beside the index" in found["t2"].problem
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_what_is_there_of_a_torch_file_that_is_cut_short(tmp_path, older):
+    "Its first table, whole; of the second it is said that it breaks off."
+    whole, file = tmp_path / "whole.pt", tmp_path / "cut.pt"
+    tables = {name: torch.randn(2000, 16) for name in ("user", "item")}
+    torch.save(tables, whole, _use_new_zipfile_serialization=not older)
+    file.write_bytes(whole.read_bytes()[:whole.stat().st_size * 7 // 10])
+    user, item = sorted(open_checkpoint(file).tensors, key=lambda tensor: bool(tensor.problem))
+    assert not user.problem and item.problem
+    np.testing.assert_array_equal(user.array(), tables[user.key].numpy())
