@@ -437,16 +437,17 @@ def diagnose(
 ) -> None:
     "Say which embedding tables of any model collapsed, held against random tables, and whose fault it is."
     from collapse_nb.diagnose import diagnose as examine
+    from collapse_nb.diagnose import verdict_named
     if len(files) != 1 + compare:
         raise InputError(f"{len(files)} files were given: give one, or two with --compare.")
     if baseline is not None and not fail_on:
         raise InputError("--baseline says which tables may stay as they are: give --fail-on beside it.")
     if html is not None and html.is_dir():
         raise InputError(f"--html {html} is a folder: give a file to write, such as {html}/report.html.")
-    earlier = _earlier(baseline)
+    unwanted, earlier = [verdict_named(name) for name in fail_on or ()], _earlier(baseline)
     reports = [examine(file, fields=fields or None, counts=counts, sidecar=sidecar) for file in files]
     report = reports[-1]
-    failures = report.failures(fail_on, earlier) if fail_on else []
+    failures = report.failures(unwanted, earlier)
     if html is not None: report.to_html(html)
     if not compare: print(report.to_json() if as_json else report)
     elif as_json: print(reports[0].compare(report).to_json(orient="records", indent=1))

@@ -6,7 +6,7 @@
 __all__ = ['CHUNK_VALUES', 'SAMPLE_ROWS', 'BAD', 'PLACES', 'MOST_ALIKE', 'LOOKED_THROUGH', 'OF_BIN', 'TINY_START', 'FAR_SHORTER',
            'TEN_TIMES', 'VERDICTS', 'NOTHING', 'HALF', 'LEVEL', 'FEW_NUMBERS', 'TEXT', 'TEXTS', 'REPORT_SCHEMA',
            'WORSE', 'FELL', 'MOST_LANES', 'UNREADABLE', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live',
-           'initialiser', 'Diagnosis', 'Report', 'hits', 'field_sizes', 'diagnose']
+           'initialiser', 'Diagnosis', 'Report', 'verdict_named', 'hits', 'field_sizes', 'diagnose']
 
 # %% ../nbs/diagnose.ipynb #f6514af8
 import json
@@ -656,7 +656,7 @@ class Report:
         baseline: Mapping | None = None,   # an earlier report, what `json.loads` makes of its JSON
     ) -> list[str]:                        # a sentence for each table; empty: all is as it should be
         "Tables with an unwanted verdict, except those that had it, or a worse one, in the baseline."
-        on = {_verdict_named(name) for name in on}
+        on = {verdict_named(name) for name in on}
         before = _baseline(baseline)
         sentences = []
         for table in self.tables:
@@ -688,8 +688,14 @@ def _without_nan(value):
     if isinstance(value, list | tuple): return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-def _verdict_named(name: str) -> str:
-    "A verdict; hyphens may stand for its spaces, as at a command line."
+def verdict_named(
+    name: str, # such as low-rank
+) -> str:      # one of `VERDICTS`
+    """A verdict; hyphens may stand for its spaces, as at a command line.
+
+    >>> verdict_named("Low-rank")
+    'low rank'
+    """
     known = name.replace("-", " ").strip().lower()
     if known not in VERDICTS: raise unknown("verdict", name, VERDICTS)
     return known

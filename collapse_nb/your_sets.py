@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .data.source import home
 from .records import InputError
 from .results import read_table
+from .show.sentences import estimate
 from .stats import pool
 
 # %% ../nbs/your_sets.ipynb #dc575451
@@ -334,16 +335,15 @@ class Odds:
 
     def _sentence(self, row) -> str:
         cell = self.known[(self.known.model == row.model) & (self.known.scale == row.scale)]
-        each = "; ".join(f"{t.table} {t.gain:+.4f} ({t.low:+.4f} to {t.high:+.4f})"
-                         for t in cell.itertuples(index=False))
+        each = "; ".join(f"{t.table} {estimate(t.gain, t.low, t.high)}" for t in cell.itertuples(index=False))
         said = f"{row.model} at {row.scale:g}x, ME less SE in test AUC: {each}."
         if row.tables < 3:
-            mean = f"{row.mean:+.4f} ({row.low:+.4f} to {row.high:+.4f})" if row.tables > 1 else "not pooled"
+            mean = estimate(row.mean, row.low, row.high) if row.tables > 1 else "not pooled"
             return (f"{said} Their mean is {mean}; {row.tables} tables give no prediction interval, so the "
                     "odds of a gain on another table cannot be told.")
         sure = "" if row.predicted_low > 0 or row.predicted_high < 0 else ": either sign is possible"
-        return (f"{said} A new table's gain is predicted between {row.predicted_low:+.4f} and "
-                f"{row.predicted_high:+.4f} (95 %, {row.tables} tables){sure}.")
+        predicted = estimate(row.mean, row.predicted_low, row.predicted_high)
+        return f"{said} A new table's gain is predicted as {predicted}, from {row.tables} tables{sure}."
 
 def odds_of_gain(
     folder: str | Path | None = None, # of the tables of results; None for the repository's

@@ -14,6 +14,7 @@ from collapse_nb.nn.layers import hidden_stack
 from collapse_nb.nn.zoo import ModelSpec, build
 from collapse_nb.records import InputError
 from collapse_nb.results import save_table
+from collapse_nb.show.sentences import estimate
 from collapse_nb.stats import pool
 from collapse_nb.your_sets import (
     Concatenated,
@@ -203,7 +204,7 @@ def test_the_stored_studies_are_told_as_they_are():
     odds = odds_of_gain()
     assert set(odds.known.model) >= {"DNN", "DCNv2"} and set(odds.known.table) == {"hflights", "synthetic"}
     said = "\n".join(odds.sentences())
-    for row in odds.known.itertuples(): assert f"{row.table} {row.gain:+.4f}" in said
+    for row in odds.known.itertuples(): assert f"{row.table} {estimate(row.gain, row.low, row.high)}" in said
 
 
 def test_fields_that_share_a_table_share_one_in_every_set():
