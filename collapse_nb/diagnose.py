@@ -1026,7 +1026,8 @@ def _tables(
         for (table, seen), (part, _) in zip(_measure(tables[0][0].tensor, tables, seed), tables, strict=True):
             measured.append((table, _described(table, seen, part, names.get(id(part.tensor), []))))
     draws = draws_for(len(measured))
-    nulls = [_null(table, draws, seed) for table, _ in measured]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        nulls = list(pool.map(lambda found: _null(found[0], draws, seed), measured))
     for (table, _), null in zip(measured, nulls, strict=True):
         if null is not None: _compare(table, null)
     for (table, _), p in zip(measured, holm(np.array([table.p for table, _ in measured])), strict=True):
