@@ -27,7 +27,7 @@ GPU = torch.cuda.is_available() # the whole grid; on the CPU two models at three
 SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 GRID = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"] if GPU else ["DNN", "DCNv2"]
 # cheap ones first; 06 after the others: it finds most of its runs in the store
-NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12")
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "07")
 # datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law
 # of 03 wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
 ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}}
@@ -45,6 +45,7 @@ def parameters(number: str, scales: list[int]) -> dict:
             "05": {**five, "scales": [s for s in scales if s > 1][-2:], "control_scale": min(4, max(scales)),
                    "hidden": [100, 800] if GPU else [100], "depths": [1, 3]},
             "06": {**five, "models": GRID, "scales": scales, "control_scale": min(4, max(scales))},
+            "07": {**five, "rows": 0},
             "12": {**five, "model": "DNN", "scale": 4, "row_counts": [8000, 25_000, 80_000],
                    "steps": [32, 100, 312]}}[number]
 
@@ -57,7 +58,7 @@ def plan(files: dict[str, str], numbers: list[str], scales: list[int]) -> list[t
         for dataset, source in files.items() if number != "02" else ():
             if number in ONLY.get(dataset, NOTEBOOKS):
                 values = {"dataset": dataset, "source": source, **parameters(number, scales)}
-                if number != "00": values["store"] = "runs/models"
+                if number not in ("00", "07"): values["store"] = "runs/models"
                 runs.append((number, values | ONLY.get(dataset, {}).get(number, {})))
     return runs
 
