@@ -439,7 +439,7 @@ def diagnose(
     from collapse_nb.diagnose import diagnose as examine
     from collapse_nb.diagnose import verdict_named
     if len(files) != 1 + compare:
-        raise InputError(f"{len(files)} files were given: give one, or two with --compare.")
+        raise InputError(f"files given: {len(files)}. Give one, or two with --compare.")
     if baseline is not None and not fail_on:
         raise InputError("--baseline says which tables may stay as they are: give --fail-on beside it.")
     if html is not None and html.is_dir():
@@ -448,11 +448,15 @@ def diagnose(
     reports = [examine(file, fields=fields or None, counts=counts, sidecar=sidecar) for file in files]
     report = reports[-1]
     failures = report.failures(unwanted, earlier)
+    changes = reports[0].compare(report) if compare else None
+    if changes is not None and set(changes["change"]) <= {"gone", "new"}:
+        raise InputError(f"{files[0]} and {files[1]} have no table in common: give two checkpoints of one "
+                         "model.")
     if html is not None: report.to_html(html)
     if not compare: print(report.to_json() if as_json else report)
-    elif as_json: print(reports[0].compare(report).to_json(orient="records", indent=1))
-    else: _table(reports[0].compare(report)[["change", "name", "verdict_before", "verdict_after",
-                                             "share_before", "share_after", "notes"]])
+    elif as_json: print(changes.to_json(orient="records", indent=1))
+    else: _table(changes[["change", "name", "verdict_before", "verdict_after", "share_before", "share_after",
+                          "notes"]])
     if html is not None: _say(f"the report is in {html}.", 0)
     for failure in failures: _say(failure, 3)
     if failures: raise typer.Exit(3)

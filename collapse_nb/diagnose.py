@@ -275,7 +275,8 @@ class TablePass:
         return sigma[:self.rows if rows is None else rows]
 
 # %% ../nbs/diagnose.ipynb #236cb53c
-FAR_SHORTER = 100 # times shorter than the length at which half of the energy lies: decayed
+FAR_SHORTER = 100 # times shorter than the length at which half of the energy lies: decayed; it leaves out the
+                  # longest hundredth of the rows, K of them at most
 TEN_TIMES = 10    # longer than a tiny start is what stands out from it
 
 def shortest_live(
@@ -293,7 +294,10 @@ def shortest_live(
     (70, 0)
     """
     places = np.arange(1, BAD)
-    energy = lengths[1:BAD] * _square_at(places)
+    below = lengths[1:BAD].cumsum()
+    # a few rows that ran away hold most of a table's energy, and would have all others decayed
+    longest = min(width, math.ceil(below[-1] / 100)) if below[-1] > 2 * width else 0
+    energy = np.diff(below.clip(max=below[-1] - longest), prepend=0) * _square_at(places)
     if not energy.any(): return 1, 0
     middle = 1 + int(np.searchsorted(energy.cumsum() / energy.sum(), .5))
     first, last = _start_places(width)
@@ -507,8 +511,9 @@ def _judge(
         return "low rank", (f"{found.width99:.0f} of {found.directions} directions hold 99 % of its energy; "
                             f"it has {of_random} ({p}), and without the first direction {rest}.")
     if found.p_holm < LEVEL and max(found.share, found.share_even) < HALF:
+        first = found.spectrum[0]**2 / sum(value**2 for value in found.spectrum)
         return "one direction dominates", (f"it has {of_random} ({p}), but {found.rest_share:.0%} without "
-                                           "the first direction.")
+                                           f"the first direction, which holds {first:.1%} of its energy.")
     even = f", and {found.share_even:.0%} with the lengths of its rows evened out" * (found.p_holm < LEVEL)
     return "healthy", f"it has {of_random} (p {found.p:.2g}; {p}){even}."
 
@@ -528,6 +533,9 @@ def _groups(
             (found.start_rows, f"at their start: of the length that a normal start of {TINY_START:g} gives"),
             (found.decayed_rows, f"decayed: shorter than {cut:.2g}, less than a hundredth of the length at "
                                  "which half of the energy lies"),
+            (int(seen.lengths[place + math.ceil(math.log2((FAR_SHORTER * TEN_TIMES)**2) * 8):BAD].sum()),
+             f"more than ten times as long as most, {cut * FAR_SHORTER * TEN_TIMES:.2g} or more: still live, "
+             "and perhaps all that the spectrum shows"),
             (found.identical_rows, "equal to another row, still counted as live")]
     return "; ".join(f"{_plural(n, 'row')} {what}" for n, what in said if n) + _vocabulary(seen)
 
@@ -763,7 +771,8 @@ def _told(tables: list[Diagnosis]) -> list[str]:
     "What is to be said of the tables, line by line."
     lines = []
     for table in tables:
-        if table.verdict != "healthy": lines.append(f"{table.name}: {table.verdict}, for {table.reason}")
+        if table.verdict != "healthy" or table.share < HALF: # else the number beside it says why
+            lines.append(f"{table.name}: {table.verdict}, for {table.reason}")
         lines += [f"{table.name}: {said}" for said in (table.groups, table.notes) if said]
         if table.problem and table.problem != table.reason: lines.append(f"{table.name}: {table.problem}")
     return lines
@@ -998,6 +1007,9 @@ def diagnose(
     except UNREADABLE as err: culprits, said = None, [f"Whose fault it is cannot be asked: {err}"]
     unread = [f"{part.tensor.key}: {part.tensor.problem}" for part in parts
               if part.tensor.problem and part.role not in ("table", "optimiser state", "alias")]
+    if not tables:
+        unread.append(f"No embedding table was found among {_plural(len(parts), 'tensor')}: give the file of "
+                      "a model that has one, or its tables as arrays.")
     return Report(tables, left_out, checkpoint.source, checkpoint.kind, checkpoint.package,
                   notes=[*checkpoint.notes, *notes], seconds=time.perf_counter() - began,
                   peak_bytes=max(0, _peak() - before), unread=unread, interaction=said, culprits=culprits)

@@ -455,3 +455,20 @@ def test_rows_of_one_number_are_in_no_spectrum_of_live_rows():
     assert mixed.constant_rows == 4000 and mixed.live_rows == 400
     np.testing.assert_allclose(mixed.spectrum, plain.spectrum, rtol=1e-6)
     np.testing.assert_allclose(mixed.even_spectrum, plain.even_spectrum, rtol=1e-6)
+
+
+@pytest.mark.parametrize("times", [100, 1000, 1e6])
+def test_a_row_that_ran_away_does_not_make_the_others_decayed(times):
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(size=(1000, 2)) @ rng.normal(size=(2, 16)), rng.normal(size=(1000, 16))
+    for table in (few, many): table[3] *= times
+    low, fine = measured(part("few", few), part("many", many))
+    assert (low.decayed_rows, fine.decayed_rows) == (0, 0)
+    assert (low.live_rows, low.verdict, fine.live_rows, fine.verdict) == (1000, "low rank", 1000, "healthy")
+    assert "1 row more than ten times as long as most" in fine.groups
+
+
+def test_a_model_without_tables_is_a_problem():
+    report = module.diagnose({"bias": np.zeros(3)})
+    assert report.tables == [] and "No embedding table was found among 1 tensor:" in report.problems[0]
+    assert report.problems[0] in str(report)

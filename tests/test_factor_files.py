@@ -179,6 +179,15 @@ def als(folder: Path, ids: np.ndarray, metadata: str) -> Path:
     (folder / "metadata" / "part-00000").write_text(metadata)
     return folder
 
+def test_a_part_that_is_missing_is_missed(tmp_path):
+    folder = als(tmp_path / "a", np.array([4, 2, 9]), "{}")
+    part = next((folder / "userFactors").glob("part-*"))
+    part.with_name(f".{part.name}.crc").write_bytes(b"crc")
+    read_spark_als(folder)
+    part.rename(folder / "elsewhere")
+    with pytest.raises(InputError, match=part.name): read_spark_als(folder)
+
+
 def test_spark_als(tmp_path):
     ids = RNG.permutation(37)[:20]
     about = {"rank": 5, "defaultParamMap": {"userCol": "user"}, "paramMap": {"itemCol": "book"}}

@@ -198,3 +198,9 @@ def test_what_is_there_of_a_torch_file_that_is_cut_short(tmp_path, older):
     user, item = sorted(open_checkpoint(file).tensors, key=lambda tensor: bool(tensor.problem))
     assert not user.problem and item.problem
     np.testing.assert_array_equal(user.array(), tables[user.key].numpy())
+
+
+def test_a_piece_of_a_distributed_checkpoint_is_not_a_model(tmp_path):
+    torch.save(torch.ones(4, 2), tmp_path / "__0_0.distcp") # torch itself reads it
+    with pytest.raises(InputError, match=r"one piece of a torch\.distributed\.checkpoint"):
+        open_checkpoint(tmp_path / "__0_0.distcp")

@@ -274,6 +274,10 @@ def _parquet_tensors(files: list[Path], name: str) -> tuple[list[StoredTensor], 
 def _parts(folder: Path) -> list[Path]:
     "Parquet files of a folder, without what Spark hides."
     files = sorted(f for f in folder.iterdir() if f.is_file() and f.name[0] not in "._" and f.stat().st_size)
+    sums = {f.name[1:-4] for f in folder.glob(".part-*.crc")} # Hadoop writes one beside each part
+    if lost := sorted(sums - {f.name for f in folder.iterdir()}):
+        raise InputError(f"{folder} lacks {', '.join(lost[:4])}, whose checksum is there: copy the whole "
+                         "folder again.")
     files = [f for f in files if f.suffix == ".parquet" or _first_bytes(f, 4) == b"PAR1"]
     if files: return files
     raise InputError(f"{folder} has no Parquet files: copy the whole folder.")

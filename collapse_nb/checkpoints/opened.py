@@ -115,8 +115,6 @@ def _unknown(path: Path) -> InputError:
     if not size: return InputError(f"{path} is empty: save the model again.")
     if start[4:8] == b"TFL3": what, do = "a TFLite model", "give the Keras model that it was made from"
     elif start[257:262] == b"ustar": what, do = "a tar archive", "unpack it and give the model's file"
-    elif path.suffix == ".distcp":
-        what, do = "one piece of a torch.distributed.checkpoint", "give its folder, with .metadata in it"
     elif (path.parent / f"{path.name.split('.data-')[0]}.index").is_file() and ".data-" in path.name:
         return _tensorflow(path.parent, "a TensorFlow checkpoint")
     else: what, do = next((known for magic, known in FOREIGN.items() if start.startswith(magic)), ("", ""))
@@ -172,6 +170,9 @@ def _only_model(path: Path, names: list[str]) -> Checkpoint:
                      "has it.")
 
 def _open_file(path: Path) -> Checkpoint:
+    if path.suffix == ".distcp": # whose first tensor torch would read, without a name, and no other
+        raise InputError(f"{path} is one piece of a torch.distributed.checkpoint: give its folder, with "
+                         ".metadata in it.")
     if not (form := file_format(path)): raise _unknown(path)
     return READERS[form](path)
 
