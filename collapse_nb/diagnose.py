@@ -511,9 +511,9 @@ def _judge(
         return "low rank", (f"{found.width99:.0f} of {found.directions} directions hold 99 % of its energy; "
                             f"it has {of_random} ({p}), and without the first direction {rest}.")
     if found.p_holm < LEVEL and max(found.share, found.share_even) < HALF:
-        first = found.spectrum[0]**2 / sum(value**2 for value in found.spectrum)
         return "one direction dominates", (f"it has {of_random} ({p}), but {found.rest_share:.0%} without "
-                                           f"the first direction, which holds {first:.1%} of its energy.")
+                                           "the first direction, which holds "
+                                           f"{1 / found.stable_rank_live:.1%} of its energy.")
     even = f", and {found.share_even:.0%} with the lengths of its rows evened out" * (found.p_holm < LEVEL)
     return "healthy", f"it has {of_random} (p {found.p:.2g}; {p}){even}."
 
@@ -533,10 +533,8 @@ def _groups(
             (found.start_rows, f"at their start: of the length that a normal start of {TINY_START:g} gives"),
             (found.decayed_rows, f"decayed: shorter than {cut:.2g}, less than a hundredth of the length at "
                                  "which half of the energy lies"),
-            (int(seen.lengths[place + math.ceil(math.log2((FAR_SHORTER * TEN_TIMES)**2) * 8):BAD].sum()),
-             f"more than ten times as long as most, {cut * FAR_SHORTER * TEN_TIMES:.2g} or more: still live, "
-             "and perhaps all that the spectrum shows"),
-            (found.identical_rows, "equal to another row, still counted as live")]
+            (found.identical_rows, "equal to another row, still counted as live"),
+            _far_longer(seen.lengths, place)]
     return "; ".join(f"{_plural(n, 'row')} {what}" for n, what in said if n) + _vocabulary(seen)
 
 def _vocabulary(seen: TablePass) -> str:
@@ -546,6 +544,20 @@ def _vocabulary(seen: TablePass) -> str:
     said = [f"row {row} out of vocabulary, known from the format, of "
             f"{length / middle:.2g} times the median length" for row, length in seen.watched.items()]
     return "; ".join(["", *said]) if seen.lengths[1:].any() else ""
+
+def _far_longer(
+    lengths: np.ndarray, # histogram of squared lengths
+    place: int,          # from which on rows are live
+) -> tuple[int, str]:    # how many rows ran away from the others, and what is to be said of them
+    "Rows ten times as long as the median live one that hold most of the energy."
+    live = np.where(np.arange(PLACES) >= place, lengths, 0)
+    if not live[1:BAD].any(): return 0, ""
+    energy = live[:BAD] * _square_at(np.arange(BAD))
+    far = int(_places(np.array([(TEN_TIMES * _median_length(live))**2]))[0]) + 1
+    share = energy[far:].sum() / energy.sum()
+    return int(live[far:BAD].sum()) * int(share > .5), (
+        f"more than ten times as long as the median live one, with {share:.0%} of the energy: still live, "
+        "and most of what the spectrum shows")
 
 def _median_length(lengths: np.ndarray) -> float:
     "Of rows that are not zero, to 5 %."

@@ -465,7 +465,17 @@ def test_a_row_that_ran_away_does_not_make_the_others_decayed(times):
     low, fine = measured(part("few", few), part("many", many))
     assert (low.decayed_rows, fine.decayed_rows) == (0, 0)
     assert (low.live_rows, low.verdict, fine.live_rows, fine.verdict) == (1000, "low rank", 1000, "healthy")
-    assert "1 row more than ten times as long as most" in fine.groups
+    assert "1 row more than ten times as long as the median live one" in fine.groups
+
+
+def test_long_rows_are_named_where_they_are_most_of_the_energy():
+    rng = np.random.default_rng(1)
+    table = rng.normal(size=(2000, 8))
+    assert "ten times" not in one(table * rng.exponential(size=(2000, 1))).groups
+    table[7] *= 12 # of 12^2 of 2143 parts of the energy
+    assert "ten times" not in one(table).groups
+    table[7] *= 20
+    assert "1 row more than ten times as long" in one(table).groups
 
 
 def test_a_model_without_tables_is_a_problem():

@@ -105,7 +105,7 @@ def test_one_process(tmp_path):
     dcp.load(back, checkpoint_id=tmp_path / "x", no_dist=True)
     for key, theirs in {"a": back["a"], **{f"b.{k}": v for k, v in back["b"].items()},
                         "list.0": back["list"][0]}.items(): same(found[key], theirs)
-    with pytest.raises(InputError, match="give the folder"): read_distributed(tmp_path / "x" / "__0_0.distcp")
+    with pytest.raises(InputError, match="give its folder"): read_distributed(tmp_path / "x" / "__0_0.distcp")
 
 
 class Touches:

@@ -202,7 +202,8 @@ def read_distributed(
     """
     folder = Path(folder)
     if folder.suffix == ".distcp" and folder.is_file():
-        raise InputError(f"{folder} has pieces of tables without their names: give the folder it is in.")
+        raise InputError(f"{folder} is one piece of a torch.distributed.checkpoint, with tables but without "
+                         "their names: give its folder, with .metadata in it.")
     file = folder / ".metadata"
     if not file.is_file():
         raise InputError(f"{folder} has no .metadata, which says where the pieces of its tables are: give a "

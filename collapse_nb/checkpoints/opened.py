@@ -170,9 +170,7 @@ def _only_model(path: Path, names: list[str]) -> Checkpoint:
                      "has it.")
 
 def _open_file(path: Path) -> Checkpoint:
-    if path.suffix == ".distcp": # whose first tensor torch would read, without a name, and no other
-        raise InputError(f"{path} is one piece of a torch.distributed.checkpoint: give its folder, with "
-                         ".metadata in it.")
+    if path.suffix == ".distcp": return read_distributed(path) # refused; torch would read one nameless tensor
     if not (form := file_format(path)): raise _unknown(path)
     return READERS[form](path)
 
