@@ -154,7 +154,7 @@ class FieldWeightedPooling(nn.Module):
         by_field = e.transpose(1, 2).flatten(2)  # (G, N, B·K)
         matrices = pair_matrices(self.weight, self.pairs, self.num_fields)
         pooled = (torch.bmm(matrices, by_field) * by_field).sum(1).unflatten(1, (e.shape[1], -1))
-        return dropout(self.norm(pooled).transpose(0, 1), self.dropout, self.training).transpose(0, 1)
+        return dropout(self.norm(pooled), self.dropout, self.training)
 
 # %% ../../nbs/nn/interactions.ipynb #00000012
 class Pairs(nn.Module):
