@@ -146,7 +146,7 @@ def test_what_was_changed_takes_the_definition():
     assert not quick.takes(model, x)
 
 
-@pytest.mark.parametrize("name", ["DNN"])
+@pytest.mark.parametrize("name", ["DNN", "NFwFM"])
 def test_a_bias_that_a_batch_norm_subtracts_stays(name):
     "It has no gradient, neither way, and neither noise nor decay moves it."
     for formats in {torch.float32}, set():
