@@ -728,7 +728,7 @@ def pool_rows_back(e, r, grad, to_e, to_r, start, stop):
                 other, total = line[j * width:(j + 1) * width], to_r[i, j]
                 for k in range(width): total[k] += scaled[k] * other[k]
 
-# %% ../../nbs/nn/kernels.ipynb #bb7e25d7
+# %% ../../nbs/nn/kernels.ipynb #efdd6bd5
 LANES = 256 # rows of a task: so many of each field and map stay in the cache
 
 @threaded
@@ -746,7 +746,8 @@ def field_pairs(
     [4.0, 6.0, 9.0]
     """
     n = pairs.shape[1]
-    for i in prange(len(e)):
+    for task in prange(len(e)):
+        i = np.int64(task) # of an unsigned and a signed integer numba makes a float
         mine = e[i, start:start + n]
         for c in range(i, len(e)):
             other, into = e[c, start:start + n], pairs[i * len(e) - i * (i - 1) // 2 + c - i]
@@ -769,7 +770,8 @@ def field_pairs_backward(
     [7.0, 8.0]
     """
     n, fields = to_pairs.shape[1], len(e)
-    for i in prange(fields):
+    for task in prange(fields):
+        i = np.int64(task) # as above
         into = to_e[i, start:start + n]
         for c in range(fields):
             low, high = min(i, c), max(i, c)

@@ -350,7 +350,9 @@ def fit(
     keep_freed_memory()
     reset_peak(target)
     with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence(model.seeds).generate_state(1)[0]))
+        # on a CPU the seeds are in the coins already, and a generator that knew of them all would undo it
+        torch.manual_seed(int(np.random.SeedSequence(model.seeds if target.type == "cuda" else 0)
+                              .generate_state(1)[0]))
         epochs = run_epochs(model, train, valid, recipe, regularizer, progress, show)
         records, abundance = zip(*epochs, strict=True)
     restore(model, progress.weights)
