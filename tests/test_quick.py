@@ -1,12 +1,12 @@
-"""A training step taken by the quick way is the step as defined: logits, running statistics and gradients, with
-the same coins, for one replica and several, for batches of any size."""
+"""A training step taken by the quick way is the step as defined: logits, running statistics and gradients,
+with the same coins, for one replica and several, for batches of any size."""
 import pytest
 import torch
 from reference import perturbed
 
 from collapse_nb.fields import FieldSchema
 from collapse_nb.nn import quick
-from collapse_nb.nn.layers import coin_keys, coin_limit, coins_of, dropout
+from collapse_nb.nn.layers import coin_limit, coins_of, dropout
 from collapse_nb.nn.zoo import Model, ModelSpec, build
 from collapse_nb.train.recipe import Recipe
 from collapse_nb.train.step import Step, replica_losses
@@ -17,9 +17,9 @@ BATCHES = (2, 3, 7, 255, 257)
 DEPTHS = (1, 2, 3)
 
 def make(model: str, design: str, scale: int, seeds: tuple[int, ...] = (3, 1), layers: int = 2,
-         share: float = .2, variant: str = "paper") -> Model:
+         share: float = .2) -> Model:
     "Nothing at its start value, in training."
-    spec = ModelSpec(model, design, scale, variant, base_dim=3, hidden=70, hidden_layers=layers, dropout=share)
+    spec = ModelSpec(model, design, scale, base_dim=3, hidden=70, hidden_layers=layers, dropout=share)
     schema = FieldSchema([f"f{i}" for i in range(len(CARDINALITIES))], CARDINALITIES)
     return perturbed(build(spec, schema, len(seeds), seeds)).train()
 
@@ -77,8 +77,8 @@ def test_any_number_of_hidden_layers(name, layers, monkeypatch):
 
 @pytest.mark.parametrize("name", quick.QUICK)
 def test_float32_to_rounding(name, monkeypatch):
-    """Where no pre-activation is so near to zero that rounding decides its sign: the batch's rows and seeds are
-    such that there is none."""
+    """Where no pre-activation is so near to zero that rounding decides its sign: the rows and seeds are such
+    that there is none."""
     far = distances(*both(make(name, "ME", 2), 300, monkeypatch))
     assert max(far.values()) < 1e-5, far
 
@@ -117,7 +117,8 @@ def test_coins_are_even_and_independent():
     torch.manual_seed(1)
     share, zscores = .2, []
     with coins_of((0, 1)):
-        drawn = torch.stack([dropout(torch.ones(4, 700, 300), share, True) for _ in range(2)]) # (step, G, B, H)
+        drawn = torch.stack([dropout(torch.ones(4, 700, 300), share, True)
+                             for _ in range(2)]) # (step, G, B, H)
     dropped, kept = coin_limit(share)
     assert set(drawn.unique().tolist()) == {0, torch.tensor(kept).item()} and dropped == round(.2 * 2**32)
     keep = ((drawn > 0).double() - (1 - share)) / (share * (1 - share)) ** .5

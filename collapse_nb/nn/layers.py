@@ -149,14 +149,14 @@ class StackedBatchNorm(nn.Module):
         scale = self.weight * (self.running_var + 1e-5).rsqrt() # torch's epsilon
         return scale, torch.addcmul(self.bias, self.running_mean, scale, value=-1)
 
-# %% ../../nbs/nn/layers.ipynb #d469c4e8
+# %% ../../nbs/nn/layers.ipynb #b73884e6
 _seeds: ContextVar[Sequence[int] | None] = ContextVar("seeds", default=None)
 
 @contextmanager
 def coins_of(
     seeds: Sequence[int], # one per replica
 ) -> Iterator[None]:
-    """Within, the copies of a layer belong to replicas with these seeds; without, each copy is one of its own.
+    """Within, a layer's copies belong to replicas with these seeds; without, each copy is one of its own.
 
     Example:
 

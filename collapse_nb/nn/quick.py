@@ -7,8 +7,7 @@ __all__ = ['ONEDNN', 'FEW', 'PIECE', 'QUICK', 'FORMATS', 'KNOWN', 'product', 'we
            'Layer', 'QuickHidden', 'hidden', 'QuickOutput', 'rest', 'QuickCross', 'QuickPooling', 'symmetric',
            'QuickCompressed', 'QuickForms', 'takes', 'quick_logits']
 
-# %% ../../nbs/nn/quick.ipynb #185cd6f1
-from collections.abc import Sequence
+# %% ../../nbs/nn/quick.ipynb #cc7d8188
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +24,11 @@ from .kernels import (BLOCK, RUNS, cross_backward, field_pairs, field_pairs_back
                                     pool_forward, run, scatter_columns, scatter_rows)
 from .layers import Hidden, Output, StackedBatchNorm, StackedLinear, coin_keys, coin_limit
 
-# %% ../../nbs/nn/quick.ipynb #d69f5089
+# %% ../../nbs/nn/quick.ipynb #b082371b
 def _has_onednn() -> bool:
     "Whether torch has oneDNN's linear layer."
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"): return False
+    there = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if not (there and torch.backends.mkldnn.is_available()): return False
     one = torch.ones(1, 1)
     try: return torch.ops.mkldnn._linear_pointwise(one, one, None, "none", [], "").item() == 1
     except RuntimeError: return False # built without it
@@ -70,12 +70,19 @@ def weight_gradient(
     if x.shape[1] < grad.shape[1]: into.copy_((x.T @ grad).T)
     else: torch.mm(grad.T, x, out=into)
 
-# %% ../../nbs/nn/quick.ipynb #507180da
+# %% ../../nbs/nn/quick.ipynb #1b32a48c
 FEW = 8 # a field has few values when the batch has so many rows for each of them
 
 class FromTable(Function):
     """Rows of the fused table in copies' order, once for each of some sets of rows: (G, B, n·K) each, or
-    (G, n·K, B) of the first."""
+    (G, n·K, B) of the first.
+
+    Example:
+
+    >>> table, rows = torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([[1, 0]])
+    >>> FromTable.apply(table, 2, False, False, rows)[0].tolist() # two copies of width one
+    [[[3.0, 1.0]], [[4.0, 2.0]]]
+    """
     @staticmethod
     def forward(ctx,
         weight: Tensor, # (sum D_i, G·K)
@@ -103,19 +110,27 @@ class FromTable(Function):
             way_back = scatter_columns if ctx.columns and i == 0 else scatter_rows
             if grad.numel(): run(way_back, grad.contiguous(), values[starts[i]:starts[i + 1]])
         hit = torch.cat([r.flatten() for r in ctx.rows])
-        if ctx.sparse: to_weight = torch.sparse_coo_tensor(hit[None], values, ctx.shape, check_invariants=False)
-        else: to_weight = values.new_zeros(ctx.shape).index_add_(0, hit, values)
+        to_weight = (values.new_zeros(ctx.shape).index_add_(0, hit, values) if not ctx.sparse else
+                     torch.sparse_coo_tensor(hit[None], values, ctx.shape, check_invariants=False))
         return to_weight, None, None, None, *(None for _ in ctx.rows)
 
-# %% ../../nbs/nn/quick.ipynb #9b9c506d
+# %% ../../nbs/nn/quick.ipynb #1842fd88
 @dataclass
 class Found:
-    """A batch's embeddings: by row for most fields, by value for those that have few."""
+    """A batch's embeddings: by row for most fields, by value for those that have few.
+
+    Example:
+
+    >>> e, none = torch.zeros(1, 5, 8), torch.zeros(5, 0, dtype=torch.int64)
+    >>> Found(None, e, e[:, :0, :4], none, [], torch.arange(8)).many.shape # all fields have many
+    torch.Size([1, 5, 8])
+    """
     all: Tensor | None # (G, B, N·K), or (G, N·K, B), of all fields, where an interaction wants them
     many: Tensor       # (G, B, n·K) of the fields with many values, by row
     few: Tensor        # (G, T, K) tables of the fields with few
     ids: Tensor        # (B, S) which row of `few` each row has, per field
-    places: list[tuple[int, int, int]] # per field with few: its rows of `few`, from and to, and its first column of N·K
+    # per field with few values: its rows of `few`, from and to, and its first column of N·K
+    places: list[tuple[int, int, int]]
     columns: Tensor    # the columns of N·K that `many` has
 
 def look(
@@ -139,7 +154,8 @@ def look(
     many = [i for i, yes in enumerate(is_few) if not yes]
     starts = np.cumsum([0, *(sizes[i] for i in few)]).tolist()
     rows = x + embedding.lookup.offsets
-    values = torch.cat([torch.arange(offsets[i], offsets[i] + sizes[i]) for i in few] or [rows[0, :0]])[:, None]
+    values = [torch.arange(offsets[i], offsets[i] + sizes[i]) for i in few]
+    values = torch.cat(values or [rows[0, :0]])[:, None]
     wanted = [rows] * bool(everything) + [rows[:, many], values]
     *found, tables = FromTable.apply(embedding.weight, embedding.copies, embedding.sparse,
                                      everything == "columns", *wanted)
@@ -149,10 +165,17 @@ def look(
     return Found(found[0] if everything else None, found[-1], tables, x[:, few] + of_values, places,
                  torch.tensor(columns, dtype=torch.int64))
 
-# %% ../../nbs/nn/quick.ipynb #cbc64117
+# %% ../../nbs/nn/quick.ipynb #d2783d05
 @dataclass
 class Layer:
-    """A hidden layer in one step: what it reads besides its input, and its coins."""
+    """A hidden layer in one step: what it reads besides its input, and its coins.
+
+    Example:
+
+    >>> layer = Layer(StackedBatchNorm(copies=1, dim=2), bias=torch.zeros(1, 2), share=0.5)
+    >>> layer.dropped == 2**31, layer.kept, len(layer.keys)
+    (True, 2.0, 1)
+    """
     norm: StackedBatchNorm # whose running statistics it moves
     bias: Tensor | float   # (G, H) of the linear layer: it moves the running mean and nothing else
     share: float           # dropped
@@ -175,12 +198,21 @@ class Layer:
         self.norm.running_mean.lerp_(mean + self.bias, self.norm.momentum)
         self.norm.running_var.lerp_(var * (rows / (rows - 1)), self.norm.momentum)
 
-# %% ../../nbs/nn/quick.ipynb #5356e57b
+# %% ../../nbs/nn/quick.ipynb #a6f25823
 class QuickHidden(Function):
     """Linear, batch norm, ReLU, dropout, and the mean over sets: (G, B, n) to (R, B, H).
 
     With embeddings found by value, `few` holds their tables and their columns of the weight multiply those;
-    `x` multiplies the others, in order."""
+    `x` multiplies the others, in order.
+
+    Example:
+
+    >>> one, layer = torch.ones(1, 1), Layer(StackedBatchNorm(copies=1, dim=1), torch.zeros(1, 1), share=0)
+    >>> x, few = torch.tensor([[[1.], [3.]]]), torch.empty(1, 0, 1)
+    >>> y = QuickHidden.apply(x, few, one[None], one, 0 * one, layer, None) # z is x
+    >>> [round(value, 3) for value in y.flatten().tolist()]
+    [-0.0, 1.0]
+    """
     @staticmethod
     def forward(ctx,
         x: Tensor,      # (G, B, n)
@@ -193,7 +225,8 @@ class QuickHidden(Function):
     ) -> Tensor:        # (R, B, H)
         (copies, rows, _), channels, K = x.shape, weight.shape[1], few.shape[2]
         dense = weight if columns is None else weight.index_select(2, columns)
-        places, ids = (layer.found.places, layer.found.ids) if layer.found else ([], few.new_empty((rows, 0), dtype=torch.int64))
+        places, ids = [], torch.empty(rows, 0, dtype=torch.int64)
+        if layer.found: places, ids = layer.found.places, layer.found.ids
         products = x.new_empty(copies, few.shape[1], channels)
         for a, b, c in places: products[:, a:b] = torch.bmm(few[:, a:b], weight[:, :, c:c + K].mT)
         y, mean, var = x.new_empty(copies // layer.sets, rows, channels), *x.new_empty(2, copies, channels)
@@ -217,8 +250,8 @@ class QuickHidden(Function):
         to_products = x.new_empty(len(x), few.shape[1], weight.shape[1])
         for g, z in enumerate(linear):
             to_z = torch.empty_like(z)
-            run(hidden_backward, z, grad[g // layer.sets], ids, gamma[g], beta[g], *layer.coins(g, x), mean[g],
-                var[g], to_z, to_products[g], to_gamma[g], to_beta[g])
+            run(hidden_backward, z, grad[g // layer.sets], ids, gamma[g], beta[g], *layer.coins(g, x),
+                mean[g], var[g], to_z, to_products[g], to_gamma[g], to_beta[g])
             if columns is None: weight_gradient(to_z, x[g], to_weight[g])
             elif len(columns): to_weight[g][:, columns] = (x[g].T @ to_z).T
             if ctx.needs_input_grad[0]: to_x[g] = product(to_z, dense[g].T)
@@ -252,9 +285,18 @@ def hidden(
         columns = torch.cat([found.columns, torch.arange(width, weight.shape[2])])
     return QuickHidden.apply(x, few, weight, module.norm.weight, module.norm.bias, layer, columns)
 
-# %% ../../nbs/nn/quick.ipynb #c2ab9025
+# %% ../../nbs/nn/quick.ipynb #3d80c63e
 class QuickOutput(Function):
-    """The last hidden layer with its output of one feature: (R, B, n) to (R, B) logits."""
+    """The last hidden layer with its output of one feature: (R, B, n) to (R, B) logits.
+
+    Example:
+
+    >>> one, layer = torch.ones(1, 1), Layer(StackedBatchNorm(copies=1, dim=1), torch.zeros(1, 1), share=0)
+    >>> x = torch.tensor([[[1.], [3.]]])
+    >>> logits = QuickOutput.apply(x, one[None], one, 0 * one, 5 * one[None], one, layer)
+    >>> [round(value, 2) for value in logits[0].tolist()]
+    [1.0, 6.0]
+    """
     @staticmethod
     def forward(ctx,
         x: Tensor,       # (R, B, n)
@@ -266,7 +308,8 @@ class QuickOutput(Function):
         layer: Layer,    # the rest
     ) -> Tensor:         # (R, B)
         (copies, rows, _), channels = x.shape, weight.shape[1]
-        parts, (mean, var) = x.new_empty(copies, -(-channels // BLOCK), rows), x.new_empty(2, copies, channels)
+        parts = x.new_empty(copies, -(-channels // BLOCK), rows)
+        mean, var = x.new_empty(2, copies, channels)
         linear = []
         for g in range(copies):
             linear.append(product(x[g], weight[g]))
@@ -282,7 +325,8 @@ class QuickOutput(Function):
     def backward(ctx, grad: Tensor) -> tuple: # (R, B)
         x, weight, gamma, beta, output, mean, var, *linear = ctx.saved_tensors
         grad = grad.contiguous()
-        to_x, to_weight, to_gamma, to_beta, to_output = map(torch.empty_like, (x, weight, gamma, beta, output))
+        of = x, weight, gamma, beta, output
+        to_x, to_weight, to_gamma, to_beta, to_output = map(torch.empty_like, of)
         for g, z in enumerate(linear):
             to_z = torch.empty_like(z)
             run(output_backward, z, grad[g], gamma[g], beta[g], output[g, 0], *ctx.layer.coins(g, x)[:3],
@@ -310,9 +354,16 @@ def rest(
     return QuickOutput.apply(h, last.linear.weight, last.norm.weight, last.norm.bias, head.output.weight,
                              head.output.bias, Layer(last.norm, last.linear.bias, last.dropout))
 
-# %% ../../nbs/nn/quick.ipynb #191306c8
+# %% ../../nbs/nn/quick.ipynb #f1355ff2
 class QuickCross(Function):
-    """Cross layers x0 * (x W^T + b) + x: (G, B, D) to (G, B, D)."""
+    """Cross layers x0 * (x W^T + b) + x: (G, B, D) to (G, B, D).
+
+    Example:
+
+    >>> x = torch.tensor([[[2., 3.]]])
+    >>> QuickCross.apply(x, torch.ones(1, 2, 2), torch.ones(1, 2)).tolist() # x0 * (2 + 3 + 1) + x
+    [[[14.0, 21.0]]]
+    """
     @staticmethod
     def forward(ctx,
         x0: Tensor,           # (G, B, D)
@@ -335,7 +386,8 @@ class QuickCross(Function):
     def backward(ctx, grad: Tensor) -> tuple:
         x0, depth = ctx.saved_tensors[0], ctx.depth
         weights, kept = ctx.saved_tensors[1:depth + 1], ctx.saved_tensors[depth + 1:]
-        to_weights, to_biases = [torch.empty_like(w) for w in weights], [w.new_empty(w.shape[:2]) for w in weights]
+        to_weights = [torch.empty_like(w) for w in weights]
+        to_biases = [w.new_empty(w.shape[:2]) for w in weights]
         to_x0 = torch.empty_like(x0)
         for g in range(len(x0)):
             above, to_u = grad[g].contiguous(), torch.empty_like(x0[g])
@@ -347,9 +399,18 @@ class QuickCross(Function):
             to_x0[g] += above
         return to_x0, *(t for pair in zip(to_weights, to_biases, strict=True) for t in pair)
 
-# %% ../../nbs/nn/quick.ipynb #9204ca4d
+# %% ../../nbs/nn/quick.ipynb #555059c7
 class QuickPooling(Function):
-    """sum_{i<j} r_ij e_i * e_j, batch norm, dropout: (G, B, N·K) to (G, B, K)."""
+    """sum_{i<j} r_ij e_i * e_j, batch norm, dropout: (G, B, N·K) to (G, B, K).
+
+    Example:
+
+    >>> one, layer = torch.ones(1, 1), Layer(StackedBatchNorm(1, 1), 0, share=0, floor=-np.inf)
+    >>> e, r = torch.tensor([[[1., 2.], [2., 3.]]]), torch.tensor([[[0., 5.], [0., 0.]]])
+    >>> y = QuickPooling.apply(e, r, one, 0 * one, layer) # of 10 and 30
+    >>> [round(value, 3) for value in y.flatten().tolist()]
+    [-1.0, 1.0]
+    """
     @staticmethod
     def forward(ctx,
         e: Tensor,     # (G, B, N·K)
@@ -364,8 +425,8 @@ class QuickPooling(Function):
         none, ids = e.new_empty(0, width), torch.empty(e.shape[1], 0, dtype=torch.int64)
         for g in range(copies):
             run(pool_forward, e[g], r[g], pooled[g])
-            run(hidden_forward, pooled[g], none, ids, gamma[g], beta[g], *layer.coins(g, e), True, y[g], mean[g],
-                var[g])
+            run(hidden_forward, pooled[g], none, ids, gamma[g], beta[g], *layer.coins(g, e), True, y[g],
+                mean[g], var[g])
         layer.remember(mean, var, e.shape[1])
         ctx.save_for_backward(e, r, gamma, beta, pooled, mean, var, none, ids)
         ctx.layer = layer
@@ -378,13 +439,13 @@ class QuickPooling(Function):
         to_e, to_r, to_gamma, to_beta = map(torch.empty_like, (e, r, gamma, beta))
         parts, to_pooled = e.new_empty(RUNS, *r.shape[1:], gamma.shape[1]), torch.empty_like(pooled[0])
         for g in range(len(e)):
-            run(hidden_backward, pooled[g], grad[g].contiguous(), ids, gamma[g], beta[g], *ctx.layer.coins(g, e),
-                mean[g], var[g], to_pooled, none, to_gamma[g], to_beta[g])
+            run(hidden_backward, pooled[g], grad[g].contiguous(), ids, gamma[g], beta[g],
+                *ctx.layer.coins(g, e), mean[g], var[g], to_pooled, none, to_gamma[g], to_beta[g])
             run(pool_backward, e[g], r[g], to_pooled, to_e[g], parts)
             to_r[g] = parts.sum((0, 3))
         return to_e, to_r.triu(1), to_gamma, to_beta, None
 
-# %% ../../nbs/nn/quick.ipynb #902f8b1b
+# %% ../../nbs/nn/quick.ipynb #07694296
 PIECE = 4096 # columns
 
 def symmetric(
@@ -402,7 +463,14 @@ def symmetric(
     return weight[..., i * fields + c] + weight[..., c * fields + i] * (i < c).to(weight.dtype)
 
 class QuickCompressed(Function):
-    """The pooled maps of a CIN of two layers: (G, N·K, B) to (G, H_1 + H_2, B)."""
+    """The pooled maps of a CIN of two layers: (G, N·K, B) to (G, H_1 + H_2, B).
+
+    Example:
+
+    >>> e, first, second = torch.tensor([[[2.], [3.]]]), torch.ones(1, 1, 3), torch.ones(1, 1, 2)
+    >>> QuickCompressed.apply(e, first, second, 2).flatten().tolist() # 4 + 6 + 9; (2 + 3) * 19
+    [19.0, 95.0]
+    """
     @staticmethod
     def forward(ctx,
         e: Tensor,      # (G, N·K, B)
@@ -419,7 +487,8 @@ class QuickCompressed(Function):
                 part = e.new_empty(pairs, min(PIECE, columns - at))
                 run(field_pairs, flat[g], at, part)
                 torch.mm(first[g], part, out=x[g][:, at:at + PIECE])
-            run(map_sums, flat[g].view(fields, -1, rows), x[g].view(maps, -1, rows), sums[g].view(fields, maps, rows))
+            run(map_sums, flat[g].view(fields, -1, rows), x[g].view(maps, -1, rows),
+                sums[g].view(fields, maps, rows))
         ctx.save_for_backward(flat, first, second, x, sums)
         ctx.rows = rows
         return torch.cat([x.unflatten(2, (-1, rows)).sum(2), torch.bmm(second, sums)], 1)
@@ -443,9 +512,17 @@ class QuickCompressed(Function):
                 run(field_pairs_backward, e[g], at, torch.mm(first[g].T, here, out=part), to_e[g])
         return to_e.view(copies, -1, rows), to_first, to_second, None
 
-# %% ../../nbs/nn/quick.ipynb #aa70a494
+# %% ../../nbs/nn/quick.ipynb #1a119144
 class QuickForms(Function):
-    """u w_u + v w_v + sum_h u_h^T W_h v_h: two (R, B, H) to (R, B)."""
+    """u w_u + v w_v + sum_h u_h^T W_h v_h: two (R, B, H) to (R, B).
+
+    Example:
+
+    >>> u, v = torch.tensor([[[2.]]]), torch.tensor([[[3.]]])
+    >>> one = torch.ones(1, 1, 1)
+    >>> QuickForms.apply(u, v, one[None], one, one).item() # 2 + 3 + 6
+    11.0
+    """
     @staticmethod
     def forward(ctx,
         u: Tensor,      # (R, B, H)
@@ -481,7 +558,7 @@ class QuickForms(Function):
                 torch.mm(u[r][:, at].T, scaled[:, at], out=to_weight[r, h])
         return to_u, to_v, to_weight, to_of_u, to_of_v
 
-# %% ../../nbs/nn/quick.ipynb #2af619f4
+# %% ../../nbs/nn/quick.ipynb #683322cf
 def _dnn(model: nn.Module, x: Tensor) -> Tensor:
     "DNN: everything in front of the first layer is embeddings."
     found = look(model.embedding, x)
@@ -509,7 +586,8 @@ def _dcnv2(model: nn.Module, x: Tensor) -> Tensor:
     "DCNv2: their crosses."
     rows = x + model.embedding.lookup.offsets
     e, = FromTable.apply(model.embedding.weight, model.embedding.copies, model.embedding.sparse, False, rows)
-    crossed = QuickCross.apply(e, *(p for layer in model.interaction.layers for p in (layer.weight, layer.bias)))
+    layers = (p for layer in model.interaction.layers for p in (layer.weight, layer.bias))
+    crossed = QuickCross.apply(e, *layers)
     return rest(model.head, hidden(model.projection[0], crossed, model.spec.num_sets))
 
 def _mean(h: Tensor, model: nn.Module) -> Tensor: # (G, ...) -> (R, ...)
@@ -541,9 +619,10 @@ def _finalmlp(model: nn.Module, x: Tensor) -> Tensor:
     forms = QuickForms.apply(*streams, head.weight, head.u.weight, head.v.weight)
     return forms + head.u.bias + head.v.bias
 
-QUICK = {"DNN": _dnn, "IPNN": _ipnn, "NFwFM": _nfwfm, "xDeepFM": _xdeepfm, "DCNv2": _dcnv2, "FinalMLP": _finalmlp}
+QUICK = {"DNN": _dnn, "IPNN": _ipnn, "NFwFM": _nfwfm, "xDeepFM": _xdeepfm, "DCNv2": _dcnv2,
+         "FinalMLP": _finalmlp}
 
-# %% ../../nbs/nn/quick.ipynb #56aa7752
+# %% ../../nbs/nn/quick.ipynb #746ff5fe
 FORMATS = {torch.float32} # of parameters
 # the modules whose part is played here; the zoo adds its own
 KNOWN = {nn.Sequential, nn.ModuleList, EmbeddingSets, FieldLinear, Lookup, StackedLinear, Output, StackedBatchNorm,
@@ -555,20 +634,39 @@ def takes(
     model: nn.Module, # of the zoo
     x: Tensor,        # (B, P) ids
 ) -> bool:
-    "Whether `quick_logits` does what the model does, in training and for these rows."
+    """Whether `quick_logits` does what the model does, in training and for these rows.
+
+    Example:
+
+    >>> from types import SimpleNamespace as Has
+    >>> takes(Has(training=False, embedding=nn.Embedding(3, 2)), torch.zeros(5, 1)) # evaluation
+    False
+    """
     table = model.embedding.weight
-    if not (model.training and table.device.type == "cpu" and table.dtype in FORMATS and len(x) > 1): return False
-    if model.spec.model not in QUICK or model.schema.pooled or torch.is_autocast_enabled("cpu"): return False
+    plain = table.device.type == "cpu" and table.dtype in FORMATS and not torch.is_autocast_enabled("cpu")
+    if not (model.training and plain and len(x) > 1): return False
+    if model.spec.model not in QUICK or model.schema.pooled: return False
     inner = model.interaction
     if isinstance(inner, interactions.InnerProducts) and not inner.with_embeddings: return False
-    if isinstance(inner, interactions.FieldWeightedPooling) and len(inner.pairs) == inner.num_fields**2: return False
+    # the released code's pairs have the diagonal, which begins with pair 0
+    if isinstance(inner, interactions.FieldWeightedPooling) and 0 in inner.pairs: return False
     if isinstance(inner, interactions.CompressedAndDeep):
-        if len(inner.cin) != 2 or any(layer.relu or layer.bias is not None for layer in inner.cin): return False
-    return all(type(m) in KNOWN and not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+        if len(inner.cin) != 2 or any(layer.relu or layer.bias is not None for layer in inner.cin):
+            return False
+    return all(type(m) in KNOWN and not (m._forward_hooks or m._forward_pre_hooks) for m in model.modules())
 
 def quick_logits(
     model: nn.Module, # of the zoo, which `takes` accepts
     x: Tensor,        # (B, N) field-local ids
 ) -> Tensor:          # (R, B)
-    "A model's logits in training, from which gradients flow."
+    """A model's logits in training, from which gradients flow.
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("DNN", hidden=8), FieldSchema(["hour", "site"], [24, 100]), replicas=2)
+    >>> quick_logits(model, torch.tensor([[3, 99], [23, 0]])).shape
+    torch.Size([2, 2])
+    """
     return QUICK[model.spec.model](model, x)
