@@ -160,10 +160,16 @@ def keep_entries(
             low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
             for c in range(len(line)): line[c] = coin(low, high, c) >= least
 
-# %% ../../nbs/nn/kernels.ipynb #7ad3e939
-BLOCK = 64  # channels of a task
+# %% ../../nbs/nn/kernels.ipynb #2c13a089
+BLOCK = 128 # channels of a task, at most
 CHUNK = 64  # rows whose sum is taken by itself, so that rounding does not grow with the batch
 EPSILON = 1e-5 # torch's, added to a variance
+
+@inlined
+def _block(task, channels):
+    "A task's channels, from and to: as few tasks as `BLOCK` allows, and all as wide."
+    width = -(-channels // -(-channels // BLOCK))
+    return np.int64(task) * width, min(np.int64(task) * width + width, channels)
 
 @inlined
 def _add_looked_up(
@@ -253,7 +259,7 @@ def _rectified(
                 stays = (value > floor) & (coin(low, high, first + c) >= least)
                 into[c] += value * (kept if stays else zero)
 
-# %% ../../nbs/nn/kernels.ipynb #eacdf492
+# %% ../../nbs/nn/kernels.ipynb #8457eaaf
 @threaded
 def hidden_forward(
     z,        # (B, H) products x W^T; what is looked up is added in place
@@ -282,13 +288,13 @@ def hidden_forward(
     [-0.0, 1.0, 2.0, 1.0]
     """
     for task in prange(-(-z.shape[1] // BLOCK)):
-        first, last = task * BLOCK, min(task * BLOCK + BLOCK, z.shape[1])
+        first, last = _block(task, z.shape[1])
         _add_looked_up(z, products, ids, mean[first:last], first, last)
         _mean_square(z, mean[first:last], var[first:last], first, last)
         scale, shift = _affine(mean[first:last], var[first:last], gamma, beta, first)
         _rectified(z, y, scale, shift, key, dropped, kept, floor, fresh, first, last)
 
-# %% ../../nbs/nn/kernels.ipynb #8ffa567a
+# %% ../../nbs/nn/kernels.ipynb #c437a403
 @inlined
 def _through_mask(
     z,       # (B, H) as the forward pass left it
@@ -321,9 +327,9 @@ def _through_mask(
             for c in range(len(line)):
                 stays = (line[c] * scale[c] + shift[c] > floor) & (coin(low, high, first + c) >= least)
                 into[c] = above[c] * (kept if stays else zero)
-            for c in range(len(line)):
-                sums[c] += into[c]
-                weighted[c] += into[c] * (line[c] - mean[c])
+            # a compiler gives up on a loop of many arrays, any two of which might overlap
+            for c in range(len(line)): sums[c] += into[c]
+            for c in range(len(line)): weighted[c] += into[c] * (line[c] - mean[c])
         for c in range(len(mean)):
             total[c] += sums[c]
             along[c] += weighted[c]
@@ -358,7 +364,7 @@ def _through_norm(
             known = to_products[ids[row, i], first:last]
             for c in range(len(into)): known[c] += into[c]
 
-# %% ../../nbs/nn/kernels.ipynb #d15d7e65
+# %% ../../nbs/nn/kernels.ipynb #4d0ec593
 @threaded
 def hidden_backward(
     z,           # (B, H) as `hidden_forward` left it
@@ -391,7 +397,7 @@ def hidden_backward(
     (1.0, 1.0)
     """
     for task in prange(-(-z.shape[1] // BLOCK)):
-        first, last = task * BLOCK, min(task * BLOCK + BLOCK, z.shape[1])
+        first, last = _block(task, z.shape[1])
         m, v, total, along = mean[first:last], var[first:last], to_beta[first:last], to_gamma[first:last]
         scale, shift = _affine(m, v, gamma, beta, first)
         _through_mask(z, grad, to_z, m, scale, shift, key, dropped, kept, floor, total, along, first,
@@ -436,7 +442,7 @@ def _pairwise_sum(
         n = half
     return terms[0]
 
-# %% ../../nbs/nn/kernels.ipynb #d5bc0096
+# %% ../../nbs/nn/kernels.ipynb #64e3c0be
 @threaded
 def output_forward(
     z,       # (B, H) products x W^T
@@ -462,13 +468,13 @@ def output_forward(
     """
     nothing, none = np.empty((len(z), 0), np.int64), np.empty((0, z.shape[1]), z.dtype)
     for task in prange(len(parts)):
-        first, last = task * BLOCK, min(task * BLOCK + BLOCK, z.shape[1])
+        first, last = _block(task, z.shape[1])
         _add_looked_up(z, none, nothing, mean[first:last], first, last)
         _mean_square(z, mean[first:last], var[first:last], first, last)
         scale, shift = _affine(mean[first:last], var[first:last], gamma, beta, first)
         _summed(z, w, parts[task], scale, shift, key, dropped, kept, first, last)
 
-# %% ../../nbs/nn/kernels.ipynb #e0b609b2
+# %% ../../nbs/nn/kernels.ipynb #c5312aba
 @inlined
 def _through_output(
     z,       # (B, H) products x W^T
@@ -505,11 +511,10 @@ def _through_output(
                 value = line[c] * scale[c] + shift[c]
                 stays = (value > zero) & (coin(low, high, first + c) >= least)
                 into[c] = above * (kept if stays else zero)
-                felt[c] += into[c] * value
-            for c in range(len(line)):
-                into[c] *= weight[c]
-                sums[c] += into[c]
-                weighted[c] += into[c] * (line[c] - mean[c])
+            for c in range(len(line)): felt[c] += into[c] * (line[c] * scale[c] + shift[c])
+            for c in range(len(line)): into[c] *= weight[c]
+            for c in range(len(line)): sums[c] += into[c]
+            for c in range(len(line)): weighted[c] += into[c] * (line[c] - mean[c])
         for c in range(len(mean)):
             total[c] += sums[c]
             along[c] += weighted[c]
@@ -544,7 +549,7 @@ def output_backward(
     """
     nothing, none = np.empty((len(z), 0), np.int64), np.empty((0, z.shape[1]), z.dtype)
     for task in prange(-(-z.shape[1] // BLOCK)):
-        first, last = task * BLOCK, min(task * BLOCK + BLOCK, z.shape[1])
+        first, last = _block(task, z.shape[1])
         m, v, total, along = mean[first:last], var[first:last], to_beta[first:last], to_gamma[first:last]
         scale, shift = _affine(m, v, gamma, beta, first)
         _through_output(z, grad, w, to_w[first:last], to_z, m, scale, shift, key, dropped, kept, total, along,
@@ -643,7 +648,7 @@ def scatter_columns(
                 for copy in range(copies):
                     for k in range(width): line[copy * width + k] = grad[copy, i * width + k, row]
 
-# %% ../../nbs/nn/kernels.ipynb #27bba337
+# %% ../../nbs/nn/kernels.ipynb #c7616310
 @threaded
 def cross_backward(
     grad,  # (B, D) of the layer's result
@@ -665,7 +670,7 @@ def cross_backward(
     ([3.0, 8.0], [5.0, 12.0], 17.0)
     """
     for task in prange(-(-grad.shape[1] // BLOCK)):
-        first, last = task * BLOCK, min(task * BLOCK + BLOCK, grad.shape[1])
+        first, last = _block(task, grad.shape[1])
         _cross_block(grad, u, x0, fresh, to_x0, to_u, to_b[first:last], first, last)
 
 @inlined

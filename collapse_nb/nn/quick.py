@@ -622,11 +622,11 @@ def _finalmlp(model: nn.Module, x: Tensor) -> Tensor:
 QUICK = {"DNN": _dnn, "IPNN": _ipnn, "NFwFM": _nfwfm, "xDeepFM": _xdeepfm, "DCNv2": _dcnv2,
          "FinalMLP": _finalmlp}
 
-# %% ../../nbs/nn/quick.ipynb #746ff5fe
+# %% ../../nbs/nn/quick.ipynb #1646909b
 FORMATS = {torch.float32} # of parameters
 # the modules whose part is played here; the zoo adds its own
-KNOWN = {nn.Sequential, nn.ModuleList, EmbeddingSets, FieldLinear, Lookup, StackedLinear, Output, StackedBatchNorm,
-         Hidden, interactions.Concatenation, interactions.InnerProducts, interactions.FieldWeightedPooling,
+KNOWN = {nn.Sequential, nn.ModuleList, EmbeddingSets, FieldLinear, Lookup, StackedLinear, Output, Hidden,
+         StackedBatchNorm, interactions.Concatenation, interactions.InnerProducts, interactions.FieldWeightedPooling,
          interactions.CrossNetwork, interactions.CrossLayer, interactions.CompressedLayer,
          interactions.CompressedAndDeep, interactions.FeatureGate, interactions.TwoStreams}
 
