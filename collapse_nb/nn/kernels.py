@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'CHUNK', 'EPSILON', 'RUNS', 'LANES', 'threaded', 'inlined', 'launch', 'run', 'mixed', 'row_key', 'coin',
-           'keep_entries', 'hidden_forward', 'hidden_backward', 'output_forward', 'output_backward', 'gather_rows',
-           'scatter_rows', 'gather_columns', 'scatter_columns', 'cross_backward', 'pool_forward', 'pool_backward',
-           'field_pairs', 'field_pairs_backward', 'map_sums', 'map_sums_backward']
+           'keep_entries', 'shares', 'hidden_forward', 'hidden_backward', 'output_forward', 'output_backward',
+           'gather_rows', 'scatter_rows', 'gather_columns', 'scatter_columns', 'cross_backward', 'pool_forward',
+           'pool_backward', 'field_pairs', 'field_pairs_backward', 'map_sums', 'map_sums_backward']
 
 # %% ../../nbs/nn/kernels.ipynb #54bba733
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def run(
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     kernel(*(a.detach().numpy() if isinstance(a, Tensor) else a for a in arguments))
 
-# %% ../../nbs/nn/kernels.ipynb #17b0bb5d
+# %% ../../nbs/nn/kernels.ipynb #7d4ebfe5
 @inlined
 def mixed(
     x, # uint64
@@ -126,7 +126,7 @@ def coin(
     Example:
 
     >>> coins = [coin(np.uint32(row), np.uint32(7), column) for row in range(100) for column in range(100)]
-    >>> round(np.mean(coins) / 2**32, 1)
+    >>> round(float(np.mean(coins)) / 2**32, 1)
     0.5
 
     References: the two multipliers are [Wellons 2018](https://nullprogram.com/blog/2018/07/31/)'s.
@@ -160,16 +160,28 @@ def keep_entries(
             low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
             for c in range(len(line)): line[c] = coin(low, high, c) >= least
 
-# %% ../../nbs/nn/kernels.ipynb #2c13a089
-BLOCK = 128 # channels of a task, at most
+# %% ../../nbs/nn/kernels.ipynb #37465951
+BLOCK = 64 # channels of a task, at least
 CHUNK = 64  # rows whose sum is taken by itself, so that rounding does not grow with the batch
 EPSILON = 1e-5 # torch's, added to a variance
 
+def shares(
+    channels: int, # H
+) -> int:
+    """Among how many tasks a layer's channels are shared: as many as torch has threads, or fewer.
+
+    Example:
+
+    >>> shares(64) # too few to share
+    1
+    """
+    return min(torch.get_num_threads(), -(-channels // BLOCK))
+
 @inlined
-def _block(task, channels):
-    "A task's channels, from and to: as few tasks as `BLOCK` allows, and all as wide."
-    width = -(-channels // -(-channels // BLOCK))
-    return np.int64(task) * width, min(np.int64(task) * width + width, channels)
+def _block(task, tasks, channels):
+    "A task's channels, from and to."
+    width = -(-channels // tasks)
+    return min(np.int64(task) * width, channels), min(np.int64(task) * width + width, channels)
 
 @inlined
 def _add_looked_up(
@@ -259,9 +271,10 @@ def _rectified(
                 stays = (value > floor) & (coin(low, high, first + c) >= least)
                 into[c] += value * (kept if stays else zero)
 
-# %% ../../nbs/nn/kernels.ipynb #8457eaaf
+# %% ../../nbs/nn/kernels.ipynb #24c1d1b8
 @threaded
 def hidden_forward(
+    tasks,    # among which the channels are shared
     z,        # (B, H) products x W^T; what is looked up is added in place
     products, # (T, H) to be looked up
     ids,      # (B, S) where
@@ -282,13 +295,13 @@ def hidden_forward(
 
     >>> z, y, one = torch.tensor([[1.], [3.]]), torch.empty(2, 1), torch.ones(1)
     >>> mean, var, nothing = torch.empty(1), torch.empty(1), torch.empty(2, 0, dtype=torch.int64)
-    >>> run(hidden_forward, z, torch.empty(0, 1), nothing, one, 0 * one, np.uint64(0), 0, np.float32(1),
-    ...     np.float32(0), True, y, mean, var)
+    >>> run(hidden_forward, 1, z, torch.empty(0, 1), nothing, one, 0 * one, np.uint64(0), 0,
+    ...     np.float32(1), np.float32(0), True, y, mean, var)
     >>> [round(value, 3) for value in (*y.flatten().tolist(), mean.item(), var.item())]
     [-0.0, 1.0, 2.0, 1.0]
     """
-    for task in prange(-(-z.shape[1] // BLOCK)):
-        first, last = _block(task, z.shape[1])
+    for task in prange(tasks):
+        first, last = _block(task, tasks, z.shape[1])
         _add_looked_up(z, products, ids, mean[first:last], first, last)
         _mean_square(z, mean[first:last], var[first:last], first, last)
         scale, shift = _affine(mean[first:last], var[first:last], gamma, beta, first)
@@ -364,9 +377,10 @@ def _through_norm(
             known = to_products[ids[row, i], first:last]
             for c in range(len(into)): known[c] += into[c]
 
-# %% ../../nbs/nn/kernels.ipynb #4d0ec593
+# %% ../../nbs/nn/kernels.ipynb #d7d0b905
 @threaded
 def hidden_backward(
+    tasks,       # among which the channels are shared
     z,           # (B, H) as `hidden_forward` left it
     grad,        # (B, H) of its result
     ids,         # (B, S) as there
@@ -390,14 +404,14 @@ def hidden_backward(
     >>> z, one = torch.tensor([[1.], [3.]]), torch.ones(1)
     >>> out, nothing, none = torch.empty(5, 2, 1), torch.empty(2, 0, dtype=torch.int64), torch.empty(0, 1)
     >>> coins = np.uint64(0), 0, np.float32(1), np.float32(0)
-    >>> run(hidden_forward, z, none, nothing, one, 0 * one, *coins, True, out[0], out[1, 0], out[1, 1])
-    >>> run(hidden_backward, z, torch.ones(2, 1), nothing, one, 0 * one, *coins, out[1, 0], out[1, 1], out[2],
-    ...     none, out[3, 0], out[4, 0])
+    >>> run(hidden_forward, 1, z, none, nothing, one, 0 * one, *coins, True, out[0], out[1, 0], out[1, 1])
+    >>> run(hidden_backward, 1, z, torch.ones(2, 1), nothing, one, 0 * one, *coins, out[1, 0], out[1, 1],
+    ...     out[2], none, out[3, 0], out[4, 0])
     >>> round(out[3, 0].item(), 3), out[4, 0].item() # one of two rows was positive, and is one deviation up
     (1.0, 1.0)
     """
-    for task in prange(-(-z.shape[1] // BLOCK)):
-        first, last = _block(task, z.shape[1])
+    for task in prange(tasks):
+        first, last = _block(task, tasks, z.shape[1])
         m, v, total, along = mean[first:last], var[first:last], to_beta[first:last], to_gamma[first:last]
         scale, shift = _affine(m, v, gamma, beta, first)
         _through_mask(z, grad, to_z, m, scale, shift, key, dropped, kept, floor, total, along, first,
@@ -442,7 +456,7 @@ def _pairwise_sum(
         n = half
     return terms[0]
 
-# %% ../../nbs/nn/kernels.ipynb #64e3c0be
+# %% ../../nbs/nn/kernels.ipynb #0e52f3ce
 @threaded
 def output_forward(
     z,       # (B, H) products x W^T
@@ -452,7 +466,7 @@ def output_forward(
     key,     # uint64, of the coins
     dropped, # how many of their 2^32 values drop an entry
     kept,    # what an entry that stays is multiplied by
-    parts,   # (blocks, B) set to each block's part of the output
+    parts,   # (tasks, B) set to each task's part of the output
     mean,    # (H,) set to the batch's
     var,     # (H,) likewise, over B
 ):
@@ -464,17 +478,17 @@ def output_forward(
     >>> run(output_forward, torch.tensor([[1.], [3.]]), one, 0 * one, 5 * one, np.uint64(0), 0, np.float32(1),
     ...     parts, mean, var)
     >>> [round(value, 2) for value in parts.sum(0).tolist()]
-    [-0.0, 5.0]
+    [0.0, 5.0]
     """
     nothing, none = np.empty((len(z), 0), np.int64), np.empty((0, z.shape[1]), z.dtype)
     for task in prange(len(parts)):
-        first, last = _block(task, z.shape[1])
+        first, last = _block(task, len(parts), z.shape[1])
         _add_looked_up(z, none, nothing, mean[first:last], first, last)
         _mean_square(z, mean[first:last], var[first:last], first, last)
         scale, shift = _affine(mean[first:last], var[first:last], gamma, beta, first)
         _summed(z, w, parts[task], scale, shift, key, dropped, kept, first, last)
 
-# %% ../../nbs/nn/kernels.ipynb #c5312aba
+# %% ../../nbs/nn/kernels.ipynb #f377161d
 @inlined
 def _through_output(
     z,       # (B, H) products x W^T
@@ -522,6 +536,7 @@ def _through_output(
 
 @threaded
 def output_backward(
+    tasks,    # among which the channels are shared
     z,        # (B, H) as `output_forward` had it
     grad,     # (B,) of its result
     gamma,    # (H,) as there
@@ -542,14 +557,14 @@ def output_backward(
     Example:
 
     >>> z, one, of = torch.tensor([[1.], [3.]]), torch.ones(1), torch.empty(4, 1)
-    >>> run(output_backward, z, torch.ones(2), one, 0 * one, 5 * one, np.uint64(0), 0, np.float32(1), 2 * one,
-    ...     one, torch.empty(2, 1), *of[:3])
+    >>> run(output_backward, 1, z, torch.ones(2), one, 0 * one, 5 * one, np.uint64(0), 0, np.float32(1),
+    ...     2 * one, one, torch.empty(2, 1), *of[:3])
     >>> [round(value, 2) for value in of[:3].flatten().tolist()] # of gamma, beta and the output's weight
     [5.0, 5.0, 1.0]
     """
     nothing, none = np.empty((len(z), 0), np.int64), np.empty((0, z.shape[1]), z.dtype)
-    for task in prange(-(-z.shape[1] // BLOCK)):
-        first, last = _block(task, z.shape[1])
+    for task in prange(tasks):
+        first, last = _block(task, tasks, z.shape[1])
         m, v, total, along = mean[first:last], var[first:last], to_beta[first:last], to_gamma[first:last]
         scale, shift = _affine(m, v, gamma, beta, first)
         _through_output(z, grad, w, to_w[first:last], to_z, m, scale, shift, key, dropped, kept, total, along,
@@ -648,9 +663,10 @@ def scatter_columns(
                 for copy in range(copies):
                     for k in range(width): line[copy * width + k] = grad[copy, i * width + k, row]
 
-# %% ../../nbs/nn/kernels.ipynb #c7616310
+# %% ../../nbs/nn/kernels.ipynb #23a792fe
 @threaded
 def cross_backward(
+    tasks, # among which the channels are shared
     grad,  # (B, D) of the layer's result
     u,     # (B, D) x W^T + b
     x0,    # (B, D) embeddings
@@ -665,12 +681,12 @@ def cross_backward(
 
     >>> grad, u, x0 = torch.tensor([[1.], [2.]]), torch.tensor([[3.], [4.]]), torch.tensor([[5.], [6.]])
     >>> to_x0, to_u, to_b = torch.empty(2, 1), torch.empty(2, 1), torch.empty(1)
-    >>> run(cross_backward, grad, u, x0, True, to_x0, to_u, to_b)
+    >>> run(cross_backward, 1, grad, u, x0, True, to_x0, to_u, to_b)
     >>> to_x0.flatten().tolist(), to_u.flatten().tolist(), to_b.item()
     ([3.0, 8.0], [5.0, 12.0], 17.0)
     """
-    for task in prange(-(-grad.shape[1] // BLOCK)):
-        first, last = _block(task, grad.shape[1])
+    for task in prange(tasks):
+        first, last = _block(task, tasks, grad.shape[1])
         _cross_block(grad, u, x0, fresh, to_x0, to_u, to_b[first:last], first, last)
 
 @inlined

@@ -7,7 +7,7 @@ __all__ = ['ONEDNN', 'FEW', 'PIECE', 'QUICK', 'FORMATS', 'KNOWN', 'product', 'we
            'Layer', 'QuickHidden', 'hidden', 'QuickOutput', 'rest', 'QuickCross', 'QuickPooling', 'symmetric',
            'QuickCompressed', 'QuickForms', 'takes', 'quick_logits']
 
-# %% ../../nbs/nn/quick.ipynb #cc7d8188
+# %% ../../nbs/nn/quick.ipynb #87a2cb30
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,10 @@ from torch.autograd.function import once_differentiable
 
 from . import interactions
 from .embedding import EmbeddingSets, FieldLinear, Lookup
-from .kernels import (BLOCK, RUNS, cross_backward, field_pairs, field_pairs_backward,
+from .kernels import (RUNS, cross_backward, field_pairs, field_pairs_backward,
                                     gather_columns, gather_rows, hidden_backward, hidden_forward, map_sums,
                                     map_sums_backward, output_backward, output_forward, pool_backward,
-                                    pool_forward, run, scatter_columns, scatter_rows)
+                                    pool_forward, run, scatter_columns, scatter_rows, shares)
 from .layers import Hidden, Output, StackedBatchNorm, StackedLinear, coin_keys, coin_limit
 
 # %% ../../nbs/nn/quick.ipynb #b082371b
@@ -198,7 +198,7 @@ class Layer:
         self.norm.running_mean.lerp_(mean + self.bias, self.norm.momentum)
         self.norm.running_var.lerp_(var * (rows / (rows - 1)), self.norm.momentum)
 
-# %% ../../nbs/nn/quick.ipynb #a6f25823
+# %% ../../nbs/nn/quick.ipynb #c44348a3
 class QuickHidden(Function):
     """Linear, batch norm, ReLU, dropout, and the mean over sets: (G, B, n) to (R, B, H).
 
@@ -233,8 +233,8 @@ class QuickHidden(Function):
         linear = []
         for g in range(copies):
             linear.append(product(x[g], dense[g]))
-            run(hidden_forward, linear[g], products[g], ids, gamma[g], beta[g], *layer.coins(g, x),
-                g % layer.sets == 0, y[g // layer.sets], mean[g], var[g])
+            run(hidden_forward, shares(channels), linear[g], products[g], ids, gamma[g], beta[g],
+                *layer.coins(g, x), g % layer.sets == 0, y[g // layer.sets], mean[g], var[g])
         layer.remember(mean, var, rows)
         ctx.save_for_backward(x, few, weight, gamma, beta, mean, var, ids, *linear)
         ctx.layer, ctx.columns, ctx.places = layer, columns, places
@@ -250,8 +250,8 @@ class QuickHidden(Function):
         to_products = x.new_empty(len(x), few.shape[1], weight.shape[1])
         for g, z in enumerate(linear):
             to_z = torch.empty_like(z)
-            run(hidden_backward, z, grad[g // layer.sets], ids, gamma[g], beta[g], *layer.coins(g, x),
-                mean[g], var[g], to_z, to_products[g], to_gamma[g], to_beta[g])
+            run(hidden_backward, shares(weight.shape[1]), z, grad[g // layer.sets], ids, gamma[g], beta[g],
+                *layer.coins(g, x), mean[g], var[g], to_z, to_products[g], to_gamma[g], to_beta[g])
             if columns is None: weight_gradient(to_z, x[g], to_weight[g])
             elif len(columns): to_weight[g][:, columns] = (x[g].T @ to_z).T
             if ctx.needs_input_grad[0]: to_x[g] = product(to_z, dense[g].T)
@@ -285,7 +285,7 @@ def hidden(
         columns = torch.cat([found.columns, torch.arange(width, weight.shape[2])])
     return QuickHidden.apply(x, few, weight, module.norm.weight, module.norm.bias, layer, columns)
 
-# %% ../../nbs/nn/quick.ipynb #3d80c63e
+# %% ../../nbs/nn/quick.ipynb #3a0d39ba
 class QuickOutput(Function):
     """The last hidden layer with its output of one feature: (R, B, n) to (R, B) logits.
 
@@ -308,7 +308,7 @@ class QuickOutput(Function):
         layer: Layer,    # the rest
     ) -> Tensor:         # (R, B)
         (copies, rows, _), channels = x.shape, weight.shape[1]
-        parts = x.new_empty(copies, -(-channels // BLOCK), rows)
+        parts = x.new_empty(copies, shares(channels), rows)
         mean, var = x.new_empty(2, copies, channels)
         linear = []
         for g in range(copies):
@@ -329,8 +329,8 @@ class QuickOutput(Function):
         to_x, to_weight, to_gamma, to_beta, to_output = map(torch.empty_like, of)
         for g, z in enumerate(linear):
             to_z = torch.empty_like(z)
-            run(output_backward, z, grad[g], gamma[g], beta[g], output[g, 0], *ctx.layer.coins(g, x)[:3],
-                mean[g], var[g], to_z, to_gamma[g], to_beta[g], to_output[g, 0])
+            run(output_backward, shares(weight.shape[1]), z, grad[g], gamma[g], beta[g], output[g, 0],
+                *ctx.layer.coins(g, x)[:3], mean[g], var[g], to_z, to_gamma[g], to_beta[g], to_output[g, 0])
             weight_gradient(to_z, x[g], to_weight[g])
             to_x[g] = product(to_z, weight[g].T)
         return to_x, to_weight, to_gamma, to_beta, to_output, grad.sum(1, keepdim=True), None
@@ -354,7 +354,7 @@ def rest(
     return QuickOutput.apply(h, last.linear.weight, last.norm.weight, last.norm.bias, head.output.weight,
                              head.output.bias, Layer(last.norm, last.linear.bias, last.dropout))
 
-# %% ../../nbs/nn/quick.ipynb #f1355ff2
+# %% ../../nbs/nn/quick.ipynb #f119ab2b
 class QuickCross(Function):
     """Cross layers x0 * (x W^T + b) + x: (G, B, D) to (G, B, D).
 
@@ -393,13 +393,14 @@ class QuickCross(Function):
             above, to_u = grad[g].contiguous(), torch.empty_like(x0[g])
             for i in reversed(range(depth)):
                 x, u = kept[2 * (g * depth + i):][:2]
-                run(cross_backward, above, u, x0[g], i == depth - 1, to_x0[g], to_u, to_biases[i][g])
+                run(cross_backward, shares(x0.shape[2]), above, u, x0[g], i == depth - 1, to_x0[g], to_u,
+                    to_biases[i][g])
                 weight_gradient(to_u, x, to_weights[i][g])
                 above = product(to_u, weights[i][g].T, plus=above)
             to_x0[g] += above
         return to_x0, *(t for pair in zip(to_weights, to_biases, strict=True) for t in pair)
 
-# %% ../../nbs/nn/quick.ipynb #555059c7
+# %% ../../nbs/nn/quick.ipynb #851f9f84
 class QuickPooling(Function):
     """sum_{i<j} r_ij e_i * e_j, batch norm, dropout: (G, B, N·K) to (G, B, K).
 
@@ -425,8 +426,8 @@ class QuickPooling(Function):
         none, ids = e.new_empty(0, width), torch.empty(e.shape[1], 0, dtype=torch.int64)
         for g in range(copies):
             run(pool_forward, e[g], r[g], pooled[g])
-            run(hidden_forward, pooled[g], none, ids, gamma[g], beta[g], *layer.coins(g, e), True, y[g],
-                mean[g], var[g])
+            run(hidden_forward, shares(width), pooled[g], none, ids, gamma[g], beta[g], *layer.coins(g, e),
+                True, y[g], mean[g], var[g])
         layer.remember(mean, var, e.shape[1])
         ctx.save_for_backward(e, r, gamma, beta, pooled, mean, var, none, ids)
         ctx.layer = layer
@@ -439,8 +440,8 @@ class QuickPooling(Function):
         to_e, to_r, to_gamma, to_beta = map(torch.empty_like, (e, r, gamma, beta))
         parts, to_pooled = e.new_empty(RUNS, *r.shape[1:], gamma.shape[1]), torch.empty_like(pooled[0])
         for g in range(len(e)):
-            run(hidden_backward, pooled[g], grad[g].contiguous(), ids, gamma[g], beta[g],
-                *ctx.layer.coins(g, e), mean[g], var[g], to_pooled, none, to_gamma[g], to_beta[g])
+            run(hidden_backward, shares(gamma.shape[1]), pooled[g], grad[g].contiguous(), ids, gamma[g],
+                beta[g], *ctx.layer.coins(g, e), mean[g], var[g], to_pooled, none, to_gamma[g], to_beta[g])
             run(pool_backward, e[g], r[g], to_pooled, to_e[g], parts)
             to_r[g] = parts.sum((0, 3))
         return to_e, to_r.triu(1), to_gamma, to_beta, None
@@ -622,13 +623,13 @@ def _finalmlp(model: nn.Module, x: Tensor) -> Tensor:
 QUICK = {"DNN": _dnn, "IPNN": _ipnn, "NFwFM": _nfwfm, "xDeepFM": _xdeepfm, "DCNv2": _dcnv2,
          "FinalMLP": _finalmlp}
 
-# %% ../../nbs/nn/quick.ipynb #1646909b
+# %% ../../nbs/nn/quick.ipynb #8fe1acf9
 FORMATS = {torch.float32} # of parameters
 # the modules whose part is played here; the zoo adds its own
 KNOWN = {nn.Sequential, nn.ModuleList, EmbeddingSets, FieldLinear, Lookup, StackedLinear, Output, Hidden,
-         StackedBatchNorm, interactions.Concatenation, interactions.InnerProducts, interactions.FieldWeightedPooling,
-         interactions.CrossNetwork, interactions.CrossLayer, interactions.CompressedLayer,
-         interactions.CompressedAndDeep, interactions.FeatureGate, interactions.TwoStreams}
+         StackedBatchNorm, *(getattr(interactions, name) for name in (
+             "Concatenation", "InnerProducts", "FieldWeightedPooling", "CrossNetwork", "CrossLayer",
+             "CompressedLayer", "CompressedAndDeep", "FeatureGate", "TwoStreams"))}
 
 def takes(
     model: nn.Module, # of the zoo
