@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['BLOCK', 'CHUNK', 'EPSILON', 'RUNS', 'LANES', 'threaded', 'inlined', 'launch', 'run', 'mixed', 'row_key', 'coin',
            'keep_entries', 'shares', 'hidden_forward', 'hidden_backward', 'output_forward', 'output_backward',
-           'gather_rows', 'scatter_rows', 'gather_columns', 'scatter_columns', 'cross_backward', 'pool_forward',
-           'pool_backward', 'field_pairs', 'field_pairs_backward', 'map_sums', 'map_sums_backward']
+           'gather_rows', 'scatter_rows', 'gather_columns', 'scatter_columns', 'cross_backward', 'add_values',
+           'sum_values', 'pool_forward', 'pool_backward', 'field_pairs', 'field_pairs_backward', 'map_sums',
+           'map_sums_backward']
 
 # %% ../../nbs/nn/kernels.ipynb #54bba733
 from collections.abc import Callable
@@ -706,6 +707,60 @@ def _cross_block(grad, u, x0, fresh, to_x0, to_u, to_b, first, last):
             for c in range(len(g)): to_inner[c] = g[c] * outer[c]
             for c in range(len(g)): part[c] += to_inner[c]
         for c in range(len(to_b)): to_b[c] += part[c]
+
+# %% ../../nbs/nn/kernels.ipynb #be3423a1
+@threaded
+def add_values(
+    u,        # (B, D) to which is added
+    products, # (T, D) rows of products of the fields with few values
+    ids,      # (B, S) which of them each row has
+):
+    """Add what is looked up.
+
+    Example:
+
+    >>> u = torch.zeros(2, 1)
+    >>> run(add_values, u, torch.tensor([[1.], [2.], [4.]]), torch.tensor([[0, 2], [1, 2]]))
+    >>> u.flatten().tolist()
+    [5.0, 6.0]
+    """
+    for row in prange(len(u)):
+        into = u[row]
+        for i in range(ids.shape[1]):
+            known = products[ids[row, i]]
+            for c in range(len(into)): into[c] += known[c]
+
+@threaded
+def sum_values(
+    tasks,       # among which the channels are shared
+    grad,        # (B, D) of what was added to
+    ids,         # (B, S) as in `add_values`
+    to_products, # (T, D) set to the gradient of the products
+):
+    """The way back of `add_values`.
+
+    Example:
+
+    >>> to_products = torch.empty(3, 1)
+    >>> run(sum_values, 1, torch.tensor([[1.], [10.]]), torch.tensor([[0, 2], [1, 2]]), to_products)
+    >>> to_products.flatten().tolist()
+    [1.0, 10.0, 11.0]
+    """
+    for task in prange(tasks):
+        first, last = _block(task, tasks, grad.shape[1])
+        _sum_values(grad, ids, to_products, first, last)
+
+@inlined
+def _sum_values(grad, ids, to_products, first, last):
+    "Some channels of `sum_values`."
+    for value in range(len(to_products)):
+        into = to_products[value, first:last]
+        for c in range(len(into)): into[c] = 0
+    for row in range(len(grad)):
+        line = grad[row, first:last]
+        for i in range(ids.shape[1]):
+            known = to_products[ids[row, i], first:last]
+            for c in range(len(line)): known[c] += line[c]
 
 # %% ../../nbs/nn/kernels.ipynb #97a1b444
 RUNS = 8 # of rows

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ONEDNN', 'FEW', 'PIECE', 'QUICK', 'FORMATS', 'KNOWN', 'product', 'weight_gradient', 'FromTable', 'Found', 'look',
-           'Layer', 'QuickHidden', 'hidden', 'QuickOutput', 'rest', 'QuickCross', 'QuickPooling', 'symmetric',
-           'QuickCompressed', 'QuickForms', 'takes', 'quick_logits']
+           'by_value', 'by_value_backward', 'Layer', 'QuickHidden', 'hidden', 'QuickOutput', 'rest', 'QuickCross',
+           'QuickPooling', 'symmetric', 'QuickCompressed', 'QuickForms', 'takes', 'quick_logits']
 
-# %% ../../nbs/nn/quick.ipynb #87a2cb30
+# %% ../../nbs/nn/quick.ipynb #3195bcf2
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,10 @@ from torch.autograd.function import once_differentiable
 
 from . import interactions
 from .embedding import EmbeddingSets, FieldLinear, Lookup
-from .kernels import (RUNS, cross_backward, field_pairs, field_pairs_backward,
+from .kernels import (RUNS, add_values, cross_backward, field_pairs, field_pairs_backward,
                                     gather_columns, gather_rows, hidden_backward, hidden_forward, map_sums,
                                     map_sums_backward, output_backward, output_forward, pool_backward,
-                                    pool_forward, run, scatter_columns, scatter_rows, shares)
+                                    pool_forward, run, scatter_columns, scatter_rows, shares, sum_values)
 from .layers import Hidden, Output, StackedBatchNorm, StackedLinear, coin_keys, coin_limit
 
 # %% ../../nbs/nn/quick.ipynb #b082371b
@@ -165,6 +165,46 @@ def look(
     return Found(found[0] if everything else None, found[-1], tables, x[:, few] + of_values, places,
                  torch.tensor(columns, dtype=torch.int64))
 
+# %% ../../nbs/nn/quick.ipynb #42bcaa6b
+def by_value(
+    few: Tensor,    # (G, T, K) tables of the fields with few values
+    weight: Tensor, # (G, H, N·K)
+    places: list[tuple[int, int, int]], # as in `Found`
+) -> Tensor:        # (G, T, H)
+    """Their products with their columns of a weight.
+
+    Example:
+
+    >>> by_value(torch.tensor([[[1.], [2.]]]), torch.tensor([[[9., 3.]]]), [(0, 2, 1)]).flatten().tolist()
+    [3.0, 6.0]
+    """
+    products, K = few.new_empty(*few.shape[:2], weight.shape[1]), few.shape[2]
+    for a, b, c in places: products[:, a:b] = torch.bmm(few[:, a:b], weight[:, :, c:c + K].mT)
+    return products
+
+def by_value_backward(
+    few: Tensor,         # (G, T, K) as in `by_value`
+    weight: Tensor,      # (G, H, N·K) as there
+    places: list[tuple[int, int, int]], # as there
+    to_products: Tensor, # (G, T, H) gradient of its result
+    to_weight: Tensor,   # (G, H, N·K) whose columns of these fields are set
+) -> Tensor:             # (G, T, K) gradient of `few`
+    """The way back of `by_value`.
+
+    Example:
+
+    >>> few, weight = torch.tensor([[[1.], [2.]]]), torch.tensor([[[9., 3.]]])
+    >>> to_weight = torch.zeros(1, 1, 2)
+    >>> to_few = by_value_backward(few, weight, [(0, 2, 1)], torch.ones(1, 2, 1), to_weight)
+    >>> to_few.flatten().tolist(), to_weight.flatten().tolist()
+    ([3.0, 3.0], [0.0, 3.0])
+    """
+    to_few, K = torch.empty_like(few), few.shape[2]
+    for a, b, c in places:
+        to_few[:, a:b] = torch.bmm(to_products[:, a:b], weight[:, :, c:c + K])
+        to_weight[:, :, c:c + K] = torch.bmm(to_products[:, a:b].mT, few[:, a:b])
+    return to_few
+
 # %% ../../nbs/nn/quick.ipynb #d2783d05
 @dataclass
 class Layer:
@@ -198,7 +238,7 @@ class Layer:
         self.norm.running_mean.lerp_(mean + self.bias, self.norm.momentum)
         self.norm.running_var.lerp_(var * (rows / (rows - 1)), self.norm.momentum)
 
-# %% ../../nbs/nn/quick.ipynb #c44348a3
+# %% ../../nbs/nn/quick.ipynb #138af82b
 class QuickHidden(Function):
     """Linear, batch norm, ReLU, dropout, and the mean over sets: (G, B, n) to (R, B, H).
 
@@ -223,12 +263,11 @@ class QuickHidden(Function):
         layer: Layer,   # the rest
         columns: Tensor | None, # of the weight, which multiply x; None for all
     ) -> Tensor:        # (R, B, H)
-        (copies, rows, _), channels, K = x.shape, weight.shape[1], few.shape[2]
+        (copies, rows, _), channels = x.shape, weight.shape[1]
         dense = weight if columns is None else weight.index_select(2, columns)
         places, ids = [], torch.empty(rows, 0, dtype=torch.int64)
         if layer.found: places, ids = layer.found.places, layer.found.ids
-        products = x.new_empty(copies, few.shape[1], channels)
-        for a, b, c in places: products[:, a:b] = torch.bmm(few[:, a:b], weight[:, :, c:c + K].mT)
+        products = by_value(few, weight, places)
         y, mean, var = x.new_empty(copies // layer.sets, rows, channels), *x.new_empty(2, copies, channels)
         linear = []
         for g in range(copies):
@@ -244,9 +283,9 @@ class QuickHidden(Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
         x, few, weight, gamma, beta, mean, var, ids, *linear = ctx.saved_tensors
-        layer, columns, places, K, grad = ctx.layer, ctx.columns, ctx.places, few.shape[2], grad.contiguous()
+        layer, columns, places, grad = ctx.layer, ctx.columns, ctx.places, grad.contiguous()
         dense = weight if columns is None else weight.index_select(2, columns)
-        to_x, to_few, to_weight, to_gamma, to_beta = map(torch.empty_like, (x, few, weight, gamma, beta))
+        to_x, to_weight, to_gamma, to_beta = map(torch.empty_like, (x, weight, gamma, beta))
         to_products = x.new_empty(len(x), few.shape[1], weight.shape[1])
         for g, z in enumerate(linear):
             to_z = torch.empty_like(z)
@@ -255,9 +294,7 @@ class QuickHidden(Function):
             if columns is None: weight_gradient(to_z, x[g], to_weight[g])
             elif len(columns): to_weight[g][:, columns] = (x[g].T @ to_z).T
             if ctx.needs_input_grad[0]: to_x[g] = product(to_z, dense[g].T)
-        for a, b, c in places:
-            to_few[:, a:b] = torch.bmm(to_products[:, a:b], weight[:, :, c:c + K])
-            to_weight[:, :, c:c + K] = torch.bmm(to_products[:, a:b].mT, few[:, a:b])
+        to_few = by_value_backward(few, weight, places, to_products, to_weight)
         return to_x, to_few, to_weight, to_gamma, to_beta, None, None
 
 # %% ../../nbs/nn/quick.ipynb #f50fb4dd
@@ -354,51 +391,63 @@ def rest(
     return QuickOutput.apply(h, last.linear.weight, last.norm.weight, last.norm.bias, head.output.weight,
                              head.output.bias, Layer(last.norm, last.linear.bias, last.dropout))
 
-# %% ../../nbs/nn/quick.ipynb #f119ab2b
+# %% ../../nbs/nn/quick.ipynb #ba7be640
 class QuickCross(Function):
     """Cross layers x0 * (x W^T + b) + x: (G, B, D) to (G, B, D).
 
     Example:
 
-    >>> x = torch.tensor([[[2., 3.]]])
-    >>> QuickCross.apply(x, torch.ones(1, 2, 2), torch.ones(1, 2)).tolist() # x0 * (2 + 3 + 1) + x
+    >>> x, columns = torch.tensor([[[2., 3.]]]), torch.arange(2) # no field has few values
+    >>> found = Found(x, x, x[:, :0, :1], torch.zeros(1, 0, dtype=torch.int64), [], columns)
+    >>> QuickCross.apply(x, x, found.few, found, torch.ones(1, 2, 2), torch.ones(1, 2)).tolist()
     [[[14.0, 21.0]]]
     """
     @staticmethod
     def forward(ctx,
-        x0: Tensor,           # (G, B, D)
+        x0: Tensor,           # (G, B, D) embeddings of all fields
+        many: Tensor,         # (G, B, n) of those with many values
+        few: Tensor,          # (G, T, K) tables of the others
+        found: Found,         # the rest of it
         *parameters: Tensor,  # (G, D, D) and (G, D) of each layer in turn
     ) -> Tensor:
         weights, biases, out = parameters[::2], parameters[1::2], torch.empty_like(x0)
+        dense, products = weights[0].index_select(2, found.columns), by_value(few, weights[0], found.places)
         kept = []
         for g, first in enumerate(x0):
             x = first
             for depth, (weight, bias) in enumerate(zip(weights, biases, strict=True), 1):
-                u = product(x, weight[g], bias[g])
+                u = product(*((many[g], dense[g]) if depth == 1 else (x, weight[g])), bias[g])
+                if depth == 1: run(add_values, u, products[g], found.ids)
                 kept += [x, u]
                 x = torch.addcmul(x, first, u, out=out[g] if depth == len(weights) else None)
-        ctx.save_for_backward(x0, *weights, *kept)
-        ctx.depth = len(weights)
+        ctx.save_for_backward(x0, many, few, dense, *weights, *kept)
+        ctx.depth, ctx.found = len(weights), found
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
-        x0, depth = ctx.saved_tensors[0], ctx.depth
-        weights, kept = ctx.saved_tensors[1:depth + 1], ctx.saved_tensors[depth + 1:]
+        (x0, many, few, dense), depth, found = ctx.saved_tensors[:4], ctx.depth, ctx.found
+        weights, kept = ctx.saved_tensors[4:depth + 4], ctx.saved_tensors[depth + 4:]
         to_weights = [torch.empty_like(w) for w in weights]
         to_biases = [w.new_empty(w.shape[:2]) for w in weights]
-        to_x0 = torch.empty_like(x0)
+        to_x0, to_many, tasks = torch.empty_like(x0), torch.empty_like(many), shares(x0.shape[2])
+        to_products = x0.new_empty(*few.shape[:2], x0.shape[2])
         for g in range(len(x0)):
             above, to_u = grad[g].contiguous(), torch.empty_like(x0[g])
             for i in reversed(range(depth)):
                 x, u = kept[2 * (g * depth + i):][:2]
-                run(cross_backward, shares(x0.shape[2]), above, u, x0[g], i == depth - 1, to_x0[g], to_u,
-                    to_biases[i][g])
+                run(cross_backward, tasks, above, u, x0[g], i == depth - 1, to_x0[g], to_u, to_biases[i][g])
+                if i == 0: break
                 weight_gradient(to_u, x, to_weights[i][g])
                 above = product(to_u, weights[i][g].T, plus=above)
+            run(sum_values, tasks, to_u, found.ids, to_products[g])
+            to_weights[0][g][:, found.columns] = (many[g].T @ to_u).T
+            to_many[g] = product(to_u, dense[g].T)
             to_x0[g] += above
-        return to_x0, *(t for pair in zip(to_weights, to_biases, strict=True) for t in pair)
+        to_few = by_value_backward(few, weights[0], found.places, to_products, to_weights[0])
+        to_parameters = (t for pair in zip(to_weights, to_biases, strict=True) for t in pair)
+        return to_x0, to_many, to_few, None, *to_parameters
 
 # %% ../../nbs/nn/quick.ipynb #851f9f84
 class QuickPooling(Function):
@@ -559,7 +608,7 @@ class QuickForms(Function):
                 torch.mm(u[r][:, at].T, scaled[:, at], out=to_weight[r, h])
         return to_u, to_v, to_weight, to_of_u, to_of_v
 
-# %% ../../nbs/nn/quick.ipynb #683322cf
+# %% ../../nbs/nn/quick.ipynb #4b965f3f
 def _dnn(model: nn.Module, x: Tensor) -> Tensor:
     "DNN: everything in front of the first layer is embeddings."
     found = look(model.embedding, x)
@@ -585,10 +634,9 @@ def _nfwfm(model: nn.Module, x: Tensor) -> Tensor:
 
 def _dcnv2(model: nn.Module, x: Tensor) -> Tensor:
     "DCNv2: their crosses."
-    rows = x + model.embedding.lookup.offsets
-    e, = FromTable.apply(model.embedding.weight, model.embedding.copies, model.embedding.sparse, False, rows)
+    found = look(model.embedding, x, "rows")
     layers = (p for layer in model.interaction.layers for p in (layer.weight, layer.bias))
-    crossed = QuickCross.apply(e, *layers)
+    crossed = QuickCross.apply(found.all, found.many, found.few, found, *layers)
     return rest(model.head, hidden(model.projection[0], crossed, model.spec.num_sets))
 
 def _mean(h: Tensor, model: nn.Module) -> Tensor: # (G, ...) -> (R, ...)
