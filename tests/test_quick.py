@@ -162,7 +162,7 @@ def test_a_bias_that_a_batch_norm_subtracts_stays(name):
 
 
 def test_steps_repeat_bit_for_bit():
-    "Two trainings of one seed have the same weights, whatever the number of threads' kernels would do."
+    "Two trainings of one seed, at one number of threads, have the same weights."
     ends = []
     for _ in range(2):
         torch.manual_seed(0)
