@@ -84,7 +84,7 @@ class FromTable(Function):
     [[[3.0, 1.0]], [[4.0, 2.0]]]
     """
     @staticmethod
-    def forward(ctx,
+    def forward(ctx,    # keeps what `backward` needs
         weight: Tensor, # (sum D_i, G·K)
         copies: int,    # G
         sparse: bool,   # whether the gradient holds the rows that a batch hit, or all
