@@ -254,7 +254,7 @@ class QuickHidden(Function):
     [-0.0, 1.0]
     """
     @staticmethod
-    def forward(ctx,
+    def forward(ctx, # keeps what `backward` needs
         x: Tensor,      # (G, B, n)
         few: Tensor,    # (G, T, K)
         weight: Tensor, # (G, H, in)
@@ -335,7 +335,7 @@ class QuickOutput(Function):
     [1.0, 6.0]
     """
     @staticmethod
-    def forward(ctx,
+    def forward(ctx, # keeps what `backward` needs
         x: Tensor,       # (R, B, n)
         weight: Tensor,  # (R, H, n)
         gamma: Tensor,   # (R, H)
@@ -403,7 +403,7 @@ class QuickCross(Function):
     [[[14.0, 21.0]]]
     """
     @staticmethod
-    def forward(ctx,
+    def forward(ctx, # keeps what `backward` needs
         x0: Tensor,           # (G, B, D) embeddings of all fields
         many: Tensor,         # (G, B, n) of those with many values
         few: Tensor,          # (G, T, K) tables of the others
@@ -462,7 +462,7 @@ class QuickPooling(Function):
     [-1.0, 1.0]
     """
     @staticmethod
-    def forward(ctx,
+    def forward(ctx, # keeps what `backward` needs
         e: Tensor,     # (G, B, N·K)
         r: Tensor,     # (G, N, N), zero where a pair has no weight
         gamma: Tensor, # (G, K)
@@ -522,7 +522,7 @@ class QuickCompressed(Function):
     [19.0, 95.0]
     """
     @staticmethod
-    def forward(ctx,
+    def forward(ctx, # keeps what `backward` needs
         e: Tensor,      # (G, N·K, B)
         first: Tensor,  # (G, H_1, N(N+1)/2), from `symmetric`
         second: Tensor, # (G, H_2, N·H_1)
@@ -574,7 +574,7 @@ class QuickForms(Function):
     11.0
     """
     @staticmethod
-    def forward(ctx,
+    def forward(ctx, # keeps what `backward` needs
         u: Tensor,      # (R, B, H)
         v: Tensor,      # (R, B, H)
         weight: Tensor, # (R, heads, H / heads, H / heads)
