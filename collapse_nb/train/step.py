@@ -17,7 +17,7 @@ from torch import Tensor
 from ..nn.zoo import Model
 from ..records import InputError
 from .memory import free_bytes, reset_peak
-from .recipe import Recipe, computing, optimizers
+from .recipe import BY_ROWS, Recipe, computing, optimizers
 
 # %% ../../nbs/train/step.ipynb #00000005
 def replica_losses(
@@ -169,7 +169,7 @@ def recorder(
     >>> recorder(torch.device("cpu"), Recipe(), None) is None # a CPU has no graphs
     True
     """
-    eager = regularizer or recipe.optimizer == "SparseAdam" or os.environ.get(EAGER)
+    eager = regularizer or recipe.optimizer in BY_ROWS or os.environ.get(EAGER)
     return CudaGraph(device) if device.type == "cuda" and not eager else None
 
 # %% ../../nbs/train/step.ipynb #0000000e
