@@ -32,7 +32,7 @@ from collapse_nb.records import InputError
 from collapse_nb.train.fit import fit
 from collapse_nb.train.memory import needed_bytes
 from collapse_nb.train.metrics import auc
-from collapse_nb.train.recipe import Recipe, optimizers
+from collapse_nb.train.recipe import BY_ROWS, Recipe, optimizers
 from collapse_nb.train.rows import Rows, check_ids
 from collapse_nb.train.runs import Group, RunStore
 from collapse_nb.train.step import replica_losses
@@ -110,9 +110,9 @@ def test_what_no_value_names_is_neither_read_nor_hit(case):
     for table in tables: assert set(table.weight.grad._indices()[0].tolist()) == rows
 
 
-@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SparseAdam"])
+@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", *BY_ROWS])
 def test_optimisers_take_the_gradients_of_values_alone(optimizer):
-    """Several steps equal those with dense gradients; SparseAdam leaves alone what no value names.
+    """Several steps equal those with dense gradients; those by rows leave alone what no value names.
 
     To 1e-9: sums in another order differ by rounding, and Adam divides by the size of a gradient."""
     recipe, pair = Recipe(optimizer=optimizer), [perturbed(make("xDeepFM", "ME", 2, "paper",
@@ -135,7 +135,7 @@ def test_optimisers_take_the_gradients_of_values_alone(optimizer):
     for a, b in zip(pair[0].parameters(), pair[1].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
     still = (pair[0].embedding.weight == start).all(1)
-    assert {r for r in range(len(still)) if not still[r]} == (named_rows if optimizer == "SparseAdam"
+    assert {r for r in range(len(still)) if not still[r]} == (named_rows if optimizer in BY_ROWS
                                                               else set(range(len(still))))
 
 
@@ -157,7 +157,7 @@ def tagged(n: int) -> Encoded:
     return in_memory("tagged", schema, sizes, x.int().numpy(), y.numpy())
 
 
-@pytest.mark.parametrize("optimizer", ["Adam", "SparseAdam"])
+@pytest.mark.parametrize("optimizer", ["Adam", *BY_ROWS])
 def test_a_training_learns_from_tags_and_is_filed(tmp_path, optimizer):
     data, spec = tagged(6000), ModelSpec("DCNv2", "ME", 2, base_dim=4, hidden=16)
     recipe = Recipe(batch_size=100, max_epochs=3, learning_rate=.01, optimizer=optimizer)
