@@ -14,6 +14,7 @@ from numba import njit
 # %% ../../../nbs/data/encoding/compiled.ipynb #00000005
 def compiled(
     function: Callable, # of numbers and arrays
+    regroup: bool = False, # whether a sum's terms may be regrouped, as vectors of the processor take them
 ) -> Callable:          # the same, as machine code that other threads need not wait for; x / 0 is infinite
     """Compile a function; a module's is kept for later processes where there is a place for it.
 
@@ -26,7 +27,8 @@ def compiled(
     References: [Numba](https://numba.readthedocs.io/en/stable/user/jit.html), which compiles.
     """
     # numpy's division, without a branch for zero, lets a processor divide several numbers at once
-    compiler = partial(njit, nogil=True, error_model="numpy")
+    compiler = partial(njit, nogil=True, error_model="numpy",
+                       fastmath={"reassoc", "contract"} if regroup else False)
     if function.__module__ == "__main__": return compiler()(function) # of a notebook
     try: return compiler(cache=True)(function)
     except RuntimeError: return compiler()(function) # no folder for the cache
