@@ -72,7 +72,7 @@ def step_rows(
     weight: np.ndarray, # (D, G, K), changed in place
     state: np.ndarray,  # (D, G, 1) or (D, G, K), changed in place
     rows: np.ndarray,   # (n,) rows that a batch hit
-    grads: np.ndarray,  # (n, G, K), their gradients
+    grads: np.ndarray,  # (n, G * K), their gradients
     place: np.ndarray,  # (D,) nothing but −1, as it is left
     lr: float,          # of the weights' type, as is eps
     eps: float,         # added to the root
@@ -84,7 +84,7 @@ def step_rows(
     Example:
 
     >>> weight, state, place = np.zeros((3, 1, 2)), np.zeros((3, 1, 1)), np.full(3, -1)
-    >>> step_rows(weight, state, np.array([1, 1]), np.array([[[1., 4.]], [[2., 0.]]]), place, 1., 0., 0, 1)
+    >>> step_rows(weight, state, np.array([1, 1]), np.array([[1., 4.], [2., 0.]]), place, 1., 0., 0, 1)
     >>> state.ravel().tolist(), place.tolist()
     ([0.0, 12.5, 0.0], [-1, -1, -1])
     """
@@ -99,11 +99,11 @@ def step_rows(
             own[number] = r
             number += 1
         at[i] = place[r]
-    total = np.zeros((number, G, K), weight.dtype)
+    sums = np.zeros((number, G * K), weight.dtype)
     for i, n in enumerate(at):
         if n < 0: continue
-        for g in range(G):
-            for k in range(K): total[n, g, k] += grads[i, g, k]
+        for k in range(G * K): sums[n, k] += grads[i, k]
+    total = sums.reshape(number, G, K)
     weights, states, apart = weight.ravel(), state.ravel(), LINE // weight.itemsize
     for n, r in enumerate(own[:number]):
         place[r] = -1
@@ -146,10 +146,10 @@ def quick_step(
     >>> state.flatten().tolist()
     [0.0, 12.5, 0.0]
     """
-    rows, grads = grad._indices()[0], grad._values().contiguous().unflatten(1, weight.shape[1:])
-    arrays = [t.detach().numpy() for t in (weight, state, rows, grads, place)]
+    tensors = weight, state, grad._indices()[0], grad._values().contiguous(), place
+    arrays = [t.detach().numpy() for t in tensors]
     lr, eps = (arrays[0].dtype.type(number) for number in (lr, eps))
-    parts = max(1, min(torch.get_num_threads(), len(rows) // ENOUGH))
+    parts = max(1, min(torch.get_num_threads(), len(arrays[2]) // ENOUGH))
     run = lambda part: step_rows(*arrays, lr, eps, part, parts)
     if parts == 1: run(0)
     else: list(_pool(parts).map(run, range(parts)))
