@@ -1003,7 +1003,7 @@ def optimiser_claims(
     scale: int,            # at which optimisers are compared
     others: tuple,         # optimisers held against Adam
 ) -> list[dict]:
-    """What notebook 01 claims about AdamW and SparseAdam beside Adam.
+    """What notebook 01 claims about other optimisers beside Adam.
 
     Example:
 

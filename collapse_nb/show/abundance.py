@@ -19,7 +19,7 @@ from .charts import INK, PALETTE, dressed, styled
 # %% ../../nbs/show/abundance.ipynb #27190fb5
 # table -> its name in the palette; the paper's optimiser is Adam, so its tables are the learned ones
 LOOK = {"learned": "trained", "random": "random", "Adam": "trained", "AdamW": "AdamW",
-        "SparseAdam": "SparseAdam"}
+        "SparseAdam": "SparseAdam", "Adagrad": "Adagrad", "RowWiseAdagrad": "RowWiseAdagrad"}
 MEASURES = {"ia": "information abundance", "ia_normalised": "abundance / min(D, K)",
             "ia_weighted": "abundance as clicks see it",
             "ia_hit": "abundance of rows with hits / min(rows, K)",
@@ -150,7 +150,7 @@ def _panel(
     spans = spans.encode(x("low:Q"), alt.X2("high:Q"), colour, *offset)
     points = base.mark_point(filled=True, size=42, opacity=1, aria=False)
     points = points.encode(x("mean:Q"), colour, shape, *offset, tooltip=tips)
-    step = alt.Step(32 if apart else 21, **{"for": "position"})
+    step = alt.Step(8 * len(tables) if apart else 21, **{"for": "position"})
     return (most + spans + points).properties(width=width, height=step)
 
 # %% ../../nbs/show/abundance.ipynb #0000000e
@@ -262,9 +262,9 @@ def _how_much_it_matters(
     return f"{text}; random tables differ by {sentences.number(gap['random − Adam'], 2)}"
 
 def optimiser_chart(
-    intervals: pd.DataFrame, # as for `abundance_chart`; tables are Adam, AdamW, SparseAdam, random
+    intervals: pd.DataFrame, # as for `abundance_chart`; tables are optimisers and random
 ) -> alt.TopLevelMixin:      # 600 px wide
-    """Abundance under three optimisers, plain and weighted by clicks (beside §3, Fig. 2).
+    """Abundance under several optimisers, plain and weighted by clicks (beside §3, Fig. 2).
 
     Example:
 
@@ -278,13 +278,14 @@ def optimiser_chart(
     References: AdamW is that of [Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101).
     """
     rows = largest(intervals)
+    tables = ["random", *(name for name in LOOK if name in set(rows["table"]) - {"random", "learned"})]
+    by_rows = ", ".join(name for name in tables if name not in ("random", "Adam", "AdamW"))
+    stay = f"{by_rows}: rows that no batch hits stay as they are. " if by_rows else ""
     title = f"{_model_and_size(rows)}: {_how_much_it_matters(rows)}"
     how = [f"Less Adam's, mean over fields: {_against_adam(rows, 'ia')}; "
            f"as clicks see it: {_against_adam(rows, 'ia_weighted')}.",
-           "Adam: L2 coupled into the gradient, as in the paper. AdamW: decoupled decay. "
-           "SparseAdam: rows that no batch hits stay as they are. "
+           f"Adam: L2 coupled into the gradient, as in the paper. AdamW: decoupled decay. {stay}"
            "Left: every row counts alike; right: as often as it is clicked."]
-    tables = ["random", "Adam", "AdamW", "SparseAdam"]
     return _panels(rows, tables, ["ia", "ia_weighted"], title, how, apart=True)
 
 # %% ../../nbs/show/abundance.ipynb #7353818b
@@ -414,7 +415,7 @@ def _lengths(
 def hits_chart(
     hits: pd.DataFrame, # model, scale, table, bucket, measure, mean, low, high, n, values, share
 ) -> alt.HConcatChart:  # 600 px wide
-    """Length and abundance of rows by their hits in training, under three optimisers (beside §3, Fig. 2).
+    """Length and abundance of rows by their hits in training, under several optimisers (beside §3, Fig. 2).
 
     Example:
 

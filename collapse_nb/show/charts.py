@@ -123,6 +123,8 @@ PALETTE = {
     "shuffled": Look("#C9A227", "triangle-up"),
     # optimisers beside the paper's, whose tables are the trained ones
     "AdamW": Look("#7570B3", "square", (6, 3)), "SparseAdam": Look("#8C510A", "triangle-up", (2, 2)),
+    "Adagrad": Look("#4C9F70", "cross", (8, 2, 2, 2)),
+    "RowWiseAdagrad": Look("#C2527A", "triangle-down", (4, 2)),
     # models
     "DCNv2": Look("#117733"), "DNN": Look("#AA4499", "square", (6, 3)),
     "IPNN": Look("#999933", "triangle-up", (2, 2)), "NFwFM": Look("#88AACC", "cross", (8, 2, 2, 2)),
