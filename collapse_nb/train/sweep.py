@@ -71,7 +71,7 @@ def run_group(
     if bool(group.treatment) != bool(treat):
         raise InputError(f"treatment {group.treatment!r} was given with treat = {treat}: name what is done "
                          "to the model, and do it.")
-    check_room(group.spec, data.schema, len(group.seeds), find_device(device))
+    check_room(group.spec, data.schema, len(group.seeds), find_device(device), group.recipe.optimizer)
     model = build(group.spec, data.schema, len(group.seeds), group.seeds)
     result = fit(model, data, group.recipe, device, treat(model) if treat else None, show)
     sizes = {f"{kind}_parameters": n for kind, n in model.num_parameters().items()}
@@ -362,7 +362,7 @@ def seconds_per_epoch(
     True
     """
     target = find_device(device)
-    check_room(group.spec, data.schema, len(group.seeds), target)
+    check_room(group.spec, data.schema, len(group.seeds), target, group.recipe.optimizer)
     keep_freed_memory()
     model = build(group.spec, data.schema, len(group.seeds), group.seeds).to(target)
     how = {"record": None} if group.treatment else {} # it may bring a regulariser, which forbids it
