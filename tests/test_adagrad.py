@@ -276,6 +276,7 @@ def test_a_store_files_and_finds_the_runs(tmp_path):
         store.save(group, fit(build(spec, SCHEMA, 2), data, how, "cpu", show=False), {"train_rows": 320})
         assert next(g for g in store.groups() if g.id == group.id) == group
         rate[optimizer] = how.table_learning_rate
+        assert ("table_learning_rate" in store.frame()) == (optimizer != "Adam") # which comes first
     frame = store.frame()
     assert frame.groupby("optimizer").size().to_dict() == dict.fromkeys(rate, 2)
     for optimizer, of in frame.groupby("optimizer"):

@@ -209,7 +209,9 @@ class StoredRuns:
         return [_stored(f)[0] for f in self.folders()]
     def frame(self) -> pd.DataFrame:
         "All runs, a row each, in the order of dataset, model, size, design and seed."
-        rows = [row | dict(group.recipe) | {"replicas": len(group.seeds)}
+        # an option that an optimiser does not have is no column unless another run has it
+        told = lambda recipe: {name: value for name, value in dict(recipe).items() if value is not None}
+        rows = [row | told(group.recipe) | {"replicas": len(group.seeds)}
                 for group, stored in map(_stored, self.folders()) for row in stored]
         if not rows: return pd.DataFrame(columns=["group", *ORDER])
         return pd.DataFrame(rows).sort_values(ORDER, kind="stable", ignore_index=True)
