@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'CHUNK', 'EPSILON', 'RUNS', 'LANES', 'threaded', 'inlined', 'launch', 'run', 'mixed', 'row_key', 'coin',
-           'keep_entries', 'shares', 'hidden_forward', 'hidden_backward', 'output_forward', 'output_backward',
-           'gather_rows', 'scatter_rows', 'gather_columns', 'scatter_columns', 'cross_backward', 'add_values',
-           'sum_values', 'pool_forward', 'pool_backward', 'field_pairs', 'field_pairs_backward', 'map_sums',
-           'map_sums_backward']
+           'keep_entries', 'shares', 'hidden_forward', 'remember', 'hidden_backward', 'output_forward',
+           'output_backward', 'gather_rows', 'scatter_rows', 'add_rows', 'gather_columns', 'scatter_columns',
+           'cross_backward', 'add_values', 'sum_values', 'pool_forward', 'pool_backward', 'pair_products',
+           'pair_products_backward', 'field_pairs', 'field_pairs_backward', 'map_sums', 'map_sums_backward']
 
 # %% ../../nbs/nn/kernels.ipynb #54bba733
 from collections.abc import Callable
@@ -185,46 +185,39 @@ def _block(task, tasks, channels):
     return min(np.int64(task) * width, channels), min(np.int64(task) * width + width, channels)
 
 @inlined
-def _add_looked_up(
+def _moments(
     z,        # (B, H) products, to which is added
     products, # (T, H) rows of products of the fields with few values
     ids,      # (B, S) which of them each row has
     mean,     # (last - first,) set to the mean over rows
+    var,      # (last - first,) set to the mean of the squared distances from it
     first,    # channels from here
     last,     # to here
 ):
-    "What is looked up, added to a block's rows, and their mean."
-    part = np.empty_like(mean)
+    "What is looked up, added to a block's rows; their mean and variance, put together from those of chunks."
+    here, apart = np.empty_like(mean), np.empty_like(mean)
     mean[:] = 0
+    var[:] = 0
     for start in range(0, len(z), CHUNK):
-        part[:] = 0
-        for row in range(start, min(start + CHUNK, len(z))):
+        stop = min(start + CHUNK, len(z))
+        here[:] = 0
+        apart[:] = 0
+        for row in range(start, stop):
             line = z[row, first:last]
             for i in range(ids.shape[1]):
                 known = products[ids[row, i], first:last]
                 for c in range(len(line)): line[c] += known[c]
-            for c in range(len(line)): part[c] += line[c]
-        for c in range(len(mean)): mean[c] += part[c]
-    for c in range(len(mean)): mean[c] /= len(z)
-
-@inlined
-def _mean_square(
-    z,     # (B, H)
-    mean,  # (last - first,) of the block
-    var,   # (last - first,) set to the mean of the squared distances from it
-    first, # channels from here
-    last,  # to here
-):
-    "A block's variance."
-    part = np.empty_like(mean)
-    var[:] = 0
-    for start in range(0, len(z), CHUNK):
-        part[:] = 0
-        for row in range(start, min(start + CHUNK, len(z))):
+            for c in range(len(line)): here[c] += line[c]
+        for c in range(len(here)): here[c] /= stop - start
+        for row in range(start, stop): # which are in the cache still
             line = z[row, first:last]
-            for c in range(len(line)): part[c] += (line[c] - mean[c]) * (line[c] - mean[c])
-        for c in range(len(mean)): var[c] += part[c]
-    for c in range(len(mean)): var[c] /= len(z)
+            for c in range(len(line)): apart[c] += (line[c] - here[c]) * (line[c] - here[c])
+        share = (stop - start) / stop
+        for c in range(len(mean)):
+            step = here[c] - mean[c]
+            var[c] += apart[c] + step * step * (start * share)
+            mean[c] += step * share
+    for c in range(len(var)): var[c] /= len(z)
 
 @inlined
 def _affine(
@@ -303,10 +296,36 @@ def hidden_forward(
     """
     for task in prange(tasks):
         first, last = _block(task, tasks, z.shape[1])
-        _add_looked_up(z, products, ids, mean[first:last], first, last)
-        _mean_square(z, mean[first:last], var[first:last], first, last)
+        _moments(z, products, ids, mean[first:last], var[first:last], first, last)
         scale, shift = _affine(mean[first:last], var[first:last], gamma, beta, first)
         _rectified(z, y, scale, shift, key, dropped, kept, floor, fresh, first, last)
+
+# %% ../../nbs/nn/kernels.ipynb #5d2c81e4
+@threaded
+def remember(
+    mean,         # (G, H) of a batch
+    var,          # (G, H) likewise, over B
+    bias,         # (G, H) of the linear layer in front, which a batch norm takes away again
+    running_mean, # (G, H) moved towards mean + bias
+    running_var,  # (G, H) moved towards the variance over B - 1
+    momentum,     # how far
+    rows,         # B
+):
+    """Move batch norm's running statistics, as torch does.
+
+    Example:
+
+    >>> running = torch.zeros(2, 1, 1)
+    >>> run(remember, torch.tensor([[4.]]), torch.tensor([[1.]]), torch.ones(1, 1), *running, .1, 2)
+    >>> running.flatten().tolist()
+    [0.5, 0.20000000298023224]
+
+    References: [Ioffe & Szegedy 2015](https://arxiv.org/abs/1502.03167).
+    """
+    for g in prange(len(mean)):
+        for c in range(mean.shape[1]):
+            running_mean[g, c] += momentum * (mean[g, c] + bias[g, c] - running_mean[g, c])
+            running_var[g, c] += momentum * (var[g, c] * (rows / (rows - 1)) - running_var[g, c])
 
 # %% ../../nbs/nn/kernels.ipynb #c437a403
 @inlined
@@ -484,8 +503,7 @@ def output_forward(
     nothing, none = np.empty((len(z), 0), np.int64), np.empty((0, z.shape[1]), z.dtype)
     for task in prange(len(parts)):
         first, last = _block(task, len(parts), z.shape[1])
-        _add_looked_up(z, none, nothing, mean[first:last], first, last)
-        _mean_square(z, mean[first:last], var[first:last], first, last)
+        _moments(z, none, nothing, mean[first:last], var[first:last], first, last)
         scale, shift = _affine(mean[first:last], var[first:last], gamma, beta, first)
         _summed(z, w, parts[task], scale, shift, key, dropped, kept, first, last)
 
@@ -617,6 +635,28 @@ def scatter_rows(
             for copy in range(copies):
                 here, into = grad[copy, row, i * width:(i + 1) * width], line[copy * width:(copy + 1) * width]
                 for k in range(width): into[k] = here[k]
+
+# %% ../../nbs/nn/kernels.ipynb #94ab30f7
+@threaded
+def add_rows(
+    table,  # (rows, columns) to which is added
+    rows,   # (n,) which of them, each perhaps several times
+    values, # (n, columns) what
+    tasks,  # among which the columns are shared
+):
+    """Add lines to rows of a table, in their order.
+
+    Example:
+
+    >>> table = torch.zeros(2, 1)
+    >>> run(add_rows, table, torch.tensor([1, 1]), torch.tensor([[3.], [4.]]), 1); table.flatten().tolist()
+    [0.0, 7.0]
+    """
+    for task in prange(tasks):
+        first, last = _block(task, tasks, table.shape[1])
+        for i in range(len(rows)):
+            into, line = table[rows[i], first:last], values[i, first:last]
+            for c in range(len(into)): into[c] += line[c]
 
 # %% ../../nbs/nn/kernels.ipynb #cab5dd9a
 @threaded
@@ -842,6 +882,92 @@ def _pool_rows_back(e, r, grad, to_e, to_r, start, stop):
             for j in range(i + 1, fields):
                 other, total = line[j * width:(j + 1) * width], to_r[i, j]
                 for k in range(width): total[k] += scaled[k] * other[k]
+
+# %% ../../nbs/nn/kernels.ipynb #8e21b7f9
+@inlined
+def _turned(
+    rows,    # (B, n)
+    columns, # (n, stop - start) set to some rows, each a column
+    start,   # from here
+    stop,    # to here
+):
+    "Rows on their side."
+    for row in range(start, stop):
+        line = rows[row]
+        for c in range(len(line)): columns[c, row - start] = line[c]
+
+@threaded
+def pair_products(
+    e,        # (B, N·K)
+    fields,   # N
+    products, # (B, N(N-1)/2) set to <e_i, e_j>, i < j
+):
+    """The inner products of one copy.
+
+    Example:
+
+    >>> products = torch.empty(1, 1)
+    >>> run(pair_products, torch.tensor([[1., 2., 3., 4.]]), 2, products); products.item() # 3 + 8
+    11.0
+    """
+    for task in prange(-(-len(e) // CHUNK)):
+        _pair_products(e, fields, products, task * CHUNK, min(task * CHUNK + CHUNK, len(e)))
+
+@inlined
+def _pair_products(e, fields, products, start, stop):
+    "Some rows of `pair_products`."
+    width, n, p = e.shape[1] // fields, stop - start, 0
+    columns, total = np.empty((e.shape[1], n), e.dtype), np.zeros((products.shape[1], n), e.dtype)
+    _turned(e, columns, start, stop)
+    for i in range(fields - 1):
+        for j in range(i + 1, fields):
+            into = total[p]
+            for k in range(width):
+                a, b = columns[i * width + k], columns[j * width + k]
+                for row in range(n): into[row] += a[row] * b[row]
+            p += 1
+    for row in range(n):
+        line = products[start + row]
+        for c in range(len(line)): line[c] = total[c, row]
+
+@threaded
+def pair_products_backward(
+    e,      # (B, N·K)
+    fields, # N
+    grad,   # (B, N(N-1)/2) of the products
+    to_e,   # (B, N·K) set to the gradient of e
+):
+    """The way back of `pair_products`.
+
+    Example:
+
+    >>> to_e = torch.empty(1, 4)
+    >>> run(pair_products_backward, torch.tensor([[1., 2., 3., 4.]]), 2, torch.tensor([[10.]]), to_e)
+    >>> to_e.tolist()
+    [[30.0, 40.0, 10.0, 20.0]]
+    """
+    for task in prange(-(-len(e) // CHUNK)):
+        _pair_products_back(e, fields, grad, to_e, task * CHUNK, min(task * CHUNK + CHUNK, len(e)))
+
+@inlined
+def _pair_products_back(e, fields, grad, to_e, start, stop):
+    "Some rows of `pair_products_backward`."
+    width, n, p = e.shape[1] // fields, stop - start, 0
+    columns, above = np.empty((e.shape[1], n), e.dtype), np.empty((grad.shape[1], n), e.dtype)
+    to_columns = np.zeros((e.shape[1], n), e.dtype)
+    _turned(e, columns, start, stop)
+    _turned(grad, above, start, stop)
+    for i in range(fields - 1):
+        for j in range(i + 1, fields):
+            for k in range(width):
+                a, b = columns[i * width + k], columns[j * width + k]
+                to_a, to_b = to_columns[i * width + k], to_columns[j * width + k]
+                for row in range(n): to_a[row] += above[p, row] * b[row]
+                for row in range(n): to_b[row] += above[p, row] * a[row]
+            p += 1
+    for row in range(n):
+        line = to_e[start + row]
+        for c in range(len(line)): line[c] = to_columns[c, row]
 
 # %% ../../nbs/nn/kernels.ipynb #0ba4bfb7
 LANES = 256 # rows of a task: so many of each field and map stay in the cache

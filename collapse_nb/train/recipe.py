@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data.cards import load_card
 from ..nn.embedding import EmbeddingSets, FieldLinear
+from ..nn.kernels import add_rows, run, shares
 from ..nn.zoo import Model
 from ..records import InputError, Record
 from .adagrad import Adagrad
@@ -162,12 +163,16 @@ def scatter(
     def fill(*_):
         for p in (p for p in tables if p.grad is not None and p.grad.is_sparse):
             rows, p.grad = p.grad, buffers[id(p)]
-            p.grad.index_add_(0, rows._indices()[0], rows._values())
-            used.append((p, rows._indices()[0]))
+            hit, values = rows._indices()[0], rows._values()
+            if p.dtype in (torch.float32, torch.float64):
+                run(add_rows, p.grad, hit, values, shares(values.shape[1]))
+            else: p.grad.index_add_(0, hit, values)
+            used.append((p, hit))
     def clear(*_):
         while used:
             p, rows = used.pop()
-            p.grad.index_fill_(0, rows, 0)
+            # row by row takes longer than all of them where a batch hits many
+            p.grad.index_fill_(0, rows, 0) if 8 * len(rows) < len(p) else p.grad.zero_()
     used: list[tuple[torch.nn.Parameter, Tensor]] = []
     optimizer.register_step_pre_hook(fill)
     optimizer.register_step_post_hook(clear)
