@@ -30,6 +30,9 @@ EPOCH = -p rows 61440 -p repeats 3 -y '{models: [DNN, IPNN, xDeepFM, DCNv2, Fina
 # diagnosis of 10 GB in each of two files, for which the temporary folder (TMPDIR) needs 22 GB free; WEIGHTWATCHER=... names the Python
 # of an environment of its own, as pip install weightwatcher==0.7.7 safetensors==0.8.0 makes it; without it WeightWatcher is left out
 DIAGNOSIS = -p gigabytes 10 -p repeats 5 -y '{scales: [1, 4]}' $(if $(WEIGHTWATCHER),-p weightwatcher $(WEIGHTWATCHER))
+# the training step; FBGEMM=... names a folder made by pip install --no-deps --target FOLDER fbgemm-gpu-cpu==1.8.0; without it FBGEMM
+# is left out
+STEP = -p pairs 21 -p dim 40 $(if $(FBGEMM),-p fbgemm $(FBGEMM)) -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], threads: [1, 2]}'
 # torch asks for huge pages: large activations come and go in every step, and mapping them 4 KB at a time costs a fifth of it
 export THP_MEM_ALLOC_ENABLE ?= 1
 
@@ -77,6 +80,7 @@ bench: $(VENV)/ok
 	$(BIN)/papermill --log-output --no-progress-bar nbs/10_peer_benchmarks.ipynb $(OUT)/10_peer_benchmarks.ipynb $(EPOCH)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 	$(BIN)/papermill --log-output --no-progress-bar nbs/13_diagnosis_benchmarks.ipynb $(OUT)/13_diagnosis_benchmarks.ipynb $(DIAGNOSIS)
+	$(BIN)/papermill --log-output --no-progress-bar nbs/14_step_benchmarks.ipynb $(OUT)/14_step_benchmarks.ipynb $(STEP)
 distclean:
 	rm -rf $(VENV) _proc _site build
 .PHONY: sweep test results verdicts site lab figures readme bench distclean

@@ -29,7 +29,7 @@ from website.notebooks import LINK, NBS, Page, docname, listed, title
 HERE = Path(__file__).parent
 ARCHIVE = "collapse_nb.tar.gz"
 # notebooks that measure this library; they are no part of the paper
-RACES = ("08", "09", "10", "11", "13")
+RACES = ("08", "09", "10", "11", "13", "14")
 YOURS = ("07",) # for who has a model of their own; it stands among what is for use
 
 
