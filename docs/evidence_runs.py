@@ -1,0 +1,259 @@
+"""Make or resume Table 1 on several tables: models, designs and sizes, and seeds until ME − SE is known
+closely enough. What is run stands in docs/evidence.toml.
+
+    .venv/bin/python docs/evidence_runs.py --plan --file hflights=hflights.csv.gz    # what it would cost
+    .venv/bin/python docs/evidence_runs.py --file hflights=hflights.csv.gz --hours 8
+
+Trained cells are kept in runs/evidence/TABLE: killed at any instant and started again, it trains what is
+missing. Several of them may run side by side, on the same tables too: each takes cells that no other is at. A
+table whose file is not given is left out, a cell that fails is left out, and what the hours did not allow is
+listed; the rest goes on. Rows, cells and differences are in runs/evidence/results, beside not-run.csv.
+"""
+import fcntl
+import time
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from torch import get_num_threads
+
+from collapse_nb import stats
+from collapse_nb.data.dataset import Encoded
+from collapse_nb.data.source import open_source
+from collapse_nb.records import InputError, unknown
+from collapse_nb.results import save_table
+from collapse_nb.train.parameters import Scaling
+from collapse_nb.train.runs import Group, RunStore, writable_folder
+from collapse_nb.train.sweep import (
+    check_until,
+    estimates,
+    extended,
+    grid,
+    missing,
+    plan,
+    rows_of,
+    run_group,
+    sweep,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES, OUT = Path(__file__).with_name("evidence.toml"), ROOT / "runs" / "evidence"
+EPOCHS = 7  # of a group whose model has not been trained on the table yet: the usual number on hflights
+WAIT_S = 20 # between looks at cells that another process is at
+
+
+def read_studies(file: Path, sources: dict[str, str]) -> list[Scaling]:
+    "The studies of a file, each with its table's source. Raises `InputError` for what is no list of studies."
+    try: entries = tomllib.loads(file.read_text(encoding="utf-8")).get("study")
+    except OSError as err: raise InputError(f"{file} cannot be read ({err.strerror}): name a file.") from None
+    except ValueError as err: raise InputError(f"{file} is no TOML: {err}.") from None
+    if not entries or not isinstance(entries, list):
+        raise InputError(f"{file} has no [[study]]: write one for each table, with its dataset.")
+    return [Scaling(**{**entry, "source": sources.get(entry.get("dataset", ""), "")}) for entry in entries]
+
+
+@dataclass
+class Table:
+    "One table, what is wanted on it, and where that is kept."
+    data: Encoded
+    studies: list[Scaling]
+    store: RunStore
+    device: str
+    failed: dict[str, str] = field(default_factory=dict) # cell -> why it was left out
+
+    def wanted(self, study: Scaling) -> list[Group]:
+        "The groups of a study's first stage."
+        cells = grid(study.models, study.designs, study.scales, study.variant)
+        return [study.group(self.data, spec) for spec in cells]
+
+    def first(self, study: Scaling) -> list[Group]:
+        "The same without those that failed."
+        return [g for g in self.wanted(study) if g.cell not in self.failed]
+
+    def added(self, study: Scaling) -> list[Group]:
+        "The same with the seeds that `until` takes; none where there is nothing to compare."
+        groups = self.whole(study)
+        if not study.until or missing(groups, self.store): return []
+        try: return extended(groups, self.store, study.until, study.at_most)
+        except InputError as err: # too few of the runs came to an end
+            self.failed["until"] = f"{self.data.name}: no seeds are added: {err}"
+            return []
+
+    def whole(self, study: Scaling) -> list[Group]:
+        "The first stage without models that lack a cell: their other cells are no contrast."
+        lacking = {g.spec.model for g in self.wanted(study) if g.cell in self.failed}
+        return [g for g in self.first(study) if g.spec.model not in lacking]
+
+    def epochs(self, model: str) -> float:
+        "How many epochs a group of that model takes, by those that are done."
+        done = self.store.frame()
+        if done.empty: return EPOCHS
+        same = done[done["model"] == model]
+        return float((done if same.empty else same).groupby("group")["epochs"].max().median())
+
+    def costed(self, groups: Iterable[Group], out: Path) -> pd.DataFrame:
+        "A row per group with its estimated seconds, cheapest first; what was timed before is not timed again."
+        file, groups = out / f"plan-{self.data.name}.csv", list(groups)
+        known = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["cell", "seed_epoch_s"])
+        for group in groups:
+            if group.cell in set(known["cell"]): continue
+            try: epoch_s = estimates(plan([group], self.data, self.device))[group.cell]
+            except (InputError, RuntimeError, MemoryError) as err:
+                self.failed[group.cell] = self.sentence(group, err)
+                continue
+            row = pd.DataFrame([{"cell": group.cell, "seed_epoch_s": epoch_s}])
+            known = pd.concat([known, row]) if len(known) else row
+            save_table(known, file.stem, out)
+        of_cell = dict(zip(known["cell"], known["seed_epoch_s"], strict=True))
+        rows = [(self.data.name, g.spec.model, g.spec.design, g.spec.scale, len(g.seeds),
+                 of_cell[g.cell] * len(g.seeds) * self.epochs(g.spec.model), g)
+                for g in groups if g.cell not in self.failed]
+        columns = ["dataset", "model", "design", "scale", "seeds", "seconds", "group"]
+        return pd.DataFrame(rows, columns=columns).sort_values("seconds", kind="stable",
+                                                          ignore_index=True)
+
+    def sentence(self, group: Group, err: Exception) -> str:
+        spec, kind = group.spec, "" if isinstance(err, InputError) else f"{type(err).__name__}: "
+        return f"{self.data.name}: {spec.model} {spec.design} {spec.scale}x is left out: {kind}{err}"
+
+    def save(self, out: Path) -> None:
+        "Rows, cells and differences of what is done."
+        groups = [g for study in self.studies for g in self.added(study) or self.first(study)]
+        frame = rows_of(sorted(groups, key=lambda g: len(g.seeds)), self.store) # of one cell, the most seeds
+        if frame.empty: return
+        frame["stage"] = 1 + (frame["seed"] >= min(study.seeds for study in self.studies))
+        tables = {"runs": frame, "table1": stats.cells(frame), "differences": stats.contrasts(frame)}
+        for stem, table in tables.items(): save_table(table, f"{stem}-{self.data.name}", out / "results")
+
+
+@contextmanager
+def taken(store: Path, group: Group) -> Iterator[bool]:
+    "Whether a cell is this process's alone; it is free again when the process ends, however it ends."
+    locks = writable_folder(store / ".taken", "the store")
+    with (locks / group.cell).open("w") as lock:
+        try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError: yield False
+        else: yield True
+
+
+class Work:
+    "Trains groups one by one until the hours are used up, and says what came of each."
+    def __init__(self, out: Path, hours: float):
+        self.out, self.end = out, time.monotonic() + hours * 3600 if hours else float("inf")
+        self.cut: dict[str, str] = {} # group -> why it was not begun
+
+    def one(self, table: Table, row) -> bool:
+        "Trains a group unless it is done or another process is at it; whether it is settled."
+        start = time.monotonic()
+        if start + row.seconds > self.end:
+            self.cut[row.group.id] = "the hours did not allow it"
+            return True
+        with taken(table.store.path, row.group) as mine:
+            if not mine: return False
+            left = missing([row.group], table.store)
+            if not left: return True
+            run = lambda group: run_group(group, table.data, table.device, show=False)
+            try: sweep(left, table.store, run=run, show=False)
+            except Exception as err: # whatever it is, the other cells can be trained
+                table.failed[row.group.cell] = table.sentence(row.group, err)
+                print(table.failed[row.group.cell], flush=True)
+                return True
+            done = rows_of([row.group], table.store)
+            print(f"{time.strftime('%H:%M:%S')} {table.data.name}: {row.model} {row.design} {row.scale}x, "
+                  f"{len(left[0].seeds)} seeds in {time.monotonic() - start:.0f} s "
+                  f"(planned {row.seconds:.0f}), test AUC {done['test_auc'].mean():.5f}", flush=True)
+            return True
+
+    def all(self, table: Table, groups: list[Group]) -> None:
+        "Trains groups, cheapest first; those that another process is at are looked at again."
+        rows = list(table.costed(missing(groups, table.store), self.out).itertuples())
+        while rows:
+            before, rows = len(rows), [row for row in rows if not self.one(table, row)]
+            if len(rows) == before: time.sleep(WAIT_S)
+
+    def not_run(self, tables: list[Table]) -> pd.DataFrame:
+        "What was wanted and is not there, and why."
+        rows = [(t.data.name, g.spec.model, g.spec.design, g.spec.scale, len(g.seeds),
+                 t.failed.get(g.cell) or self.cut.get(g.id, "not begun"))
+                for t in tables for study in t.studies
+                for g in missing([*t.wanted(study), *t.added(study)], t.store)]
+        return pd.DataFrame(rows, columns=["dataset", "model", "design", "scale", "seeds", "why"])
+
+
+def opened(studies: list[Scaling], out: Path, device: str) -> list[Table]:
+    "The tables whose files are there, in the order of the studies."
+    tables: dict[str, Table] = {}
+    for study in studies:
+        if study.dataset not in tables:
+            try: data = open_source(study.dataset, study.source, study.rows)
+            except InputError as err:
+                print(f"{study.dataset} is left out: {err}")
+                continue
+            tables[study.dataset] = Table(data, [], RunStore(out / data.name), device)
+        table = tables[study.dataset]
+        if study.until: check_until(table.first(study), study.until, study.at_most)
+        table.studies.append(study)
+    return list(tables.values())
+
+
+def show_plan(tables: list[Table], out: Path) -> None:
+    "What is missing, cell by cell, and what it is expected to take."
+    hours = 0.
+    for table in tables:
+        first = [g for study in table.studies for g in table.first(study)]
+        rows = table.costed(missing(first, table.store), out)
+        more = sum(row.seconds / row.seeds * (study.at_most - study.seeds)
+                   for study in table.studies if study.until
+                   for row in table.costed(table.first(study), out).itertuples()
+                   if row.scale in (1, max(study.scales)))
+        print(rows.drop(columns="group").round().to_string(index=False))
+        print(f"{table.data.name}: {len(rows)} cells to train, {rows['seconds'].sum() / 3600:.2f} hours; the "
+              f"seeds of `until` add {more / 3600:.1f} at most")
+        for sentence in table.failed.values(): print(sentence)
+        hours += rows["seconds"].sum() / 3600
+    print(f"all tables: {hours:.1f} hours, with {get_num_threads()} threads, before the seeds of `until`")
+
+
+def main(
+    studies: Annotated[Path, typer.Argument(help="What is to be run.")] = STUDIES,
+    file: Annotated[list[str], typer.Option(help="TABLE=FILE, raw or encoded, as often as there are tables.")] = [],  # noqa: B006,E501
+    only: Annotated[list[str], typer.Option(help="One of the tables; else all.")] = [],  # noqa: B006
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and train nothing.")] = False,
+    hours: Annotated[float, typer.Option(help="Begin nothing that would end later; 0 for no limit.")] = 0.,
+    out: Annotated[Path, typer.Option(help="Folder of the stores and of what comes out.")] = OUT,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    "Make or resume the runs behind the evidence."
+    if wrong := [w for w in file if "=" not in w]:
+        raise typer.BadParameter(f"{wrong[0]!r} was given: name tables as TABLE=FILE.")
+    wanted = read_studies(studies, dict(w.split("=", 1) for w in file))
+    names = list(dict.fromkeys(study.dataset for study in wanted))
+    for name in only:
+        if name not in names: raise unknown("table", name, names)
+    tables = opened([s for s in wanted if not only or s.dataset in only], out, device)
+    if plan: return show_plan(tables, out)
+    work = Work(out, hours)
+    try:
+        for table in tables:
+            for study in table.studies: work.all(table, table.first(study))
+            table.save(out)
+        for table in tables:
+            for study in table.studies: work.all(table, table.added(study))
+            table.save(out)
+    finally:
+        left = work.not_run(tables)
+        save_table(left, "not-run", out / "results")
+    print(f"{len(left)} cells were not run" + (f", listed in {out / 'results' / 'not-run.csv'}:" if len(left)
+                                               else "."))
+    if len(left): print(left.to_string(index=False))
+    raise typer.Exit(any(table.failed for table in tables))
+
+
+if __name__ == "__main__":
+    try: typer.run(main)
+    except InputError as err: raise SystemExit(f"evidence_runs: {err}") from None

