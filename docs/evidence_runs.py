@@ -54,7 +54,8 @@ def read_studies(file: Path, sources: dict[str, str]) -> list[Scaling]:
     except ValueError as err: raise InputError(f"{file} is no TOML: {err}.") from None
     if not entries or not isinstance(entries, list):
         raise InputError(f"{file} has no [[study]]: write one for each table, with its dataset.")
-    return [Scaling(**{**entry, "source": sources.get(entry.get("dataset", ""), "")}) for entry in entries]
+    return [Scaling(**entry | {"source": sources.get(entry.get("dataset"), entry.get("source", ""))})
+            for entry in entries]
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Table:
         return float((done if same.empty else same).groupby("group")["epochs"].max().median())
 
     def costed(self, groups: Iterable[Group], out: Path) -> pd.DataFrame:
-        "A row per group with its estimated seconds, cheapest first; what was timed before is not timed again."
+        "A row per group with its estimated seconds, cheapest first; a cell is timed once."
         file, groups = out / f"plan-{self.data.name}.csv", list(groups)
         known = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["cell", "seed_epoch_s"])
         for group in groups:
@@ -114,8 +115,8 @@ class Table:
                  of_cell[g.cell] * len(g.seeds) * self.epochs(g.spec.model), g)
                 for g in groups if g.cell not in self.failed]
         columns = ["dataset", "model", "design", "scale", "seeds", "seconds", "group"]
-        return pd.DataFrame(rows, columns=columns).sort_values("seconds", kind="stable",
-                                                          ignore_index=True)
+        table = pd.DataFrame(rows, columns=columns)
+        return table.sort_values("seconds", kind="stable", ignore_index=True)
 
     def sentence(self, group: Group, err: Exception) -> str:
         spec, kind = group.spec, "" if isinstance(err, InputError) else f"{type(err).__name__}: "
@@ -216,7 +217,7 @@ def show_plan(tables: list[Table], out: Path) -> None:
               f"seeds of `until` add {more / 3600:.1f} at most")
         for sentence in table.failed.values(): print(sentence)
         hours += rows["seconds"].sum() / 3600
-    print(f"all tables: {hours:.1f} hours, with {get_num_threads()} threads, before the seeds of `until`")
+    print(f"all tables: {hours:.1f} hours on {get_num_threads()} threads, before the seeds of `until`")
 
 
 def main(

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from collapse_nb.data.encode import encode
 from collapse_nb.records import InputError
 from collapse_nb.train.runs import TIMINGS, RunStore
 from collapse_nb.train.sweep import run_group
@@ -20,13 +21,13 @@ from collapse_nb.train.sweep import run_group
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = """
 [[study]]
-dataset = "synthetic"
+dataset = "CARD"
+source = "SOURCE"
 models = ["DNN", "NFwFM"]
 scales = [1, 2]
 seeds = 2
 until = 1e-6
 at_most = 3
-rows = 600
 max_epochs = 1
 """
 CELLS = 6 # two models: the base, and a larger one in both designs
@@ -34,9 +35,20 @@ CELLS = 6 # two models: the base, and a larger one in both designs
 app = evidence_runs.typer.Typer()
 app.command()(evidence_runs.main)
 
-def run(out: Path, *words, text: str = STUDY):
+@pytest.fixture(scope="module", autouse=True)
+def clicks(tmp_path_factory):
+    "A small table and its card, which the studies are of."
+    global STUDY
+    place = tmp_path_factory.mktemp("clicks")
+    rows = [f"{i % 2},u{i * 7 % 31},s{(i + i % 2) % 5}" for i in range(800)]
+    (place / "clicks.csv").write_text("\n".join(["y,user,site", *rows]))
+    (card := place / "clicks.toml").write_text('label = "y = 1"\nfields = ["user", "site"]\n')
+    encode(card, place / "clicks.csv", place / "encoded")
+    STUDY = STUDY.replace("CARD", str(card)).replace("SOURCE", str(place / "encoded"))
+
+def run(out: Path, *words, text: str = ""):
     "The command in this process."
-    (file := out.parent / "studies.toml").write_text(text)
+    (file := out.parent / "studies.toml").write_text(text or STUDY)
     return CliRunner().invoke(app, [str(file), "--out", str(out), *map(str, words)])
 
 def untimed(store: Path) -> pd.DataFrame:
@@ -57,19 +69,19 @@ def whole(tmp_path_factory):
 
 
 def test_seeds_are_added_to_the_primary_contrast_and_the_bases(whole):
-    frame = RunStore(whole / "synthetic").frame()
+    frame = RunStore(whole / "clicks").frame()
     assert frame.groupby(["model", "design", "scale"])["seed"].apply(list).tolist() == [[0, 1, 2]] * CELLS
-    rows = pd.read_csv(whole / "results" / "runs-synthetic.csv")
+    rows = pd.read_csv(whole / "results" / "runs-clicks.csv")
     assert rows[rows.seed < 2].stage.eq(1).all() and rows[rows.seed == 2].stage.eq(2).all()
     assert len(rows) == 3 * CELLS and pd.read_csv(whole / "results" / "not-run.csv").empty
-    primary = pd.read_csv(whole / "results" / "differences-synthetic.csv").iloc[0]
+    primary = pd.read_csv(whole / "results" / "differences-clicks.csv").iloc[0]
     assert (primary.model, primary.scale, primary.seeds) == ("mean over models", 2, 3)
 
 
 def test_a_plan_trains_nothing(tmp_path):
     done = run(tmp_path / "out", "--plan")
     assert done.exit_code == 0 and f"{CELLS} cells to train" in done.output, done.output
-    assert RunStore(tmp_path / "out" / "synthetic").groups() == []
+    assert RunStore(tmp_path / "out" / "clicks").groups() == []
 
 
 def test_killed_at_any_instant_and_started_again_it_has_the_same_rows(tmp_path, whole):
@@ -77,13 +89,13 @@ def test_killed_at_any_instant_and_started_again_it_has_the_same_rows(tmp_path, 
     words = [sys.executable, ROOT / "docs" / "evidence_runs.py", file, "--out", tmp_path / "out"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "docs")])}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
-    while not RunStore(tmp_path / "out" / "synthetic").folders() and process.poll() is None: time.sleep(.01)
+    while not RunStore(tmp_path / "out" / "clicks").folders() and process.poll() is None: time.sleep(.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert 0 < len(RunStore(tmp_path / "out" / "synthetic").folders()) < 2 * CELLS
+    assert 0 < len(RunStore(tmp_path / "out" / "clicks").folders()) < 2 * CELLS
     done = run(tmp_path / "out")
     assert done.exit_code == 0, done.output
-    pd.testing.assert_frame_equal(untimed(tmp_path / "out" / "synthetic"), untimed(whole / "synthetic"))
+    pd.testing.assert_frame_equal(untimed(tmp_path / "out" / "clicks"), untimed(whole / "clicks"))
 
 
 def test_a_cell_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
@@ -97,7 +109,7 @@ def test_a_cell_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
     studies.write_text(text)
     table, = evidence_runs.opened(evidence_runs.read_studies(studies, {}), out, "cpu")
     others = table.first(table.studies[0])[0] # at which somebody is
-    (locks := out / "synthetic" / ".taken").mkdir(parents=True)
+    (locks := out / "clicks" / ".taken").mkdir(parents=True)
     with (locks / others.cell).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=run, args=(out,), kwargs={"text": text})
@@ -116,11 +128,11 @@ def test_a_model_that_fails_is_one_sentence_and_the_rest_goes_on(tmp_path, monke
     monkeypatch.setattr(evidence_runs, "run_group", failing)
     done = run(tmp_path / "out")
     assert done.exit_code == 1
-    said = "synthetic: NFwFM ME 2x is left out: RuntimeError: no such kernel"
+    said = "clicks: NFwFM ME 2x is left out: RuntimeError: no such kernel"
     assert done.output.count("Traceback") == 0 and said in done.output
     left = pd.read_csv(tmp_path / "out" / "results" / "not-run.csv")
     assert left[["model", "design", "scale", "why"]].values.tolist() == [["NFwFM", "ME", 2, said]]
-    seeds = RunStore(tmp_path / "out" / "synthetic").frame().groupby(["model", "design", "scale"]).size()
+    seeds = RunStore(tmp_path / "out" / "clicks").frame().groupby(["model", "design", "scale"]).size()
     assert seeds["DNN"].tolist() == [3, 3, 3] and seeds["NFwFM"].tolist() == [2, 2]
 
 
@@ -137,14 +149,13 @@ def test_a_table_without_its_file_is_left_out(tmp_path):
     assert f"{CELLS} cells to train" in done.output
 
 
-@pytest.mark.parametrize("text, words, sentence", [
-    ("", (), "has no .*study"), ("x = ", (), "is no TOML"),
-    (STUDY, ("--only", "hflights"), "unknown table 'hflights'"),
-    (STUDY.replace("NFwFM", "FNwFM"), (), "did you mean 'NFwFM'"),
-    (STUDY.replace("seeds = 2", "seeds = 1"), (), "ask for five or more"),
-    (STUDY + "shards = 3\n", (), "shards")])
-def test_bad_input_is_a_sentence_before_anything_runs(tmp_path, text, words, sentence):
-    done = run(tmp_path / "out", *words, text=text)
+@pytest.mark.parametrize("change, words, sentence", [
+    (("[[study]]", "[study]"), (), "has no .*study"), (("seeds = 2", "seeds ="), (), "is no TOML"),
+    (("", ""), ("--only", "hflights"), "unknown table 'hflights'"),
+    (("NFwFM", "FNwFM"), (), "did you mean 'NFwFM'"),
+    (("seeds = 2", "seeds = 1"), (), "ask for five or more"), (("seeds", "sheds"), (), "sheds")])
+def test_bad_input_is_a_sentence_before_anything_runs(tmp_path, change, words, sentence):
+    done = run(tmp_path / "out", *words, text=STUDY.replace(*change))
     assert isinstance(done.exception, InputError)
     with pytest.raises(InputError, match=sentence): raise done.exception
     assert not (tmp_path / "out").exists()
