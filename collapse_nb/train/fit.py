@@ -23,6 +23,7 @@ from ..abundance import abundance_or_nan
 from ..allocation import keep_freed_memory
 from ..nn.zoo import Model, one_replica
 from .batch_norm import recompute_batch_norm
+from .epochs import EVERY_S, Checkpoint, made_by
 from .memory import peak_bytes, reset_peak
 from .metrics import auc, logloss_nats
 from .recipe import Recipe, check_precision, computing
@@ -144,6 +145,14 @@ class Progress:
         if isnan(valid_auc): self.failed[replica] = f"validation logits are not finite after epoch {epoch}"
         self.stopped[replica] = self.misses[replica] >= self.patience or isnan(valid_auc)
 
+    def state_dict(self) -> dict:
+        "All that it knows of the replicas."
+        return {name: value for name, value in vars(self).items() if name not in ("model", "patience")}
+
+    def load_state_dict(self, state: dict) -> None:
+        "Go on from where another one was."
+        vars(self).update(state)
+
 # %% ../../nbs/train/fit.ipynb #00000009
 @torch.no_grad()
 def restore(
@@ -240,8 +249,9 @@ def run_epochs(
     regularizer: Callable | None, # model -> (R,) penalty
     progress: Progress,           # updated as replicas improve and stop
     show: bool,                   # progress bars
+    checkpoint: Checkpoint | None = None, # where a state is filed, and gone on from if there is one
 ) -> Iterator[tuple[list[dict], np.ndarray]]: # per epoch: a record per live replica, (R, M, N) abundances
-    """Train until every replica has stopped.
+    """Train until every replica has stopped; of a training that is gone on with, yield all epochs.
 
     Example:
 
@@ -255,7 +265,10 @@ def run_epochs(
     [(1, (1, 1, 2)), (2, (1, 1, 2))]
     """
     step = Step(model, recipe, regularizer)
-    for epoch in range(1, recipe.max_epochs + 1):
+    done = checkpoint.resume(step, progress) if checkpoint else []
+    yield from done
+    for epoch in range(len(done) + 1, recipe.max_epochs + 1):
+        if all(progress.stopped): return
         start, running = time.perf_counter(), [r for r in range(model.replicas) if not progress.stopped[r]]
         best = f"{max(progress.best):.4f}" if epoch > 1 else "–"
         with tqdm(total=len(train), unit=" rows", unit_scale=True, leave=False, disable=not show,
@@ -272,8 +285,9 @@ def run_epochs(
         records = [dict(replica=r, seed=model.seeds[r], epoch=epoch, train_loss_nats=losses[r].item(),
                         valid_auc=area[r].item(), valid_logloss_nats=loss[r].item(), train_s=train_s)
                    for r in running]
-        yield records, table_abundance(model, running)
-        if all(progress.stopped): return
+        done.append((records, table_abundance(model, running)))
+        if checkpoint: checkpoint.keep(step, progress, done)
+        yield done[-1]
 
 # %% ../../nbs/train/fit.ipynb #00000010
 def summary(
@@ -313,6 +327,8 @@ def fit(
     device: str = "auto",                # auto, cpu, cuda or cuda:N
     regularizer: Callable | None = None, # model -> (R,) penalty added to the losses
     show: bool = True,                   # progress bars
+    checkpoint: Path | None = None,      # folder for the state after an epoch; None keeps none
+    checkpoint_s: float = EVERY_S,       # seconds of training between two states at least; 0: every epoch
 ) -> FitResult:
     """Train R replicas by the paper's recipe, and test each one's best epoch once.
 
@@ -320,10 +336,13 @@ def fit(
     the weights and the batch-norm statistics of its best epoch; only those are tested. A replica whose loss
     is no longer a number fails, with a note, and takes none of the others along. A run repeats bit for bit
     on one machine with one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 8
-    epochs. For more than one cell, and to keep what came of it, use `sweep`.
+    epochs. With `checkpoint`, what was ended goes on after the last epoch that was filed there, and ends
+    with the same bits; the folder is the caller's to remove. For more than one cell, and to keep what came
+    of it, use `sweep`.
 
     Raises `InputError` for rows whose ids are beyond their fields, for labels other than 0 and 1, for a
-    split that has but one of the two, and for a precision that the device does not have.
+    split that has but one of the two, for a precision that the device does not have, and for a checkpoint
+    of another training, of other code, or damaged.
 
     Example:
 
@@ -347,16 +366,20 @@ def fit(
     model.to(target)
     train, valid, test = (Rows(data, part, model.schema, target) for part in ("train", "valid", "test"))
     progress, start = Progress(model, recipe.patience), time.perf_counter()
+    which = f"{len(train)} and {len(valid)} of {getattr(data, 'fingerprint', 'no name')}"
+    kept = Checkpoint(checkpoint, made_by(model, which, recipe, regularizer),
+                      checkpoint_s) if checkpoint else None
     keep_freed_memory()
     reset_peak(target)
     with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
         # on a CPU the seeds are in the coins already, and a generator that knew of them all would undo it
         torch.manual_seed(int(np.random.SeedSequence(model.seeds if target.type == "cuda" else 0)
                               .generate_state(1)[0]))
-        epochs = run_epochs(model, train, valid, recipe, regularizer, progress, show)
+        epochs = run_epochs(model, train, valid, recipe, regularizer, progress, show, kept)
         records, abundance = zip(*epochs, strict=True)
     restore(model, progress.weights)
     history = pd.DataFrame([row for epoch in records for row in epoch])
     tested = evaluate(model, test, torch.tensor([f is None for f in progress.failed]), recipe.precision)
-    frame = summary(model, progress, history, tested, len(train), time.perf_counter() - start)
+    seconds = kept.seconds if kept else time.perf_counter() - start
+    frame = summary(model, progress, history, tested, len(train), seconds)
     return FitResult(frame, history, np.stack(abundance), tested[0], model, getattr(data, "folder", None))

@@ -217,6 +217,15 @@ class Step:
         for stepper in self.steppers: stepper.step()
         self.tally.add(losses, penalised, len(y))
 
+    def state_dict(self) -> dict:
+        "What the next step depends on, beside its batch and the generators of random numbers."
+        return {"model": self.model.state_dict(), "optimizers": [s.state_dict() for s in self.steppers]}
+
+    def load_state_dict(self, state: dict) -> None: # before any step is taken
+        "Go on from where another one was."
+        self.model.load_state_dict(state["model"])
+        for stepper, own in zip(self.steppers, state["optimizers"], strict=True): stepper.load_state_dict(own)
+
     def warm_up(self,
         x: Tensor, # (B, P) ids of a full batch
         y: Tensor, # (B,) labels
