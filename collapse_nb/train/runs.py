@@ -129,44 +129,58 @@ ORDER = ["dataset", "train_rows", "model", "variant", "scale", "design", "seed"]
 
 def _json(path: Path): return json.loads(path.read_text())
 
-def _unchanged(path: Path) -> None:
-    sums = path.with_name(SUMS)
-    if sums.exists() and checksum(path) != _json(sums)[path.name]:
+def _sums(folder: Path) -> dict[str, str] | None:
+    "The checksums of a group's files; None where there are none."
+    try: return _json(folder / SUMS)
+    except FileNotFoundError: return None
+
+def _unchanged(name: str, digest: str, sums: dict[str, str] | None) -> None:
+    if sums is not None and digest != sums[name]:
         raise ValueError("its bytes are not those that were written")
 
-def _read(path: Path, read: Callable):
-    "A file of a group, or a sentence that says which folder is damaged."
-    try:
-        _unchanged(path)
-        return read(path)
+def _or_damaged(path: Path, read: Callable):
+    "What is read of a path, or a sentence that says which folder is damaged."
+    try: return read(path)
     except (OSError, ValueError, EOFError, LookupError, TypeError) as err:
         raise InputError(f"{path} cannot be read ({err}): delete the folder {path.parent} and run the sweep "
                          "again.") from None
+
+def _read(path: Path, read: Callable):
+    "A file of a group, once its bytes are known to be those that were written."
+    def checked(path):
+        if (sums := _sums(path.parent)) is not None: _unchanged(path.name, checksum(path), sums)
+        return read(path)
+    return _or_damaged(path, checked)
 
 def _whole(folder: Path, weights: bool) -> bool:
     return folder.is_dir() and not folder.name.startswith(".") and (not weights
                                                                     or (folder / WEIGHTS).is_file())
 
 # %% ../../nbs/train/runs.ipynb #0000000c
-def _rows_of(seeds: tuple[int, ...], path: Path) -> list[dict]:
-    rows = _json(path)
+def _rows_of(seeds: tuple[int, ...], rows: list[dict]) -> list[dict]:
     if (there := [row["seed"] for row in rows]) != [*seeds]: raise ValueError(f"it has runs of seeds {there} "
                                                                               f"and not of {[*seeds]}")
     return rows
 
-def _group(path: Path) -> Group:
-    record = _json(path)
+def _group(record: dict) -> Group:
     # what a record says nothing of is as it was before there was a choice
     return Group(**record | {"recipe": {"batch_norm": RUNNING} | record["recipe"],
                              "spec": {"cin_bias": True} | record["spec"]})
 
 def _stored(folder: Path) -> tuple[Group, list[dict]]:
-    "The group of a folder, and a row per seed."
-    group = _read(folder / "group.json", _group)
+    "The group of a folder, and a row per seed; each file is opened once."
+    sums = _or_damaged(folder / SUMS, lambda path: _sums(path.parent))
+    def parsed(name: str, make: Callable):
+        def read(path):
+            content = path.read_bytes()
+            _unchanged(name, hashlib.sha256(content).hexdigest(), sums)
+            return make(json.loads(content))
+        return _or_damaged(folder / name, read)
+    group = parsed("group.json", _group)
     if group.id != folder.name:
         raise InputError(f"{folder} holds the group {group.id}, whose name it has not: take the folder out "
                          "of the store if it is a copy, or else delete it and run the sweep again.")
-    return group, _read(folder / "runs.json", partial(_rows_of, group.seeds))
+    return group, parsed("runs.json", partial(_rows_of, group.seeds))
 
 # %% ../../nbs/train/runs.ipynb #0000000d
 def _history(rows: list[dict], path: Path) -> pd.DataFrame:
