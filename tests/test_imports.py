@@ -30,6 +30,8 @@ MAY_IMPORT |= {unit: TRAIN | PAPER | {"checkpoints", "show"} | YOURS - {unit} fo
 MAY_IMPORT["serve"] = TRAIN - {"allocation", "results"} - MEASURES | {"train"}
 MAY_IMPORT["full_run"] = {"records", "data", "results"}
 MAY_IMPORT["answers"] = {"records", "data", "results", "show"}
+MAY_IMPORT["terminal"] = BASE
+MAY_IMPORT["cli_runs"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
