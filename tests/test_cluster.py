@@ -155,7 +155,8 @@ def test_a_dead_process_is_tried_again(address, tmp_path, local, death):
     frame = sweep(SHORT[:1], RunStore(tmp_path / "store"), "ray", cluster=ONE, show=False,
                   run=partial(death, folder, 1))
     assert len(frame) == 2 and len(list(folder.iterdir())) == 2
-    for pid in (int(f.name.split("-")[-1]) for f in folder.iterdir()): assert not Path(f"/proc/{pid}").exists()
+    pids = [f.name.split("-")[-1] for f in folder.iterdir()]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 def test_a_group_whose_process_always_dies_is_given_up(address, tmp_path):
     (folder := tmp_path / "tries").mkdir()
@@ -188,22 +189,27 @@ def test_a_group_without_room_is_halved(address, tmp_path):
 
 
 def noted(folder: Path, group: Group) -> tuple:
-    (folder / f"{group.cell}-{group.seeds}-{os.getpid()}").touch()
+    (folder / f"{group.cell}-{os.getpid()}").touch()
+    return run(group)
+
+def slow(folder: Path, group: Group) -> tuple:
+    "A run that lasts until others have begun two."
+    (folder / f"{group.cell}-{os.getpid()}").touch()
+    until(lambda: len({f.name.split("-")[1] for f in folder.iterdir()}) > 2)
     return run(group)
 
 def test_two_drivers_share_a_store(address, local, tmp_path):
     "One on the cluster, one in a process of its own, which began before: no cell is trained twice."
     (folder := tmp_path / "runs").mkdir()
-    command = (f"import test_cluster as t; t.sweep(t.SHORT, t.RunStore({str(tmp_path / 'store')!r}), "
-               f"show=False, run=t.partial(t.noted, t.Path({str(folder)!r})))")
+    store = tmp_path / "store"
+    command = (f"import test_cluster as t; t.sweep(t.SHORT, t.RunStore({str(store)!r}), show=False, "
+               f"run=t.partial(t.slow, t.Path({str(folder)!r})))")
     other = subprocess.Popen([sys.executable, "-c", command], env=os.environ | ENV)
     until(lambda: any(folder.iterdir()))
-    sweep(SHORT, RunStore(tmp_path / "store"), "ray", cluster=ONE, run=partial(noted, folder), show=False)
+    sweep(SHORT, RunStore(store), "ray", cluster=ONE, run=partial(noted, folder), show=False)
     assert other.wait() == 0
-    ran = [f.name.split("-") for f in folder.iterdir()]
-    assert sorted(cell for cell, *_ in ran) == sorted(g.cell for g in SHORT)
-    assert len({pid for *_, pid in ran}) > 2 # both have worked, the cluster in processes of their own
-    same(local, RunStore(tmp_path / "store"))
+    assert sorted(f.name.split("-")[0] for f in folder.iterdir()) == sorted(g.cell for g in SHORT)
+    same(local, RunStore(store))
 
 
 def untouched(group: Group): raise AssertionError("it was submitted")
@@ -211,8 +217,8 @@ def untouched(group: Group): raise AssertionError("it was submitted")
 def refused(match: str, tmp_path: Path, **cluster) -> None:
     "Before anything runs, and with nothing left."
     with pytest.raises(InputError, match=match):
-        sweep(SHORT[:1], RunStore(tmp_path / "store"), "ray", cluster=Cluster(threads=1, **cluster), show=False,
-              run=untouched)
+        sweep(SHORT[:1], RunStore(tmp_path / "store"), "ray", cluster=Cluster(threads=1, **cluster),
+              run=untouched, show=False)
     assert list((tmp_path / "store").iterdir()) == []
 
 def test_another_version_is_refused(address, tmp_path, monkeypatch):
@@ -229,10 +235,11 @@ def test_too_many_threads_and_no_gpu_are_refused(address, tmp_path):
 @contextmanager
 def a_node_of_its_own(address: str, *mounts: str) -> Iterator[None]:
     "A third node, with file systems that it alone has; mounting takes privileges."
-    if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+    alone = ["unshare", "-m"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True).returncode:
         pytest.skip("a file system of one process needs privileges")
     hide = " && ".join([*mounts, 'exec "$@"'])
-    node = start_node("--address", address, "--num-cpus", "1", before=("unshare", "-m", "sh", "-c", hide, "sh"))
+    node = start_node("--address", address, "--num-cpus", "1", before=(*alone, "sh", "-c", hide, "sh"))
     try:
         until(lambda: nodes() == 3)
         yield
