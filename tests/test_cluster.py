@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from test_sweep_kill import GROUPS, run, same
@@ -263,3 +264,22 @@ def test_a_node_without_the_store_is_refused(address, tmp_path):
     with a_node_of_its_own(address, read_only):
         with pytest.raises(InputError, match=r"node \S+ cannot write the store"):
             sweep(SHORT[3:], RunStore(store), "ray", cluster=ONE, run=untouched, show=False)
+
+
+def test_notebook_06_starts_a_cluster_and_stops_it(tmp_path):
+    "By papermill, where no cluster runs and none is named."
+    pytest.importorskip("ray", reason="no Ray: pip install -e '.[cluster]'")
+    command = [sys.executable, "-m", "papermill", ROOT / "nbs" / "06_scaling.ipynb", tmp_path / "done.ipynb",
+               "-p", "engine", "ray", "-p", "store", tmp_path / "store", "-p", "out_dir", tmp_path / "out",
+               "-y", "{scales: [1, 2], seeds: 1, rows: 2048, max_epochs: 1}"]
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | ENV
+    done = subprocess.run(command, cwd=tmp_path, env=env | {"STARTED_BY": str(tmp_path)}, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    store = RunStore(tmp_path / "store")
+    assert len(store.frame()) == 3 and {f.name for f in store.path.iterdir()} == {g.id for g in store.groups()}
+    until(lambda: not [p for p in psutil.process_iter() if started_by(p) == str(tmp_path)])
+
+def started_by(process: psutil.Process) -> str | None:
+    try: return process.environ().get("STARTED_BY")
+    except psutil.Error: return None

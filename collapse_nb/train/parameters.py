@@ -14,12 +14,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationInfo
 
 from ..data.dataset import Encoded
 from ..data.source import expanded, home
 from ..nn.zoo import MULTI, ModelSpec
 from ..records import InputError, Record, unknown
+from .cluster import Cluster
 from .recipe import recipe_for
 from .rows import find_device
 from .runs import Group, writable_folder
@@ -122,9 +123,19 @@ class Scaling(Study):
     at_most: StrictInt = Field(50, ge=1)            # seeds of a cell that `until` may come to
     # one of the scales, at which the first model is scored with running averages too; 0 for none
     control_scale: StrictInt = Field(0, ge=0)
+    engine: Literal["local", "ray"] = "local" # where groups run: local is this process, ray a cluster
+    gather: StrictBool = False # with ray: this process files what nodes send; else they file it
+
+    @property
+    def cluster(self) -> Cluster | None:
+        "What `sweep` is told of the cluster, if groups run on one."
+        return Cluster(device=self.device, gather=self.gather) if self.engine == "ray" else None
 
     def model_post_init(self, context) -> None:
         super().model_post_init(context)
+        if self.gather and not self.cluster:
+            raise InputError("gather was given with engine = 'local', where nothing is sent: give engine = "
+                             "'ray' too.")
         for names, what, options in (self.models, "model", MULTI), (self.designs, "design", ("SE", "ME")):
             if wrong := [n for n in names if n not in options]: raise unknown(what, wrong[0], options)
         if self.control_scale and not (self.control_scale in self.scales and self.control_scale > 1
