@@ -277,7 +277,8 @@ def test_notebook_06_starts_a_cluster_and_stops_it(tmp_path):
                           text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     store = RunStore(tmp_path / "store")
-    assert len(store.frame()) == 3 and {f.name for f in store.path.iterdir()} == {g.id for g in store.groups()}
+    assert len(store.frame()) == 3
+    assert {f.name for f in store.path.iterdir()} == {g.id for g in store.groups()}
     until(lambda: not [p for p in psutil.process_iter() if started_by(p) == str(tmp_path)])
 
 def started_by(process: psutil.Process) -> str | None:

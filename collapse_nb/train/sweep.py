@@ -156,19 +156,6 @@ def mixed_code(
             f"and numbers of different code may differ by more than their seeds; the column `code` tells "
             "them apart, and another store runs all anew.")
 
-# %% ../../nbs/train/sweep.ipynb #00000109
-ENGINES = ["local", "ray"]
-
-@contextmanager
-def _here(work: Callable) -> Iterator[Callable]:
-    "The engine that is this process."
-    def outcomes(take):
-        while group := take():
-            try: outcome = work(group)
-            except Exception as err: outcome = err
-            yield group, outcome
-    yield outcomes
-
 # %% ../../nbs/train/sweep.ipynb #0000000e
 def no_room(
     err: Exception, # raised while a group was running
@@ -304,6 +291,47 @@ _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go" # b
 def _called(group: Group) -> str:
     seeds = ", ".join(map(str, group.seeds))
     return f"{group.spec.model} {group.spec.design} {group.spec.scale}x, seeds {seeds}"
+
+# %% ../../nbs/train/sweep.ipynb #0000010b
+def _file(store: RunStore, group: Group, trained: tuple, costs: dict[str, float]) -> None:
+    "File what a group's training gave, unless another process was faster."
+    if missing([group], store) != [group]: return
+    result, columns = trained
+    estimate = costs.get(group.cell)
+    more = {} if estimate is None else {"estimated_epoch_s": estimate * len(group.seeds)}
+    store.save(group, result, columns | more)
+
+def _run_resumed(store: RunStore, group: Group) -> tuple:
+    "Train a group, going on where it was ended."
+    return run_here(group, store.checkpoint(group))
+
+def _run_and_file(store: RunStore, run: Callable, costs: dict[str, float], group: Group) -> None:
+    _file(store, group, run(group), costs)
+
+def _take(todo: list[Group], store: RunStore, leases: Leases, bar: tqdm, cost: Callable) -> Group | None:
+    "The first group whose cell no other process works on; what others have finished meanwhile is left out."
+    for group in [*todo]:
+        if not leases.take(group.cell): continue
+        todo.remove(group)
+        left = missing([group], store)
+        bar.update(cost(group) - sum(map(cost, left)))
+        if left:
+            bar.set_description(_called(left[0]))
+            return left[0]
+        leases.give_back(group.cell)
+
+# %% ../../nbs/train/sweep.ipynb #00000109
+ENGINES = ["local", "ray"]
+
+@contextmanager
+def _here(work: Callable) -> Iterator[Callable]:
+    "The engine that is this process."
+    def outcomes(take):
+        while group := take():
+            try: outcome = work(group)
+            except Exception as err: outcome = err
+            yield group, outcome
+    yield outcomes
 
 # %% ../../nbs/train/sweep.ipynb #00000011
 def sweep(
