@@ -19,7 +19,7 @@ OUT    ?= runs
 CONSTRAINTS ?= -c constraints.txt
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 # the sweep's size in `make sweep`: two epochs, so that it takes minutes; a study leaves max_epochs to early stopping
-SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 4], seeds: 3, max_epochs: 2, control_scale: 0}'
+SWEEP = -y '{models: [DCNv2, DNN, NFwFM], scales: [1, 4], seeds: 3, max_epochs: 2, control_scale: 0, engine: $(if $(filter cpu,$(TORCH)),processes,local)}'
 # all six models, at the base and four times it
 BENCH = -p auc_seeds 5 -y '{models: [DNN, IPNN, NFwFM, xDeepFM, DCNv2, FinalMLP], scales: [1, 4], repeats: 21, rows: 81920, epochs: 2}'
 # the encoder's race, and the one with other libraries; PEERS=... names the Python of an environment of its own that has them, as

@@ -26,7 +26,7 @@ from ..data.source import open_source
 from ..nn.zoo import MULTI, Model, ModelSpec, build
 from ..records import InputError, unknown
 from ..stats import seeds_for_width
-from .cluster import Cluster, located, on_cluster
+from .cluster import Cluster, in_processes, located, on_cluster
 from .epochs import EVERY_S, training_code
 from .fit import fit, predict
 from .leases import Leases
@@ -321,7 +321,7 @@ def _take(todo: list[Group], store: RunStore, leases: Leases, bar: tqdm, cost: C
         leases.give_back(group.cell)
 
 # %% ../../nbs/train/sweep.ipynb #00000109
-ENGINES = ["local", "ray"]
+ENGINES = ["local", "processes", "ray"]
 
 @contextmanager
 def _here(work: Callable) -> Iterator[Callable]:
@@ -337,7 +337,7 @@ def _here(work: Callable) -> Iterator[Callable]:
 def sweep(
     specs: Iterable[Group],      # what is wanted
     store: RunStore,             # what is there; finished groups are added
-    engine: str = "local",       # where groups run: local is this process, ray a cluster
+    engine: str = "local",       # where groups run: this process, processes of one thread each, a ray cluster
     *,
     cluster: Cluster | None = None, # with engine ray: which one and how; None for `Cluster()`
     run: Callable | None = None, # group -> (FitResult, further columns); None for `run_here`
@@ -400,7 +400,8 @@ def sweep(
     gather = engine == "ray" and cluster.gather
     run = run or (run_here if gather else partial(_run_resumed, store))
     work = run if gather else partial(_run_and_file, store, run, costs or {})
-    place = on_cluster(cluster, todo, store, work) if engine == "ray" else _here(work)
+    place = (on_cluster(cluster, todo, store, work) if engine == "ray" else
+             in_processes(work, torch.get_num_threads()) if engine == "processes" else _here(work))
     with place as outcomes, Leases(store.path) as leases, \
          tqdm(total=sum(map(cost, todo)), bar_format=_BAR, disable=not show, mininterval=1) as bar:
         take = partial(_take, todo, store, leases, bar, cost)
