@@ -28,10 +28,13 @@ MAY_IMPORT["checkpoints"] = BASE
 YOURS = {"your_interaction", "your_sets", "random_tables", "diagnose", "monitor"}
 MAY_IMPORT |= {unit: TRAIN | PAPER | {"checkpoints", "show"} | YOURS - {unit} for unit in YOURS}
 MAY_IMPORT["serve"] = TRAIN - {"allocation", "results"} - MEASURES | {"train"}
+MAY_IMPORT["study"] = BASE | MEASURES | {"results", "train"}
+MAY_IMPORT["replay"] = {"records", "data", "results"}
 MAY_IMPORT["full_run"] = {"records", "data", "results"}
 MAY_IMPORT["answers"] = {"records", "data", "results", "show"}
 MAY_IMPORT["terminal"] = BASE
 MAY_IMPORT["cli_runs"] = set(MAY_IMPORT)
+MAY_IMPORT["cli_evidence"] = {"records", "show", "study", "replay", "terminal"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
