@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PIECE_VALUES', 'PIECE_ON_GPU', 'MEASURES', 'COLUMNS', 'MLFLOW_BATCH', 'TRACKERS', 'table_spectrum', 'table_measures',
-           'embedding_tables', 'Monitor']
+           'embedding_tables', 'allowed_name', 'Monitor']
 
 # %% ../nbs/monitor.ipynb #718ba611
 import csv
@@ -153,7 +153,7 @@ class _MLflow:
         self.run = (mlflow.start_run() if self.own else mlflow.active_run()).info.run_id
     def write(self, rows: list[dict]) -> None:
         now = int(time.time() * 1000)
-        metrics = [self.metric(f"{name}/{_allowed(row['table'])}", row[name], now, row["step"])
+        metrics = [self.metric(f"{name}/{allowed_name(row['table'])}", row[name], now, row["step"])
                    for row, name in _finite(rows)]
         for start in range(0, len(metrics), MLFLOW_BATCH):
             self.client.log_batch(self.run, metrics=metrics[start:start + MLFLOW_BATCH])
@@ -166,8 +166,16 @@ def _finite(rows: list[dict]) -> list[tuple[dict, str]]:
     "Measures that are numbers, each with its row."
     return [(row, name) for row in rows for name in MEASURES if not math.isnan(row[name])]
 
-def _allowed(name: str) -> str:
-    "MLflow's names have letters, digits and some signs."
+def allowed_name(
+    name: str, # of a measure or a parameter
+) -> str:
+    """A name as MLflow takes it, of letters, digits and some signs.
+
+    Example:
+
+    >>> allowed_name("ia_user[0]")
+    'ia_user_0_'
+    """
     return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in name)
 
 TRACKERS = {"csv": _Csv, "tensorboard": _TensorBoard, "mlflow": _MLflow}

@@ -32,6 +32,7 @@ MAY_IMPORT["study"] = BASE | MEASURES | {"results", "train"}
 MAY_IMPORT["replay"] = {"records", "data", "results"}
 MAY_IMPORT["full_run"] = {"records", "data", "results"}
 MAY_IMPORT["answers"] = {"records", "data", "results", "show"}
+MAY_IMPORT["trackers"] = BASE | {"data", "train", "monitor"}
 MAY_IMPORT["terminal"] = BASE
 MAY_IMPORT["cli_runs"] = set(MAY_IMPORT)
 MAY_IMPORT["cli_evidence"] = {"records", "show", "study", "replay", "terminal"}
