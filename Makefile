@@ -6,6 +6,7 @@
 #   make verdicts                         judges the stored rows of data/results again, without training
 #   make figures                          redraws figures/ from data/results
 #   make site                             the documentation, into _site/html, with nothing from the network
+#   make chaos KILLS=200 SEED=0           ends a sweep at random instants, again and again: its end is that of an undisturbed one
 #   make lab                              JupyterLab on the list of notebooks; P="--no-browser --port 8889 ..." passes options on
 #   make sweep TORCH=cu130                the same on a GPU: TORCH names the PyTorch wheel index (cpu, cu126, cu130, ...);
 #                                         once given it is remembered, and another one replaces the build of torch
@@ -81,6 +82,10 @@ bench: $(VENV)/ok
 	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
 	$(BIN)/papermill --log-output --no-progress-bar nbs/13_diagnosis_benchmarks.ipynb $(OUT)/13_diagnosis_benchmarks.ipynb $(DIAGNOSIS)
 	$(BIN)/papermill --log-output --no-progress-bar nbs/14_step_benchmarks.ipynb $(OUT)/14_step_benchmarks.ipynb $(STEP)
+KILLS ?= 200
+SEED  ?= 0
+chaos: $(VENV)/ok
+	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos.py --kills $(KILLS) --seed $(SEED) --out $(OUT)/chaos.csv $(P)
 distclean:
 	rm -rf $(VENV) _proc _site build
-.PHONY: sweep test results verdicts site lab figures readme bench distclean
+.PHONY: sweep test results verdicts site lab figures readme bench chaos distclean

@@ -369,7 +369,12 @@ class RunStore(StoredRuns):
             sums = {f.name: checksum(f) for f in sorted(folder.iterdir())}
             (folder / SUMS).write_text(json.dumps(sums, indent=1))
             if self.weights and group not in self: _make_way(self.path / group.id)
-        shutil.rmtree(self.checkpoint(group), ignore_errors=True)
+        self.tidy()
+
+    def tidy(self) -> None:
+        "Take away what unfinished trainings filed of groups that are finished now."
+        for folder in (self.path / EPOCHS).glob("*"):
+            if _whole(self.path / folder.name, self.weights): shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../nbs/train/runs.ipynb #0000001d
 def open_run(

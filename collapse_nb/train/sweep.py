@@ -391,6 +391,7 @@ def sweep(
         specs = extended(specs, store, until, at_most)
     cost = lambda group: (costs or {}).get(group.cell, 1.) * len(group.seeds)
     todo = sorted(missing(specs, store), key=cost, reverse=True)
+    store.tidy() # after a process that was ended between filing a group and clearing away
     if mixed := mixed_code(specs, store, bool(todo)): warnings.warn(mixed, stacklevel=2)
     if not todo: return store.frame()
     writable_folder(store.path, "the store")
