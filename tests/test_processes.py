@@ -56,6 +56,6 @@ def test_a_process_that_is_killed_ends_the_sweep_with_a_sentence(groups, threads
     threads(2)
     store = RunStore(tmp_path / "store")
     sweep(groups[:1], store, show=False)
-    with pytest.raises(InputError, match="ended from outside.*finished groups are kept"):
+    with pytest.raises(InputError, match=r"ended from outside.*finished groups are kept"):
         sweep(groups, store, "processes", run=end_process, show=False)
     assert [group.id for group in store.groups()] == [groups[0].id]
