@@ -141,8 +141,9 @@ PROCESSES = multiprocessing.get_context("forkserver")
 def whole(store: RunStore, reference: RunStore) -> None:
     "Nothing is lost, doubled, half-written or left over, and every number is as in the undisturbed sweep."
     same(reference, store)
-    assert {path.name for path in store.path.iterdir()} - {EPOCHS} == {g.id for g in GROUPS}
-    assert not [*(store.path / EPOCHS).rglob("*")]
+    there = {str(path.relative_to(store.path)) for path in store.path.rglob("*")} - {EPOCHS}
+    files = {str(path.relative_to(reference.path)) for path in reference.path.rglob("*")} - {EPOCHS}
+    assert there == files, f"left over: {sorted(there - files)}; lacking: {sorted(files - there)}"
     assert not store.frame().duplicated(["group", "seed"]).any()
     assert len(store.frame()) == sum(len(g.seeds) for g in GROUPS)
 

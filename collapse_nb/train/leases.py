@@ -52,4 +52,6 @@ class Leases:
     def __enter__(self) -> "Leases": return self
     def __exit__(self, *_) -> None:
         for lease in self._leases.values(): lease.release(force=True)
+        for left in self.folder.glob("*"): # by processes that were ended
+            if "." not in left.name and self.take(left.name): self.give_back(left.name)
         with suppress(OSError): self.folder.rmdir() # others may have leases there

@@ -393,7 +393,8 @@ def sweep(
     todo = sorted(missing(specs, store), key=cost, reverse=True)
     store.tidy() # after a process that was ended between filing a group and clearing away
     if mixed := mixed_code(specs, store, bool(todo)): warnings.warn(mixed, stacklevel=2)
-    if not todo: return store.frame()
+    if not todo:
+        with Leases(store.path): return store.frame() # leases that ended processes left go here, too
     writable_folder(store.path, "the store")
     if engine == "ray":
         todo, store = list(map(located, todo)), RunStore(store.path.absolute(), store.weights)
