@@ -24,6 +24,7 @@ import typer
 from typer.core import TyperGroup
 
 from .cli_runs import app as runs_app
+from .cli_sweep import app as sweep_app
 from .records import InputError
 from .terminal import console, print_table
 
@@ -369,6 +370,7 @@ def export(
                   soft_wrap=True)
 
 # %% ../nbs/cli.ipynb #00000018
+app.add_typer(sweep_app)
 app.add_typer(runs_app, name="runs")
 
 # %% ../nbs/cli.ipynb #d1a60002

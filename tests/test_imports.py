@@ -34,7 +34,7 @@ MAY_IMPORT["full_run"] = {"records", "data", "results"}
 MAY_IMPORT["answers"] = {"records", "data", "results", "show"}
 MAY_IMPORT["trackers"] = BASE | {"data", "train", "monitor"}
 MAY_IMPORT["terminal"] = BASE
-MAY_IMPORT["cli_runs"] = set(MAY_IMPORT)
+MAY_IMPORT["cli_runs"] = MAY_IMPORT["cli_sweep"] = set(MAY_IMPORT)
 MAY_IMPORT["cli_evidence"] = {"records", "show", "study", "replay", "terminal"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
