@@ -23,6 +23,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from .cli_evidence import evidence
 from .cli_runs import app as runs_app
 from .cli_sweep import app as sweep_app
 from .records import InputError
@@ -372,6 +373,9 @@ def export(
 # %% ../nbs/cli.ipynb #00000018
 app.add_typer(sweep_app)
 app.add_typer(runs_app, name="runs")
+
+# %% ../nbs/cli.ipynb #e71de0ce
+app.add_typer(evidence) # collapse study, collapse replay
 
 # %% ../nbs/cli.ipynb #d1a60002
 def _earlier(path: Path | None) -> dict | None:

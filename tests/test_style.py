@@ -104,7 +104,7 @@ def machine_paths(text: str) -> set[str]: return {m.group() for m in MACHINE_PAT
 
 def is_command(node: ast.FunctionDef) -> bool:
     "Whether it is one of the command line's, where each parameter has its help."
-    return any(ast.unparse(d).startswith("app.command(") for d in node.decorator_list)
+    return any(re.match(r"\w+\.command\(", ast.unparse(d)) for d in node.decorator_list)
 
 def of_many_lines(node: ast.FunctionDef) -> bool:
     return max(n.end_lineno for n in (*api.arguments(node), node.returns) if n) > node.lineno

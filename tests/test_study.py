@@ -1,0 +1,205 @@
+"Study files: what is in them, what is not, what is refused, and that pooling does not depend on their order."
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_commands import ROOT, collapse
+from typer.testing import CliRunner
+
+from collapse_nb import stats
+from collapse_nb.cli import app
+from collapse_nb.data.dataset import Encoded, Split
+from collapse_nb.fields import FieldSchema
+from collapse_nb.records import InputError
+from collapse_nb.study import CLAIMS, ClaimOf, export_study, pool_studies, read_study, study_in, study_of
+from collapse_nb.train.recipe import Recipe
+from collapse_nb.train.runs import Group, RunStore
+from collapse_nb.train.sweep import grid, run_group, sweep
+
+RESULTS = ROOT / "data" / "results"
+NAMES = ["street_of_the_shop", "secret-device"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    "Four cells of a small table, and a model under another recipe."
+    x = (np.arange(600).reshape(-1, 2) * [1, 7] % [11, 5]).astype(np.int32)
+    rows = Split(x, (x.sum(1) % 3 == 0).astype(np.uint8))
+    data = Encoded("secret table", FieldSchema(NAMES, [11, 5]), rows, rows, rows, "secretprint", .3)
+    place = RunStore(tmp_path_factory.mktemp("studies") / "store")
+    def group(spec, seeds, epochs):
+        return Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, seeds=seeds,
+                     recipe=Recipe(max_epochs=epochs))
+    wanted = [group(spec, range(3), 1) for spec in grid(["DNN"], ["SE", "ME"], [1, 2])]
+    wanted.append(group(wanted[0].spec, (0,), 2))
+    sweep(wanted, place, run=lambda g: run_group(g, data, "cpu", show=False), show=False)
+    return place.path
+
+
+def test_a_file_tells_nothing_of_the_table_but_its_size(tmp_path, store):
+    out = tmp_path / "study.json"
+    done = collapse(tmp_path, "study", "export", store, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "300 training rows, 2 fields, 16 ids; 3 cells, 9 runs" in done.stdout
+    assert "left out: 1 run of other data, settings or treatments\n" in done.stdout
+    text = out.read_text()
+    assert not any(word in text for word in ("secret", "street", str(store), "finished", "commit", "cpu ("))
+    study = read_study(out)
+    frame = RunStore(store).frame().query("max_epochs == 1")
+    told = {(*cell.key, seed): auc for cell in study.cells
+            for seed, auc in zip(cell.seeds, cell.test_auc, strict=True)}
+    assert told == {(r.model, r.design, r.scale, r.seed): r.test_auc for r in frame.itertuples()}
+    assert (study.shape.fields, study.shape.test_rows, study.recipe["max_epochs"]) == (2, 300, 1)
+    assert set(study.versions) == {"version", "python", "torch", "numpy"}
+
+
+def test_names_are_told_only_where_they_are_asked_for(tmp_path, store):
+    export_study(store, tmp_path / "s.json", fields=True, name="the shop")
+    body = json.loads((tmp_path / "s.json").read_text())
+    assert body["field_sizes"] == dict(zip(NAMES, [11, 5], strict=True)) and body["table"] == "the shop"
+    assert "secret table" not in str(body)
+
+
+def run(*words) -> str:
+    "The command in this process; what it prints."
+    done = CliRunner().invoke(app, [*map(str, words)], standalone_mode=False)
+    if done.exception: raise done.exception
+    return done.stdout
+
+
+def test_our_own_studies_follow_from_stored_runs(tmp_path):
+    tables, files = ("hflights", "synthetic"), []
+    for table in tables:
+        files.append(tmp_path / f"{table}.json")
+        run("study", "export", RESULTS / f"runs-{table}.csv", "--out", files[-1], "--name", table)
+    pooled = json.loads(run("study", "pool", *files, "--json"))
+    primary = "claim == 'me-beats-se' and model == 'mean' and scale == 10"
+    known, frame = (pd.DataFrame(pooled[part]).query(primary) for part in ("tables", "pooled"))
+    stored = [pd.read_csv(RESULTS / f"differences-{table}.csv").iloc[0] for table in tables]
+    assert known["gain"].tolist() == pytest.approx([row.difference for row in stored], abs=1e-9)
+    widths = [2 * row.half_width for row in stored]
+    assert (known["high"] - known["low"]).tolist() == pytest.approx(widths, abs=1e-9)
+    expected, row = stats.pool(known["gain"], known["error"]), frame.iloc[0]
+    assert (row.effect, row.tau) == pytest.approx((expected.mean, expected.tau), abs=1e-9)
+
+
+def made_up(gain: float, table: str, models=("DNN", "DCNv2"), **columns) -> pd.DataFrame:
+    draw = np.random.default_rng([*table.encode()])
+    rows = [(m, d, s, seed, .75 + gain * (d == "ME") + .001 * draw.normal()) for m in models
+            for d, s in (("SE", 1), ("SE", 4), ("ME", 4)) for seed in range(5)]
+    frame = pd.DataFrame(rows, columns=["model", "design", "scale", "seed", "test_auc"])
+    return frame.assign(**{"dataset": table, "fingerprint": table, "status": "done", "train_rows": 900,
+                           "dim": 10, "num_sets": 1, "table_parameters": 700, "variant": "paper",
+                           "batch_norm": "recomputed", **columns})
+
+
+@pytest.fixture
+def files(tmp_path):
+    "Study files of four tables."
+    paths = []
+    for table, gain in zip("pqrs", (.004, .002, -.001, .003), strict=True):
+        paths.append(tmp_path / f"{table}.json")
+        paths[-1].write_text(study_of(made_up(gain, table), name=table)[0].text())
+    return paths
+
+
+def test_what_cannot_be_used_is_a_sentence_each_and_the_rest_counts(tmp_path, files):
+    alone = run("study", "pool", *files)
+    assert "4 tables: p (900 rows, 70 ids), q" in alone
+    twisted = ClaimOf(says="ME is worse", ours="SE", base="ME", base_at="the same size")
+    other = study_of(made_up(.2, "t"), name="t")[0]
+    bad = {"cut.json": files[0].read_text()[:200], "binary.json": "\0\1\2", "list.json": "[1]",
+           "edited.json": files[1].read_text().replace("0.7", "0.8"), "twice.json": files[2].read_text(),
+           "running.json": study_of(made_up(.2, "u", batch_norm="running"))[0].text(),
+           "other.json": other.model_copy(update={"claims": {"me-beats-se": twisted}}).text()}
+    for name, text in bad.items(): (tmp_path / name).write_text(text)
+    told = run("study", "pool", *files, *(tmp_path / name for name in bad), "nowhere.json")
+    notes = [line for line in told.splitlines() if line.startswith("note: ")]
+    words = ["no JSON, or not all of it", "no JSON", "no study file", "damaged, its check sum", "counts once",
+             "another batch_norm", "cannot be read", "something else by 'me-beats-se' ('ME is worse')"]
+    assert len(notes) == len(words) and all(w in n for w, n in zip(words, notes, strict=True)), notes
+    effects = lambda text: text.split("in test AUC:")[1:]
+    assert effects(told.split("\ntau:")[0]) == effects(alone.split("\ntau:")[0])
+
+
+def test_without_a_single_file_that_can_be_used_it_ends_with_a_sentence(tmp_path):
+    (tmp_path / "bad.json").write_text("{}")
+    done = collapse(tmp_path, "study", "pool", "bad.json", "none.json")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "none of the files can be used" in done.stderr
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_change_to_a_file_is_noticed(tmp_path_factory, data):
+    text = study_of(made_up(.01, "v"))[0].text()
+    place = data.draw(st.integers(0, len(text) - 1))
+    letter = data.draw(st.characters(codec="ascii", categories=("Nd", "Ll", "Po")))
+    path = tmp_path_factory.mktemp("changed") / "s.json"
+    path.write_text(text[:place] + letter + text[place + 1:])
+    try: assert read_study(path).text() == text # the letter was the same, or between entries
+    except InputError as err: assert str(path) in str(err)
+
+
+def test_the_order_of_files_and_of_seeds_does_not_matter(files, tmp_path):
+    first = pool_studies(files).frame()
+    for seed in range(3):
+        dice = random.Random(seed)
+        mixed = []
+        for path in dice.sample(files, len(files)):
+            body = json.loads(path.read_text())
+            runs = made_up(0, body["table"]).sample(frac=1, random_state=seed)
+            truth = made_up({"p": .004, "q": .002, "r": -.001, "s": .003}[body["table"]], body["table"])
+            columns = ["model", "design", "scale", "seed", "test_auc"]
+            runs = runs.drop(columns="test_auc").merge(truth[columns])
+            mixed.append(tmp_path / f"mixed-{seed}-{path.name}")
+            mixed[-1].write_text(study_of(runs, name=body["table"])[0].text())
+        pd.testing.assert_frame_equal(pool_studies(mixed).frame(), first)
+
+
+def test_a_mean_over_models_is_over_those_that_all_tables_have(tmp_path, files):
+    runs = made_up(.1, "w", models=("DCNv2", "NFwFM"))
+    (few := tmp_path / "few.json").write_text(study_of(runs)[0].text())
+    known = pool_studies([*files, few]).known
+    assert "mean" not in set(known.model) # one model is in common, and it has a row of its own
+    assert known.query("claim == 'me-gains' and model == 'DCNv2'").table.nunique() == 5
+    assert known.query("claim == 'me-gains' and model == 'NFwFM'").table.nunique() == 1
+
+
+def test_added_seeds_do_not_change_the_spread(tmp_path):
+    runs = made_up(.01, "x")
+    more = runs.assign(seed=runs.seed + 5, test_auc=runs.test_auc + .1 * (runs.seed % 2))
+    both = pd.concat([runs.assign(stage=1), more.assign(stage=2)])
+    (file := tmp_path / "s.json").write_text(study_of(both)[0].text())
+    ours = pool_studies([file]).known.query("claim == 'me-beats-se' and model == 'mean'").iloc[0]
+    theirs = stats.contrasts(both).iloc[0]
+    assert (ours.gain, ours.low, ours.high) == pytest.approx((theirs.difference, theirs.low, theirs.high))
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (("export", "nowhere", "--out", "s.json"), "there is no store at 'nowhere'"),
+    (("export", "empty", "--out", "s.json"), "there are no runs in 'empty'"),
+    (("export", RESULTS / "runs-hflights.csv", "--out", "empty"), "is a folder"),
+    (("export", RESULTS / "runs-hflights.csv", "--out", "s.json", "--fields"), "not in this table"),
+    (("export", RESULTS / "runs-hflights.csv", "--out", "s.json", "--dataset", "hflight"),
+     "unknown dataset 'hflight': did you mean 'hflights'"),
+    (("export", RESULTS / "table2-hflights.csv", "--out", "s.json"), "a table of runs without"),
+    (("export", "broken.csv", "--out", "s.json"), "is no table")])
+def test_wrong_input_is_one_sentence_and_writes_nothing(tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError) as err: run("study", *words)
+    assert sentence in str(err.value) and "\n" not in str(err.value)
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_claims_of_a_file_are_those_that_its_cells_can_show(store):
+    study, _ = study_in(store)
+    assert study.claims == CLAIMS
+    base = RunStore(store).frame().query("scale == 1 and max_epochs == 1")
+    assert study_of(base)[0].claims == {}
