@@ -9,11 +9,9 @@ missing. Several of them may run side by side, on the same tables too: each take
 table whose file is not given is left out, a cell that fails is left out, and what the hours did not allow is
 listed; the rest goes on. Rows, cells and differences are in runs/evidence/results, beside not-run.csv.
 """
-import fcntl
 import time
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +25,7 @@ from collapse_nb.data.dataset import Encoded
 from collapse_nb.data.source import open_source
 from collapse_nb.records import InputError, unknown
 from collapse_nb.results import save_table
+from collapse_nb.train.leases import Leases
 from collapse_nb.train.parameters import Scaling
 from collapse_nb.train.runs import Group, RunStore, writable_folder
 from collapse_nb.train.sweep import (
@@ -133,14 +132,9 @@ class Table:
         for stem, table in tables.items(): save_table(table, f"{stem}-{self.data.name}", out / "results")
 
 
-@contextmanager
-def taken(store: Path, group: Group) -> Iterator[bool]:
-    "Whether a cell is this process's alone; it is free again when the process ends, however it ends."
-    locks = writable_folder(store / ".taken", "the store")
-    with (locks / group.cell).open("w") as lock:
-        try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: yield False
-        else: yield True
+def is_free(store: Path, group: Group) -> bool:
+    "Whether no other process is at a cell."
+    with Leases(writable_folder(store, "the store")) as leases: return leases.take(group.cell)
 
 
 class Work:
@@ -155,21 +149,21 @@ class Work:
         if start + row.seconds > self.end:
             self.cut[row.group.id] = "the hours did not allow it"
             return True
-        with taken(table.store.path, row.group) as mine:
-            if not mine: return False
-            left = missing([row.group], table.store)
-            if not left: return True
-            run = lambda group: run_group(group, table.data, table.device, show=False)
-            try: sweep(left, table.store, run=run, show=False)
-            except Exception as err: # whatever it is, the other cells can be trained
-                table.failed[row.group.cell] = table.sentence(row.group, err)
-                print(table.failed[row.group.cell], flush=True)
-                return True
-            done = rows_of([row.group], table.store)
-            print(f"{time.strftime('%H:%M:%S')} {table.data.name}: {row.model} {row.design} {row.scale}x, "
-                  f"{len(left[0].seeds)} seeds in {time.monotonic() - start:.0f} s "
-                  f"(planned {row.seconds:.0f}), test AUC {done['test_auc'].mean():.5f}", flush=True)
+        if not is_free(table.store.path, row.group): return False
+        left = missing([row.group], table.store)
+        if not left: return True
+        run = lambda group: run_group(group, table.data, table.device, show=False,
+                                      checkpoint=table.store.checkpoint(group))
+        try: sweep(left, table.store, run=run, show=False)
+        except Exception as err: # whatever it is, the other cells can be trained
+            table.failed[row.group.cell] = table.sentence(row.group, err)
+            print(table.failed[row.group.cell], flush=True)
             return True
+        done = rows_of([row.group], table.store)
+        print(f"{time.strftime('%H:%M:%S')} {table.data.name}: {row.model} {row.design} {row.scale}x, "
+              f"{len(left[0].seeds)} seeds in {time.monotonic() - start:.0f} s "
+              f"(planned {row.seconds:.0f}), test AUC {done['test_auc'].mean():.5f}", flush=True)
+        return True
 
     def all(self, table: Table, groups: list[Group]) -> None:
         "Trains groups, cheapest first; those that another process is at are looked at again."

@@ -1,5 +1,4 @@
 "Table 1 on several tables: planned, killed and resumed, shared by processes, and going on past failures."
-import fcntl
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 
 from collapse_nb.data.encode import encode
 from collapse_nb.records import InputError
+from collapse_nb.train.leases import Leases
 from collapse_nb.train.runs import TIMINGS, RunStore
 from collapse_nb.train.sweep import run_group
 
@@ -109,9 +109,9 @@ def test_a_cell_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
     studies.write_text(text)
     table, = evidence_runs.opened(evidence_runs.read_studies(studies, {}), out, "cpu")
     others = table.first(table.studies[0])[0] # at which somebody is
-    (locks := out / "clicks" / ".taken").mkdir(parents=True)
-    with (locks / others.cell).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    (out / "clicks").mkdir(parents=True)
+    with Leases(out / "clicks") as leases:
+        assert leases.take(others.cell)
         thread = threading.Thread(target=run, args=(out,), kwargs={"text": text})
         thread.start()
         while len(trained) < CELLS - 1 and thread.is_alive(): time.sleep(.01)
@@ -150,7 +150,7 @@ def test_a_table_without_its_file_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("change, words, sentence", [
-    (("[[study]]", "[study]"), (), "has no .*study"), (("seeds = 2", "seeds ="), (), "is no TOML"),
+    (("[[study]]", "[study]"), (), r"has no .*study"), (("seeds = 2", "seeds ="), (), "is no TOML"),
     (("", ""), ("--only", "hflights"), "unknown table 'hflights'"),
     (("NFwFM", "FNwFM"), (), "did you mean 'NFwFM'"),
     (("seeds = 2", "seeds = 1"), (), "ask for five or more"), (("seeds", "sheds"), (), "sheds")])
