@@ -48,7 +48,7 @@ $(VENV)/ok: pyproject.toml constraints.txt
 	@$(if $(filter-out $(TORCH),$(HAVE)),rm $@; $(BIN)/python -m pip uninstall -q -y torch)
 	@$(BIN)/python -m pip install -qq --no-deps --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/$(TORCH) \
 	  torch==$(TORCH_VERSION) 2>/dev/null || echo "No torch $(TORCH_VERSION) came from PyTorch's $(TORCH) index: pip takes its default build, which on Linux brings several GB of CUDA"
-	@$(BIN)/python -m pip install -qq $(CONSTRAINTS) -e ".[lab,dev,site,export]"
+	@$(BIN)/python -m pip install -qq $(CONSTRAINTS) -e ".[lab,dev,site,export,cluster,trackers]"
 	@$(BIN)/python -m pip install -qq $(CONSTRAINTS) --no-deps cffconvert # a test reads its schema; the rest wants an older jsonschema
 	@echo $(TORCH) > $@
 
