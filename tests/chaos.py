@@ -1,12 +1,16 @@
 """Ends the process of a sweep again and again, and holds what comes of it against an undisturbed sweep.
 
-    make chaos KILLS=200 SEED=0
+    make chaos KILLS=200 SEED=0                             # a sweep in one process
+    make chaos KILLS=20 SEED=0 P="--engine processes"       # in two; or ray, on a cluster of two nodes
 
 A blow falls at a moment that is drawn: by the clock, in a training step, or when a finished group is about
 to be filed. It ends the process right there (SIGKILL), or right before or after the next rename; in the
 middle of writing the next file that is too large (a limit on the size of files, at which the system ends it);
 or it fills the disk (the same limit, at which writing fails). When a sweep comes to its end it is compared,
 and the next one begins in an empty store. The log has a row for each blow.
+
+A sweep in several processes is struck by the clock: its driver, a process that trains a group, or, on a Ray
+cluster, the raylet of a node, which is started again.
 """
 import argparse
 import multiprocessing
@@ -14,14 +18,18 @@ import os
 import random
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pandas as pd
+import psutil
+import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,11 +39,12 @@ from test_sweep_kill import DATA, same  # noqa: E402
 
 from collapse_nb.controls import treatment  # noqa: E402
 from collapse_nb.nn.zoo import ModelSpec  # noqa: E402
+from collapse_nb.train.cluster import Cluster  # noqa: E402
 from collapse_nb.train.epochs import FILE  # noqa: E402
 from collapse_nb.train.recipe import Recipe  # noqa: E402
 from collapse_nb.train.runs import EPOCHS, Group, RunStore  # noqa: E402
 from collapse_nb.train.step import Step  # noqa: E402
-from collapse_nb.train.sweep import run_group, sweep  # noqa: E402
+from collapse_nb.train.sweep import ENGINES, run_group, sweep  # noqa: E402
 
 OPTIMIZERS = ("Adam", "AdamW", "SparseAdam", "Adagrad", "RowWiseAdagrad")
 CELLS = [("DNN", "SE", 1), ("DCNv2", "ME", 2), ("NFwFM", "ME", 2), ("xDeepFM", "SE", 1)]
@@ -103,6 +112,10 @@ def counted(call, blow: Blow):
     return counting
 
 
+def trained(store: RunStore, g: Group) -> tuple:
+    return run_group(g, DATA, "cpu", False, TREATS.get(g.treatment), store.checkpoint(g), 0)
+
+
 def live(path: str, blow: Blow | None, filed, trains) -> None:
     "The sweep, in a process of its own, until it is done or ended."
     rename, step = os.replace, Step.__call__
@@ -117,8 +130,7 @@ def live(path: str, blow: Blow | None, filed, trains) -> None:
     if blow and blow.place == "filing": RunStore.save = counted(RunStore.save, blow)
     sys.stderr = open(os.devnull, "w")  # a full disk is told of, as it should be
     store = RunStore(path)
-    def run(g): return run_group(g, DATA, "cpu", False, TREATS.get(g.treatment), store.checkpoint(g), 0)
-    sweep(GROUPS, store, run=run, show=False)
+    sweep(GROUPS, store, run=partial(trained, store), show=False)
 
 
 def started(path: Path, blow: Blow | None = None) -> tuple[int, float, float]:
@@ -181,13 +193,117 @@ def chaos(
     return pd.DataFrame(rows)
 
 
+def live_with(engine: str, path: str, address: str) -> None:
+    "A sweep in two processes, or on a cluster, until it is done or ended."
+    sys.stderr = open(os.devnull, "w")  # it is told when a process was ended
+    torch.set_num_threads(2 if engine == "processes" else 1)  # as many processes, each of one thread
+    store, more = RunStore(path), {"cluster": Cluster(address=address, threads=1)} if engine == "ray" else {}
+    sweep(GROUPS, store, engine, run=partial(trained, store), show=False, **more)
+
+
+def filed_at(file: Path) -> float:
+    "Seconds, by the clock; 0 for a file that is not there."
+    try: return file.stat().st_mtime
+    except FileNotFoundError: return 0.
+
+
+def unfiled_s(store: RunStore, begun: float) -> float:
+    "The longest that a group has been trained without a filing, of those that processes work on."
+    leased = {path.name for path in (store.path / ".leases").glob("*")}
+    states = [store.checkpoint(g) / FILE for g in GROUPS if g.cell in leased]
+    return max((time.time() - max(begun, filed_at(state)) for state in states), default=0.)
+
+
+class Nodes:
+    "A Ray cluster of two nodes on this machine, the second of which may be ended and is started again."
+    def __init__(self):
+        from test_cluster import ENV, answers, start_node, until  # which needs Ray
+        os.environ.update(ENV)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.start = partial(start_node, "--address", self.address, "--num-cpus", "1")
+        self.head = start_node("--head", "--port", self.address.split(":")[1], "--num-cpus", "1",
+                               "--include-dashboard=false")
+        until(lambda: answers(self.address), 120)
+        self.second = self.start()
+
+    def mend(self) -> None:
+        if self.second.poll() is not None: self.second = self.start()
+
+    def end(self) -> None:
+        for node in (self.second, self.head):
+            node.terminate()
+            node.wait()
+
+
+def victims(who: str, driver: int, nodes: Nodes | None) -> list[psutil.Process]:
+    "Processes that a blow may end."
+    if who == "driver": return [psutil.Process(driver)]
+    if not nodes:
+        return [p for p in psutil.Process(driver).children() if "spawn_main" in " ".join(p.cmdline())]
+    below = [p for node in (nodes.head, nodes.second) for p in psutil.Process(node.pid).children(True)]
+    if who == "worker": return [p for p in below if p.name().startswith("ray::own_process")]
+    return [p for p in psutil.Process(nodes.second.pid).children(True) if p.name() == "raylet"]
+
+
+def struck(life, who: str, draw: random.Random, store: RunStore, nodes: Nodes | None) -> bool:
+    "Wait until something was filed, and up to 3 s more, and end a process; whether there was one."
+    newest = lambda: max(map(filed_at, store.path.rglob("*")), default=0.)
+    before = newest()
+    while life.is_alive() and newest() == before: time.sleep(.02)
+    life.join(draw.uniform(0, 3))
+    if not life.is_alive(): return False
+    try:
+        if found := victims(who, life.pid, nodes): draw.choice(found).kill()
+        return bool(found)
+    except psutil.NoSuchProcess: return False
+
+
+def chaos_with(engine: str, kills: int, seed: int, folder: Path, show: bool = False) -> pd.DataFrame:
+    "As `chaos`, for a sweep in several processes: processes, or ray."
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    PROCESSES.set_forkserver_preload(["chaos"])
+    draw, reference, rows, sweeps = random.Random(seed), RunStore(folder / "undisturbed"), [], 0
+    assert started(reference.path)[0] == 0
+    nodes = Nodes() if engine == "ray" else None
+    try:
+        with tqdm(total=kills, disable=not show, unit=" blows", mininterval=10) as bar:
+            while len(rows) < kills:
+                store, code = RunStore(folder / f"sweep {(sweeps := sweeps + 1)}"), None
+                while code != 0:
+                    if nodes: nodes.mend()
+                    life = PROCESSES.Process(target=live_with,
+                                             args=(engine, str(store.path), nodes.address if nodes else ""))
+                    begun = time.time()
+                    life.start()
+                    while life.is_alive() and len(rows) < kills:
+                        who = draw.choice(["driver", "worker"] + ["raylet"] * bool(nodes))
+                        if not struck(life, who, draw, store, nodes): continue
+                        rows.append({"blow": len(rows) + 1, "sweep": sweeps, "process": who,
+                                     "groups_done": len(store.folders()),
+                                     "lived_s": round(time.time() - begun, 3),
+                                     "lost_s": round(unfiled_s(store, begun), 3)})
+                        bar.update()
+                        life.join(1)
+                        if nodes: nodes.mend()
+                    life.join()
+                    code = life.exitcode
+                whole(store, reference)
+    finally:
+        if nodes: nodes.end()
+    return pd.DataFrame(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=" ".join(__doc__.split("\n\n")[0].split()))
     parser.add_argument("--kills", type=int, default=200, help="blows that end a process (200)")
     parser.add_argument("--seed", type=int, default=0, help="of where they fall (0)")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="where groups run (local)")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "chaos.csv", help="the log")
     asked = parser.parse_args()
-    with TemporaryDirectory() as folder: log = chaos(asked.kills, asked.seed, Path(folder), show=True)
+    run = chaos if asked.engine == "local" else partial(chaos_with, asked.engine)
+    with TemporaryDirectory() as folder: log = run(asked.kills, asked.seed, Path(folder), show=True)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     log.to_csv(asked.out, index=False)
     print(f"{len(log)} blows in {log.sweep.max()} sweeps of {len(GROUPS)} groups: each ended with the rows, "
@@ -195,4 +311,6 @@ def main() -> None:
           f"work, the start of the process included, at most {log.lost_s.max():.2f}. The log: {asked.out}.")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    import chaos as importable  # by the processes that this one starts
+    importable.main()
