@@ -304,7 +304,7 @@ def _train(where: tuple[str, str, int], spec, recipe, seeds: range, device: str,
     from collapse_nb.train.sweep import run_group, sweep
     device, runs, data = str(find_device(device)), RunStore(store, weights=True), open_source(*where)
     group = Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, recipe=recipe, seeds=seeds)
-    frame = sweep([group], runs, run=lambda g: run_group(g, data, device))
+    frame = sweep([group], runs, run=lambda g: run_group(g, data, device, checkpoint=runs.checkpoint(g)))
     mine = {g.id for g in runs.groups() if g.cell == group.cell}
     return frame[frame.group.isin(mine) & frame.seed.isin(group.seeds)]
 
