@@ -65,7 +65,7 @@ def _say_plan(groups: list, data, full: int, epochs: int, workers: list[int], ch
             file = save(schedule_chart(bars), f"{chart.stem}{'-cuda' * (device == 'cuda')}", chart.parent)
             console.print(f"the schedule on {workers[-1]} workers is drawn in {file}", soft_wrap=True)
 
-# %% ../nbs/cli_sweep.ipynb #7c349323
+# %% ../nbs/cli_sweep.ipynb #6a67bc87
 app = typer.Typer(rich_markup_mode=None)
 
 @app.command(epilog="Example: collapse sweep criteo --models DCNv2,DNN --scales 1,4,10 --seeds 3 --plan")
@@ -95,7 +95,8 @@ def sweep(
     "Run the missing cells of a study, longest first; or plan them."
     from collapse_nb.train.recipe import recipe_for
     from collapse_nb.train.runs import Group, RunStore
-    from collapse_nb.train.sweep import grid, missing, run_group
+    from collapse_nb.train.sweep import estimates, grid, missing, run_group
+    from collapse_nb.train.sweep import plan as costs_of
     from collapse_nb.train.sweep import sweep as run_missing
     many, recipe = _numbers(workers, "--workers"), recipe_for(card, max_epochs=max_epochs)
     if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
@@ -110,7 +111,9 @@ def sweep(
         return
     from collapse_nb.trackers import mirrored
     with mirrored(runs, mirror) if mirror else nullcontext():
-        frame = run_missing(groups, runs, run=lambda group: run_group(group, data, device, show=False))
+        run = lambda group: run_group(group, data, device, show=False, checkpoint=runs.checkpoint(group))
+        costs = estimates(costs_of(missing(groups, runs), data, device))
+        frame = run_missing(groups, runs, run=run, costs=costs)
     ids = {group.id for group in runs.groups() if group.cell in {g.cell for g in groups}}
     mine = frame[frame.group.isin(ids) & frame.seed.isin(range(seeds))]
     print_table(mine[["model", "design", "scale", "seed", "status", "best_epoch", "test_auc"]])

@@ -21,10 +21,11 @@ from .memory import needed_bytes
 from .runs import Group
 from .sweep import plan
 
-# %% ../../nbs/train/schedule.ipynb #5eaa5949
+# %% ../../nbs/train/schedule.ipynb #27dd104c
 def schedule(
     hours: Sequence[float], # of each job
     workers: int,           # that do one job at a time each
+    busy: Sequence[float] = (), # hours for which some of them are not free yet
 ) -> pd.DataFrame:          # a row per job, as they begin: job (its place in `hours`), worker, start_h, end_h
     """Jobs on workers, longest first, each on the worker that is free first.
 
@@ -38,7 +39,8 @@ def schedule(
     if workers < 1: raise InputError(f"{workers} workers were given: give 1 or more.")
     if any(not 0 <= h < np.inf for h in hours):
         raise InputError("hours that are negative or no numbers were given: estimate them again.")
-    free, rows = [(0., worker) for worker in range(workers)], [] # a heap: when, who
+    begins = [*busy, *[0.] * (workers - len(busy))]
+    free, rows = sorted((begins[worker], worker) for worker in range(workers)), [] # a heap: when, who
     for job in sorted(range(len(hours)), key=lambda job: -hours[job]):
         start, worker = heapq.heappop(free)
         rows.append((job, worker, start, start + hours[job]))

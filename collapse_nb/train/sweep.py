@@ -26,6 +26,7 @@ from ..data.source import open_source
 from ..nn.zoo import MULTI, Model, ModelSpec, build
 from ..records import InputError, unknown
 from ..stats import seeds_for_width
+from .announce import announce
 from .cluster import Cluster, in_processes, located, on_cluster
 from .epochs import EVERY_S, training_code
 from .fit import fit, predict
@@ -395,7 +396,7 @@ def sweep(
     if mixed := mixed_code(specs, store, bool(todo)): warnings.warn(mixed, stacklevel=2)
     if not todo:
         with Leases(store.path): return store.frame() # leases that ended processes left go here, too
-    writable_folder(store.path, "the store")
+    announce(todo, writable_folder(store.path, "the store"), costs or {})
     if engine == "ray":
         todo, store = list(map(located, todo)), RunStore(store.path.absolute(), store.weights)
         cluster = cluster or Cluster()
