@@ -82,6 +82,7 @@ class Study(Record):
     seeds: StrictInt = Field(2, ge=1)      # runs of each model, seeds 0, 1, …
     rows: StrictInt = Field(0, ge=0)       # training rows, 0 for all
     max_epochs: StrictInt = Field(0, ge=0) # 0 for the 100 of the recipe with early stopping
+    patience: StrictInt = Field(0, ge=0)   # epochs without progress that end a run, 0 for the recipe's 3
     device: str = "auto"                   # auto, cpu, cuda, cuda with a number
     store: str = ""                        # folder of finished runs, empty for one in the repository
     out_dir: str = ""                      # folder for tables and figures, empty for one in the repository
@@ -95,7 +96,8 @@ class Study(Record):
         **recipe,             # what differs from the dataset's recipe
     ) -> Group:               # with all of the study's seeds
         "The group of one model on the study's data."
-        epochs = {"max_epochs": self.max_epochs} if self.max_epochs else {}
+        given = {"max_epochs": self.max_epochs, "patience": self.patience}
+        epochs = {name: value for name, value in given.items() if value}
         return Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, treatment=treatment,
                      recipe=recipe_for(self.dataset, **epochs, **recipe), seeds=range(self.seeds),
                      origin=(self.dataset, self.source, self.rows))
