@@ -14,12 +14,15 @@ import typer
 
 from .records import InputError
 
-# %% ../nbs/cli_evidence.ipynb #6d2dea1d
+# %% ../nbs/cli_evidence.ipynb #1a90373a
 evidence = typer.Typer()
-study = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
-                    help="Hand a study on without its table, and pool studies of many tables.")
-
+study = typer.Typer(rich_markup_mode=None)
 evidence.add_typer(study, name="study")
+
+@study.callback(invoke_without_command=True)
+def _study(context: typer.Context) -> None:
+    "Hand a study on without its table, and pool studies of many tables."
+    if context.invoked_subcommand is None: print(context.get_help())
 
 @study.command("export", epilog="Example: collapse study export runs/store --out study.json")
 def export_study(
