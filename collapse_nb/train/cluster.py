@@ -210,11 +210,12 @@ def needs(
     share = math.ceil(100 * (2 * least + 1e9) / gpu) / 100 if least else 1
     return {"num_cpus": threads, "num_gpus": min(share, 1)}
 
-# %% ../../nbs/train/cluster.ipynb #58396bb8
+# %% ../../nbs/train/cluster.ipynb #df5a07bc
 def _connect(ray, address: str) -> None:
     "Join the cluster at an address, or start one on this machine."
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0") # Ray would tell its makers that it runs
         for last in (False, False, True): # on a busy machine a start may fail
             try: return ray.init("local", include_dashboard=False, **quiet)
             except Exception:
@@ -224,12 +225,15 @@ def _connect(ray, address: str) -> None:
         if address != "auto":
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address, **quiet)
     except (OSError, ValueError) as err:
         raise InputError(f"no Ray cluster answers at {address!r} ({err}): give the host:port that `ray start "
                          "--head` names, or no address for a cluster on this machine.") from None
-    except RuntimeError as err: # of other versions of Ray or Python, which it names
-        raise InputError(f"the cluster at {address} cannot be joined: {' '.join(str(err).split())}") from None
+    try: ray.init(address, **quiet)
+    except (OSError, ValueError, RuntimeError) as err: # of a token, or of other versions of Ray or Python
+        told = " ".join(str(err).split())
+        raise InputError(f"the cluster at {address!r} cannot be joined ({told}): start it, give it and this "
+                         "process one token and RAY_AUTH_MODE=token, and the same Ray and "
+                         "Python.") from None
 
 # %% ../../nbs/train/cluster.ipynb #c01fcb78
 def _asked(ray, nodes: list[dict], origins: list, store: Path | str) -> list[dict]:
