@@ -70,7 +70,8 @@ def timed(engine: str, folder: Path, store: Path, epochs: int) -> dict[str, floa
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         seconds["start_s"] = time.perf_counter() - begun
     wanted, begun = groups(folder, epochs), time.perf_counter()
-    sweep(wanted, RunStore(store), engine, cluster=Cluster(threads=1) if engine == "ray" else None, show=False)
+    cluster = Cluster(threads=1) if engine == "ray" else None
+    sweep(wanted, RunStore(store), engine, cluster=cluster, show=False)
     seconds["sweep_s"] = time.perf_counter() - begun
     if engine == "ray": seconds["idle_worker_mb"] = idle_mb()
     return seconds

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TRIES', 'Cluster', 'own_process', 'in_processes', 'node_report', 'check_node', 'located', 'needs', 'on_cluster']
 
-# %% ../../nbs/train/cluster.ipynb #c16664de
+# %% ../../nbs/train/cluster.ipynb #7b648f40
 import ctypes
 import math
 import os
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -163,7 +164,9 @@ def check_node(
         warnings.warn(f"the clock of node {node} differs by {ahead:+.0f} s, and so do the times at which its "
                       "runs say that they finished: set it, or pay no heed to those.", stacklevel=2)
 
-# %% ../../nbs/train/cluster.ipynb #b1ee0f6a
+# %% ../../nbs/train/cluster.ipynb #6a12ed6a
+_opened = lru_cache(maxsize=1)(open_source) # groups of one dataset come one after the other
+
 def located(
     group: Group, # with an origin, or without
 ) -> Group:       # the same, with an origin that means the same in any folder and on any node
@@ -179,11 +182,11 @@ def located(
     """
     if group.origin is None: return group
     card, source, rows = group.origin
-    folder = getattr(open_source(card, source, rows), "folder", None)
+    folder = getattr(_opened(card, source, rows), "folder", None)
     card = str(expanded(card).absolute()) if card.endswith(".toml") else card
     return Group(**dict(group) | {"origin": (card, str(Path(folder).absolute()) if folder else "", rows)})
 
-# %% ../../nbs/train/cluster.ipynb #3c331c17
+# %% ../../nbs/train/cluster.ipynb #ecf8bc2b
 def needs(
     group: Group,        # what would be trained
     threads: int,        # of the group
@@ -204,13 +207,13 @@ def needs(
     """
     least = 0
     if group.origin:
-        schema = open_source(*group.origin).schema
+        schema = _opened(*group.origin).schema
         least = needed_bytes(group.spec, schema, len(group.seeds), group.recipe.optimizer)
     if not gpu: return {"num_cpus": threads, "memory": min(least, memory)}
     share = math.ceil(100 * (2 * least + 1e9) / gpu) / 100 if least else 1
     return {"num_cpus": threads, "num_gpus": min(share, 1)}
 
-# %% ../../nbs/train/cluster.ipynb #df5a07bc
+# %% ../../nbs/train/cluster.ipynb #3058ea7e
 def _connect(ray, address: str) -> None:
     "Join the cluster at an address, or start one on this machine."
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -232,8 +235,7 @@ def _connect(ray, address: str) -> None:
     except (OSError, ValueError, RuntimeError) as err: # of a token, or of other versions of Ray or Python
         told = " ".join(str(err).split())
         raise InputError(f"the cluster at {address!r} cannot be joined ({told}): start it, give it and this "
-                         "process one token and RAY_AUTH_MODE=token, and the same Ray and "
-                         "Python.") from None
+                         "process one token and RAY_AUTH_MODE=token, and the same Ray and Python.") from None
 
 # %% ../../nbs/train/cluster.ipynb #c01fcb78
 def _asked(ray, nodes: list[dict], origins: list, store: Path | str) -> list[dict]:
