@@ -16,10 +16,36 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, StrictInt
+
+from ..data.source import expanded, open_source
+from ..records import InputError, Record
+from .memory import needed_bytes
+from .runs import Group, RunStore, surroundings
+
+# %% ../../nbs/train/cluster.ipynb #c16664de
+import ctypes
+import math
+import os
+import signal
+import socket
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
