@@ -182,7 +182,7 @@ def chaos(
                 blow = next(drawn) if len(rows) < kills else None
                 code, lived_s, lost_s = started(store.path, blow)
                 if code == 0: break
-                assert blow, f"a sweep that nobody disturbed any more ended with {code}"
+                assert blow, f"undisturbed, a sweep ended with {code}"
                 store.frame(), store.history() # readable after every blow
                 filed = [*(store.path / EPOCHS).glob(f"*/{FILE}")]
                 rows.append({"blow": len(rows) + 1, "sweep": sweeps, **blow._asdict(), "exit": code,
@@ -225,7 +225,8 @@ class Nodes:
         self.start = partial(start_node, "--address", self.address, "--num-cpus", "1")
         self.head = start_node("--head", "--port", self.address.split(":")[1], "--num-cpus", "1",
                                "--include-dashboard=false")
-        until(lambda: answers(self.address), 120)
+        until(lambda: self.head.poll() is not None or answers(self.address), 120)
+        assert self.head.poll() is None, "ray start --head failed: the machine may be too busy"
         self.second = self.start()
 
     def mend(self) -> None:
@@ -275,7 +276,7 @@ def chaos_with(engine: str, kills: int, seed: int, folder: Path, show: bool = Fa
                     if nodes: nodes.mend()
                     life = PROCESSES.Process(target=live_with,
                                              args=(engine, str(store.path), nodes.address if nodes else ""))
-                    begun = time.time()
+                    begun, before = time.time(), len(rows)
                     life.start()
                     while life.is_alive() and len(rows) < kills:
                         who = draw.choice(["driver", "worker"] + ["raylet"] * bool(nodes))
@@ -289,6 +290,7 @@ def chaos_with(engine: str, kills: int, seed: int, folder: Path, show: bool = Fa
                         if nodes: nodes.mend()
                     life.join()
                     code = life.exitcode
+                    assert code == 0 or len(rows) > before, f"undisturbed, a sweep ended with {code}"
                 whole(store, reference)
     finally:
         if nodes: nodes.end()
