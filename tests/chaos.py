@@ -20,6 +20,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -129,6 +130,7 @@ def live(path: str, blow: Blow | None, filed, trains) -> None:
     if blow and blow.place == "training": Step.__call__ = counted(Step.__call__, blow)
     if blow and blow.place == "filing": RunStore.save = counted(RunStore.save, blow)
     sys.stderr = open(os.devnull, "w")  # a full disk is told of, as it should be
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves
     store = RunStore(path)
     sweep(GROUPS, store, run=partial(trained, store), show=False)
 
@@ -196,6 +198,7 @@ def chaos(
 def live_with(engine: str, path: str, address: str) -> None:
     "A sweep in two processes, or on a cluster, until it is done or ended."
     sys.stderr = open(os.devnull, "w")  # it is told when a process was ended
+    tqdm.set_lock(threading.RLock())
     torch.set_num_threads(2 if engine == "processes" else 1)  # as many processes, each of one thread
     store, more = RunStore(path), {"cluster": Cluster(address=address, threads=1)} if engine == "ray" else {}
     sweep(GROUPS, store, engine, run=partial(trained, store), show=False, **more)
