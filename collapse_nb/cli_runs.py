@@ -190,7 +190,7 @@ def export(
     place = address or runs.path / ".views"
     console.print(f"{written:,} runs written to {to.value} in {place}", soft_wrap=True)
 
-# %% ../nbs/cli_runs.ipynb #c85a0e25
+# %% ../nbs/cli_runs.ipynb #6e157526
 def _page(runs, status):
     "What a watcher sees: a line on the whole, a line for each group that is not done, and room on the disk."
     import time
@@ -203,27 +203,30 @@ def _page(runs, status):
         table.add_row(row.called, str(row.seeds), row.state, f"{row.share:.0%}", str(row.failed))
     return Lines(f"{time.strftime('%H:%M:%S')}  {status.line()}", table, _room(runs))
 
-@app.command(epilog="Example: collapse runs watch runs/store. Exit status: 0, or 1 if runs failed.")
+@app.command(epilog="Example: collapse runs watch runs/store. Exit status: 0, or 1 if runs failed or are "
+                    "missing.")
 def watch(
     store: Store_ = STORE,
     every: Annotated[float, typer.Option(help="Seconds between looks.")] = 5.,
 ) -> None:
-    "A page that refreshes while a sweep runs, and ends when it is done."
+    "A page that refreshes while a sweep runs, and ends with it."
     import time
 
     from rich.live import Live
 
     from collapse_nb.train.runs import StoredRuns
-    from collapse_nb.train.watch import status
+    from collapse_nb.train.watch import notes_of, status
     runs = StoredRuns(store)
-    if (seen := status(runs)).groups.empty:
-        raise InputError(f"no sweep has been begun in {str(store)!r}: name the store of one, or begin it.")
+    if not (notes := notes_of(runs)):
+        raise InputError(f"no sweep runs in {str(store)!r}: name the store of one that does, or see "
+                         "collapse runs list.")
     live = Live(console=console, auto_refresh=False) if console.is_terminal else None
     with live or nullcontext():
         while True:
+            goes_on = notes_of(runs) # first, so that what it filed last is counted
+            seen = status(runs, notes := goes_on or notes)
             if live: live.update(_page(runs, seen), refresh=True)
             else: print(f"{time.strftime('%H:%M:%S')}  {seen.line()}", flush=True)
-            if seen.finished: break
+            if not goes_on: break
             time.sleep(every)
-            seen = status(runs)
-    if seen.groups.failed.any(): raise typer.Exit(1)
+    if seen.groups.failed.any() or not seen.finished: raise typer.Exit(1)

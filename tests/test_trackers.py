@@ -46,7 +46,7 @@ def file_group(store: Path, group: Group, losses=(.7, .6, .5), note: str = "", t
              "best_epoch": 1, "valid_auc": .7, "test_auc": test_auc, "test_logloss_nats": .6, "fit_s": 1.,
              "rows_per_s": 5., "peak_bytes": 0, "train_rows": 10} for seed in group.seeds]
     history = [{"replica": r, "seed": seed, "epoch": epoch, "train_loss_nats": loss,
-                "valid_auc": .5 + epoch / 10}
+                "valid_auc": .5 + epoch / 10, "train_s": .5}
                for r, seed in enumerate(group.seeds) for epoch, loss in zip(epochs, losses, strict=True)]
     (folder / "group.json").write_text(group.model_dump_json())
     (folder / "runs.json").write_text(json.dumps(rows))

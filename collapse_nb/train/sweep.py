@@ -26,7 +26,7 @@ from ..data.source import open_source
 from ..nn.zoo import MULTI, Model, ModelSpec, build
 from ..records import InputError, unknown
 from ..stats import seeds_for_width
-from .announce import announce
+from .announce import announced
 from .cluster import Cluster, in_processes, located, on_cluster
 from .epochs import EVERY_S, training_code
 from .fit import fit, predict
@@ -396,7 +396,7 @@ def sweep(
     if mixed := mixed_code(specs, store, bool(todo)): warnings.warn(mixed, stacklevel=2)
     if not todo:
         with Leases(store.path): return store.frame() # leases that ended processes left go here, too
-    announce(todo, writable_folder(store.path, "the store"), costs or {})
+    writable_folder(store.path, "the store")
     if engine == "ray":
         todo, store = list(map(located, todo)), RunStore(store.path.absolute(), store.weights)
         cluster = cluster or Cluster()
@@ -405,7 +405,7 @@ def sweep(
     work = run if gather else partial(_run_and_file, store, run, costs or {})
     place = (on_cluster(cluster, todo, store, work) if engine == "ray" else
              in_processes(work, torch.get_num_threads()) if engine == "processes" else _here(work))
-    with place as outcomes, Leases(store.path) as leases, \
+    with announced(todo, store.path, costs or {}), place as outcomes, Leases(store.path) as leases, \
          tqdm(total=sum(map(cost, todo)), bar_format=_BAR, disable=not show, mininterval=1) as bar:
         take = partial(_take, todo, store, leases, bar, cost)
         while todo:
