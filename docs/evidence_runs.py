@@ -104,7 +104,7 @@ class Table:
             if group.cell in set(known["cell"]): continue
             # twice, for what else the machine does in between makes a cell look slower than it is
             try: epoch_s = min(estimates(plan([group], self.data, self.device))[group.cell] for _ in range(2))
-            except (InputError, RuntimeError, MemoryError) as err:
+            except Exception as err: # whatever it is, the other cells can be trained
                 self.failed[group.cell] = self.sentence(group, err)
                 continue
             row = pd.DataFrame([{"cell": group.cell, "seed_epoch_s": epoch_s}])
@@ -127,7 +127,8 @@ class Table:
         groups = [g for study in self.studies for g in self.added(study) or self.first(study)]
         frame = rows_of(sorted(groups, key=lambda g: len(g.seeds)), self.store) # of one cell, the most seeds
         if frame.empty: return
-        frame["stage"] = 1 + (frame["seed"] >= min(study.seeds for study in self.studies))
+        first = [study.seeds for study in self.studies if study.until] # the others add no seeds
+        frame["stage"] = 1 + (frame["seed"] >= min(first, default=float("inf")))
         tables = {"runs": frame, "table1": stats.cells(frame), "differences": stats.contrasts(frame)}
         for stem, table in tables.items(): save_table(table, f"{stem}-{self.data.name}", out / "results")
 

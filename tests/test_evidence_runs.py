@@ -136,6 +136,17 @@ def test_a_model_that_fails_is_one_sentence_and_the_rest_goes_on(tmp_path, monke
     assert seeds["DNN"].tolist() == [3, 3, 3] and seeds["NFwFM"].tolist() == [2, 2]
 
 
+def test_a_cell_that_cannot_be_timed_is_one_sentence(tmp_path, monkeypatch):
+    timed = evidence_runs.plan
+    def failing(groups, *rest):
+        if groups[0].spec.model == "NFwFM": raise ValueError("expected more than one value")
+        return timed(groups, *rest)
+    monkeypatch.setattr(evidence_runs, "plan", failing)
+    done = run(tmp_path / "out", "--plan")
+    assert done.exit_code == 0 and f"{CELLS // 2} cells to train" in done.output, done.output
+    assert "clicks: NFwFM ME 2x is left out: ValueError: expected more than one value" in done.output
+
+
 def test_what_the_hours_do_not_allow_is_listed(tmp_path):
     done = run(tmp_path / "out", "--hours", 1e-9)
     left = pd.read_csv(tmp_path / "out" / "results" / "not-run.csv")
