@@ -32,7 +32,7 @@ from ..records import InputError, Record
 from .memory import needed_bytes
 from .runs import Group, RunStore, surroundings
 
-# %% ../../nbs/train/cluster.ipynb #7b648f40
+# %% ../../nbs/train/cluster.ipynb #c16664de
 import ctypes
 import math
 import os
@@ -46,7 +46,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
