@@ -125,7 +125,8 @@ class Scaling(Study):
     at_most: StrictInt = Field(50, ge=1)            # seeds of a cell that `until` may come to
     # one of the scales, at which the first model is scored with running averages too; 0 for none
     control_scale: StrictInt = Field(0, ge=0)
-    engine: Literal["local", "processes", "ray"] = "local" # where groups run, as `sweep`
+    # where groups run: this process, processes of one thread each, a ray cluster
+    engine: Literal["local", "processes", "ray"] = "local"
     gather: StrictBool = False # with ray: this process files what nodes send; else they file it
 
     @property
