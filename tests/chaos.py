@@ -40,6 +40,7 @@ from test_sweep_kill import DATA, same  # noqa: E402
 
 from collapse_nb.controls import treatment  # noqa: E402
 from collapse_nb.nn.zoo import ModelSpec  # noqa: E402
+from collapse_nb.train.announce import SWEEPS  # noqa: E402
 from collapse_nb.train.cluster import Cluster  # noqa: E402
 from collapse_nb.train.epochs import FILE  # noqa: E402
 from collapse_nb.train.recipe import Recipe  # noqa: E402
@@ -155,9 +156,11 @@ PROCESSES = multiprocessing.get_context("forkserver")
 def whole(store: RunStore, reference: RunStore) -> None:
     "Nothing is lost, doubled, half-written or left over, and every number is as in the undisturbed sweep."
     same(reference, store)
-    there = {str(path.relative_to(store.path)) for path in store.path.rglob("*")} - {EPOCHS}
-    files = {str(path.relative_to(reference.path)) for path in reference.path.rglob("*")} - {EPOCHS}
-    assert there == files, f"left over: {sorted(there - files)}; lacking: {sorted(files - there)}"
+    there, files = (sorted(str(path.relative_to(s.path)) for path in s.path.rglob("*")
+                           if path.relative_to(s.path).parts[0] not in (EPOCHS, SWEEPS))
+                    for s in (store, reference))
+    assert there == files, f"there are {there}; there should be {files}"
+    assert not [*(store.path / EPOCHS).rglob("*")] and len([*(store.path / SWEEPS).glob("*")]) <= 1
     assert not store.frame().duplicated(["group", "seed"]).any()
     assert len(store.frame()) == sum(len(g.seeds) for g in GROUPS)
 
