@@ -214,7 +214,8 @@ def filed_at(file: Path) -> float:
 
 
 def unfiled_s(store: RunStore, begun: float) -> float:
-    "The longest that a group has been trained without a filing, of those that processes work on."
+    """The longest that a group may have been trained without a filing, of those that processes work on; of
+    one that has filed nothing, all the time of this driver."""
     leased = {path.name for path in (store.path / ".leases").glob("*")}
     states = [store.checkpoint(g) / FILE for g in GROUPS if g.cell in leased]
     return max((time.time() - max(begun, filed_at(state)) for state in states), default=0.)
@@ -256,7 +257,8 @@ def victims(who: str, driver: int, nodes: Nodes | None) -> list[psutil.Process]:
 
 def struck(life, who: str, draw: random.Random, store: RunStore, nodes: Nodes | None) -> bool:
     "Wait until something was filed, and up to 3 s more, and end a process; whether there was one."
-    newest = lambda: max(map(filed_at, store.path.rglob("*")), default=0.)
+    files = lambda: [*store.path.glob("[!.]*/*.json"), *(store.path / EPOCHS).rglob(FILE)]
+    newest = lambda: max(map(filed_at, files()), default=0.)
     before = newest()
     while life.is_alive() and newest() == before: time.sleep(.02)
     life.join(draw.uniform(0, 3))
