@@ -261,6 +261,8 @@ def test_identities_of_recipes_are_what_they_were():
     (dict(table_learning_rate=0, optimizer="Adagrad"), "table_learning_rate = 0: give more than 0."),
     (dict(table_learning_rate=float("nan"), optimizer="Adagrad"), "nan: give a finite number"),
     (dict(table_learning_rate="fast", optimizer="RowWiseAdagrad"), "'fast': give a number."),
+    (dict(learning_rate=float("inf")), "learning_rate = inf: give a finite number"),
+    (dict(weight_decay=float("inf")), "weight_decay = inf: give a finite number"),
     (dict(optimizer="RowwiseAdagrad"), "did you mean 'RowWiseAdagrad'?")])
 def test_an_option_that_an_optimiser_does_not_have_is_a_sentence(given, says):
     with pytest.raises(InputError) as err: Recipe(**given)

@@ -53,8 +53,10 @@ class Recipe(Record):
     batch_size: int = Field(2048, ge=2)        # rows per step
     # under the last three rows that no batch hits stay as they are, and all that is no table is Adam's
     optimizer: Literal["Adam", "AdamW", "SparseAdam", "Adagrad", "RowWiseAdagrad"] = "Adam"
-    learning_rate: float = Field(1e-3, gt=0)   # of Adam in any of its forms
-    weight_decay: float = Field(1e-6, ge=0)    # coupled L2, decoupled (AdamW); of no table under the last 3
+    # of Adam in any of its forms
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    # coupled L2, decoupled under AdamW; of no table under the last three
+    weight_decay: float = Field(1e-6, ge=0, allow_inf_nan=False)
     patience: int = Field(3, ge=1)             # epochs in a row without a better validation AUC
     max_epochs: int = Field(100, ge=1)         # at most
     precision: Literal["float32", "tf32", "bfloat16"] = Field("float32", exclude_if=FULL.__eq__) # of products
