@@ -24,7 +24,7 @@ from collapse_nb.nn.zoo import MULTI, ModelSpec
 from collapse_nb.records import InputError
 from collapse_nb.train import epochs
 from collapse_nb.train import sweep as sweep_module
-from collapse_nb.train.epochs import FILE, LOOP, Checkpoint, training_code
+from collapse_nb.train.epochs import FILE, LOOP, EpochCheckpoint, training_code
 from collapse_nb.train.fit import FitResult
 from collapse_nb.train.recipe import Recipe
 from collapse_nb.train.runs import Group, RunStore
@@ -48,11 +48,11 @@ def train(wanted: Group, folder: Path | None = None, treat=None) -> FitResult:
 
 def ended_after(number: int):
     "Within, a training comes to its end when it has filed so many epochs."
-    keep = Checkpoint.keep
+    keep = EpochCheckpoint.keep
     def keep_and_end(self, step, progress, done):
         keep(self, step, progress, done)
         if len(done) == number: raise KeyboardInterrupt
-    return patch.object(Checkpoint, "keep", keep_and_end)
+    return patch.object(EpochCheckpoint, "keep", keep_and_end)
 
 
 def alike(a: FitResult, b: FitResult) -> None:

@@ -23,7 +23,7 @@ from ..abundance import abundance_or_nan
 from ..allocation import keep_freed_memory
 from ..nn.zoo import Model, one_replica
 from .batch_norm import recompute_batch_norm
-from .epochs import EVERY_S, Checkpoint, made_by
+from .epochs import EVERY_S, EpochCheckpoint, made_by
 from .memory import peak_bytes, reset_peak
 from .metrics import auc, logloss_nats
 from .recipe import Recipe, check_precision, computing
@@ -249,7 +249,7 @@ def run_epochs(
     regularizer: Callable | None, # model -> (R,) penalty
     progress: Progress,           # updated as replicas improve and stop
     show: bool,                   # progress bars
-    checkpoint: Checkpoint | None = None, # where a state is filed, and gone on from if there is one
+    checkpoint: EpochCheckpoint | None = None, # where a state is filed, and gone on from if there is one
 ) -> Iterator[tuple[list[dict], np.ndarray]]: # per epoch: a record per live replica, (R, M, N) abundances
     """Train until every replica has stopped; of a training that is gone on with, yield all epochs.
 
@@ -367,7 +367,7 @@ def fit(
     train, valid, test = (Rows(data, part, model.schema, target) for part in ("train", "valid", "test"))
     progress, start = Progress(model, recipe.patience), time.perf_counter()
     which = f"{len(train)} and {len(valid)} of {getattr(data, 'fingerprint', 'no name')}"
-    kept = Checkpoint(checkpoint, made_by(model, which, recipe, regularizer),
+    kept = EpochCheckpoint(checkpoint, made_by(model, which, recipe, regularizer),
                       checkpoint_s) if checkpoint else None
     keep_freed_memory()
     reset_peak(target)
