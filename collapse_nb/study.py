@@ -385,9 +385,10 @@ def _gains(studies: list[StudyFile]) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame(rows, columns=columns), said
 
 def _unlike(study: StudyFile, other: StudyFile) -> str:
-    "What makes the AUCs of two studies unlike; empty for nothing."
+    "In what a study was trained otherwise than another; empty for nothing. A table has its own batch size."
     one, two = study.setup | study.recipe, other.setup | other.recipe
-    return " and ".join(name for name in ("variant", "batch_norm") if one.get(name) != two.get(name))
+    return "; ".join(f"{name}: {one.get(name, 'none')}, there {two.get(name, 'none')}"
+                     for name in two | one if name != "batch_size" and one.get(name) != two.get(name))
 
 def pool_studies(
     files: Iterable[str | Path], # study files; stores and CSVs of runs too
@@ -412,8 +413,8 @@ def pool_studies(
             said.append(f"{file} is of the table of {froms[code]}, which counts once: it is left out.")
             continue
         if studies and (unlike := _unlike(study, studies[0])):
-            said.append(f"{file} has another {unlike} than {next(iter(froms.values()))}, and their AUCs are "
-                        "not alike: it is left out.")
+            said.append(f"{file} was trained in another way than {next(iter(froms.values()))} ({unlike}): it "
+                        "is left out, for their AUCs are not alike.")
             continue
         if study.table in {other.table for other in studies}:
             study = study.model_copy(update={"table": f"{study.table} ({code[:8]})"})

@@ -120,10 +120,29 @@ def test_what_cannot_be_used_is_a_sentence_each_and_the_rest_counts(tmp_path, fi
     told = run("study", "pool", *files, *(tmp_path / name for name in bad), "nowhere.json")
     notes = [line for line in told.splitlines() if line.startswith("note: ")]
     words = ["no JSON, or not all of it", "no JSON", "no study file", "damaged, its check sum", "counts once",
-             "another batch_norm", "cannot be read", "something else by 'me-beats-se' ('ME is worse')"]
+             "(batch_norm: running, there recomputed)", "cannot be read", "something else by 'me-beats-se' ('ME is worse')"]
     assert len(notes) == len(words) and all(w in n for w, n in zip(words, notes, strict=True)), notes
     effects = lambda text: text.split("in test AUC:")[1:]
     assert effects(told.split("\ntau:")[0]) == effects(alone.split("\ntau:")[0])
+
+
+@pytest.mark.parametrize("setting, value", [
+    ("optimizer", "SparseAdam"), ("learning_rate", .01), ("weight_decay", 0.), ("patience", 6),
+    ("max_epochs", 2), ("precision", "bfloat16"), ("batch_norm", "running"), ("variant", "released"),
+    ("hidden", 64), ("hidden_layers", 3), ("dropout", .5), ("base_dim", 4), ("table_learning_rate", .02)])
+def test_a_study_that_was_trained_in_another_way_is_left_out(tmp_path, setting, value):
+    usual = {"hidden": 400, "hidden_layers": 2, "dropout": .2, **Recipe().model_dump(), "variant": "paper",
+             "batch_norm": "recomputed", "precision": "float32"}
+    def file(table, **columns):
+        path = tmp_path / f"{table}.json"
+        path.write_text(study_of(made_up(.01, table, **usual | columns), name=table)[0].text())
+        return path
+    first, small = file("p"), file("q", batch_size=64)
+    found = pool_studies([first, small, other := file("r", **{setting: value})])
+    assert [study.table for study in found.studies] == ["p", "q"] # each table has its own batch size
+    assert found.left_out == [f"{other} was trained in another way than {first} ({setting}: {value}, there "
+                              f"{usual.get(setting, 'none')}): it is left out, for their AUCs are not alike."]
+    pd.testing.assert_frame_equal(found.frame(), pool_studies([first, small]).frame())
 
 
 def test_without_a_single_file_that_can_be_used_it_ends_with_a_sentence(tmp_path):
