@@ -44,8 +44,11 @@ def export_study(
     shape = done.shape
     size = f"{shape.fields} fields, " if shape.fields else ""
     told = "names and sizes of fields" if fields else "no row, value or field name"
+    ended = [len(cell.seeds) for cell in done.cells if cell.seeds]
+    failed = f", and {sum(cell.failed for cell in done.cells)} that failed ({done.lost})" if done.lost else ""
     print(f"{out}: {done.table}, {shape.train_rows:,} training rows, {size}{shape.ids:,} ids; "
-          f"{len(done.cells)} cells, {sum(len(cell.seeds) for cell in done.cells)} runs; {told} in it")
+          f"{len(ended)} cell{'s' * (len(ended) > 1)}, {sum(ended)} run{'s' * (sum(ended) > 1)}{failed}; "
+          f"{told} in it")
     if said: print(said)
 
 # %% ../nbs/cli_evidence.ipynb #15dc8df5

@@ -65,7 +65,7 @@ class CellOf(Record):
     model: Literal[MODELS]                        # of the zoo
     design: Literal["SE", "ME"]                   # single- or multi-embedding
     scale: int = Field(ge=1)                      # the size, 1 is the base
-    seeds: tuple[int, ...] = Field(min_length=1)  # of the runs
+    seeds: tuple[int, ...]                        # of the runs; none where all failed
     test_auc: tuple[float, ...]                   # of each
     failed: int = Field(0, ge=0)                  # runs that did not come to an end
 
@@ -74,6 +74,9 @@ class CellOf(Record):
         if len(self.seeds) != len(self.test_auc) or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"{self.model} {self.design} {self.scale}x has {len(self.test_auc)} AUCs of the "
                              f"seeds {list(self.seeds)}: give each seed once, with its AUC.")
+        if not self.seeds and not self.failed:
+            raise ValueError(f"{self.model} {self.design} {self.scale}x has no run, not even one that "
+                             "failed: leave the cell out.")
         if not all(0 <= auc <= 1 for auc in self.test_auc):
             raise ValueError(f"{self.model} {self.design} {self.scale}x has a test AUC outside 0 to 1.")
         return self
@@ -121,6 +124,14 @@ class StudyFile(Record):
         if len(keys := [cell.key for cell in self.cells]) > len(set(keys)):
             raise ValueError("a cell stands in it twice: give each model, design and size once.")
         return self
+
+    @property
+    def lost(self) -> str:
+        "Which runs did not come to an end, cell by cell; empty for none."
+        many = lambda cell: f"{cell.failed} of {cell.failed + len(cell.seeds)}" if cell.seeds else (
+            f"all {cell.failed}")
+        return ", ".join(f"{many(cell)} of {cell.model} {cell.design} {cell.scale}x"
+                         for cell in self.cells if cell.failed)
 
     def text(self) -> str:
         "As it is written: JSON, its own check sum at the end."
@@ -178,10 +189,10 @@ def _cells(runs: pd.DataFrame) -> tuple[CellOf, ...]:
     for (model, design, scale), rows in sorted(of_cell.items(), key=lambda kv: (MODELS.index(kv[0][0]),
                                                                                  kv[0][2], kv[0][1])):
         done = rows[(rows["status"] == "done") & rows["test_auc"].notna()]
-        if len(done):
-            cells.append(CellOf(model=model, design=design, scale=int(scale), seeds=done["seed"].tolist(),
-                                test_auc=done["test_auc"].tolist(), failed=len(rows) - len(done)))
-    if not cells: raise InputError("no run came to an end: there is nothing to hand on.")
+        cells.append(CellOf(model=model, design=design, scale=int(scale), seeds=done["seed"].tolist(),
+                            test_auc=done["test_auc"].tolist(), failed=len(rows) - len(done)))
+    if not any(cell.seeds for cell in cells):
+        raise InputError("no run came to an end: there is nothing to hand on.")
     return tuple(cells)
 
 def study_of(
@@ -217,7 +228,7 @@ def study_of(
     if not first and "stage" in mine and (mine["stage"] == 2).any():
         first = mine.loc[mine["stage"] == 1, "seed"].nunique()
     cells = _cells(mine)
-    have = {cell.key for cell in cells}
+    have = {cell.key for cell in cells if cell.seeds}
     shown = {claim: of for claim, of in CLAIMS.items()
              if any((m, *one) in have and (m, *other) in have and one != other
                     for m, _, s in have for one, other in [of.cells(s)])}
@@ -344,7 +355,7 @@ class Evidence:
 # %% ../nbs/study.ipynb #93ae4f2b
 def _measured(study: StudyFile, claim: ClaimOf, models: Iterable[str], scale: int) -> Measured | None:
     "The mean over models of a claim's difference at a size; None where a cell is lacking."
-    auc = {cell.key: pd.Series(cell.test_auc, index=cell.seeds) for cell in study.cells}
+    auc = {cell.key: pd.Series(cell.test_auc, index=cell.seeds) for cell in study.cells if cell.seeds}
     models, (ours, base) = list(models), claim.cells(scale)
     weights = {(m, *cell): sign / len(models) for m in models for cell, sign in ((ours, 1), (base, -1))}
     if not auc.keys() >= weights.keys(): return None
@@ -416,6 +427,7 @@ def pool_studies(
             said.append(f"{file} was trained in another way than {next(iter(froms.values()))} ({unlike}): it "
                         "is left out, for their AUCs are not alike.")
             continue
+        if study.lost: said.append(f"{file} has runs that failed and do not count: {study.lost}.")
         if study.table in {other.table for other in studies}:
             study = study.model_copy(update={"table": f"{study.table} ({code[:8]})"})
         studies.append(study)

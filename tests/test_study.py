@@ -120,7 +120,8 @@ def test_what_cannot_be_used_is_a_sentence_each_and_the_rest_counts(tmp_path, fi
     told = run("study", "pool", *files, *(tmp_path / name for name in bad), "nowhere.json")
     notes = [line for line in told.splitlines() if line.startswith("note: ")]
     words = ["no JSON, or not all of it", "no JSON", "no study file", "damaged, its check sum", "counts once",
-             "(batch_norm: running, there recomputed)", "cannot be read", "something else by 'me-beats-se' ('ME is worse')"]
+             "(batch_norm: running, there recomputed)", "cannot be read",
+             "something else by 'me-beats-se' ('ME is worse')"]
     assert len(notes) == len(words) and all(w in n for w, n in zip(words, notes, strict=True)), notes
     effects = lambda text: text.split("in test AUC:")[1:]
     assert effects(told.split("\ntau:")[0]) == effects(alone.split("\ntau:")[0])
@@ -140,8 +141,9 @@ def test_a_study_that_was_trained_in_another_way_is_left_out(tmp_path, setting, 
     first, small = file("p"), file("q", batch_size=64)
     found = pool_studies([first, small, other := file("r", **{setting: value})])
     assert [study.table for study in found.studies] == ["p", "q"] # each table has its own batch size
-    assert found.left_out == [f"{other} was trained in another way than {first} ({setting}: {value}, there "
-                              f"{usual.get(setting, 'none')}): it is left out, for their AUCs are not alike."]
+    unlike = f"{setting}: {value}, there {usual.get(setting, 'none')}"
+    assert found.left_out == [f"{other} was trained in another way than {first} ({unlike}): it is left out, "
+                              "for their AUCs are not alike."]
     pd.testing.assert_frame_equal(found.frame(), pool_studies([first, small]).frame())
 
 
@@ -215,6 +217,27 @@ def test_wrong_input_is_one_sentence_and_writes_nothing(tmp_path, monkeypatch, w
     with pytest.raises(InputError) as err: run("study", *words)
     assert sentence in str(err.value) and "\n" not in str(err.value)
     assert not (tmp_path / "s.json").exists()
+
+
+def test_runs_that_failed_are_told_in_the_file_and_in_words(tmp_path, files):
+    runs = made_up(.002, "t")
+    lost = ((runs.model == "DNN") & (runs.design == "ME")) | ((runs.model == "DCNv2") & (runs.seed == 3))
+    runs = runs.assign(status=runs.status.mask(lost, "failed"), test_auc=runs.test_auc.mask(lost))
+    runs.to_csv(table := tmp_path / "t.csv", index=False)
+    words = "1 of 5 of DCNv2 SE 1x, 1 of 5 of DCNv2 ME 4x, 1 of 5 of DCNv2 SE 4x"
+    told = run("study", "export", table, "--out", tmp_path / "t.json")
+    assert "5 cells, 22 runs, and 8 that failed (" in told and "all 5 of DNN ME 4x" in told, told
+    assert words in told
+    cells = {cell.key: cell for cell in read_study(tmp_path / "t.json").cells}
+    assert (cells["DNN", "ME", 4].seeds, cells["DNN", "ME", 4].failed) == ((), 5)
+    assert cells["DCNv2", "SE", 1].failed == 1
+    told = run("study", "pool", *files, tmp_path / "t.json")
+    note = [line for line in told.splitlines() if line.startswith("note: ")]
+    assert len(note) == 1 and str(tmp_path / "t.json") in note[0] and "all 5 of DNN ME 4x" in note[0]
+    known = pool_studies([*files, tmp_path / "t.json"]).known.query("table.str.startswith('table-')")
+    assert set(zip(known.claim, known.model, strict=True)) == { # DNN ME has no number, and no mean has it
+        ("me-beats-se", "DCNv2"), ("me-gains", "DCNv2"), ("se-gains", "DNN"), ("se-gains", "DCNv2"),
+        ("se-gains", "mean")}
 
 
 def test_claims_of_a_file_are_those_that_its_cells_can_show(store):
