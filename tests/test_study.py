@@ -219,6 +219,43 @@ def test_wrong_input_is_one_sentence_and_writes_nothing(tmp_path, monkeypatch, w
     assert not (tmp_path / "s.json").exists()
 
 
+@pytest.mark.parametrize("column", ["dataset", "fingerprint", "model", "design", "scale", "seed", "status",
+                                    "test_auc", "train_rows", "table_parameters", "dim", "num_sets"])
+def test_a_table_of_runs_without_a_column_is_one_sentence(tmp_path, column):
+    runs = made_up(.01, "t").drop(columns=column)
+    runs.to_csv(file := tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError) as err: run("study", "export", file, "--out", tmp_path / "t.json")
+    assert str(err.value).startswith(f"{file}: a table of runs without {column} was given")
+    assert not (tmp_path / "t.json").exists()
+
+
+@pytest.mark.parametrize("column, value, sentence", [
+    ("scale", 1.5, "a run has scale 1.5: give a whole number from 1 on."),
+    ("scale", "4x", "a run has scale 4x: give a whole number from 1 on."),
+    ("seed", -1, "a run has seed -1"), ("dim", 0, "a run has dim 0"), ("test_auc", 80, "test_auc 80"),
+    ("num_sets", None, "a run has num_sets nan"), ("train_rows", np.inf, "a run has train_rows inf"),
+    ("table_parameters", "?", "a run has table_parameters ?"),
+    ("test_auc", "high", "a run has test_auc high: give a number from 0 to 1"),
+    ("model", "DCN2", "unknown model 'DCN2': did you mean 'DCNv2'"), ("model", None, "unknown model nan"),
+    ("design", "FE", "unknown design 'FE'"), ("status", "Done", "unknown status 'Done'"),
+    ("dataset", None, "a run without a dataset"), ("fingerprint", None, "a run without a fingerprint")])
+def test_a_wrong_entry_of_a_table_of_runs_is_one_sentence(tmp_path, column, value, sentence):
+    runs = made_up(.01, "t").astype({column: object})
+    runs.loc[7, column] = value
+    runs.to_csv(file := tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError) as err: run("study", "export", file, "--out", tmp_path / "t.json")
+    said = str(err.value)
+    assert said.startswith(f"{file}: ") and sentence in said and "\n" not in said
+    assert not (tmp_path / "t.json").exists()
+    with pytest.raises(InputError, match="none of the files can be used: ") as err: pool_studies([file])
+    assert str(file) in str(err.value)
+
+
+def test_a_table_with_a_number_for_a_name_is_named_by_it(tmp_path):
+    made_up(.01, "2011").to_csv(file := tmp_path / "t.csv", index=False)
+    assert study_in(file, dataset="2011", at_home=True)[0].table == "2011"
+
+
 def test_runs_that_failed_are_told_in_the_file_and_in_words(tmp_path, files):
     runs = made_up(.002, "t")
     lost = ((runs.model == "DNN") & (runs.design == "ME")) | ((runs.model == "DCNv2") & (runs.seed == 3))
