@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 
 from .data.source import home
-from .records import InputError
+from .records import InputError, unknown
 from .results import read_table, write_whole
 
 # %% ../nbs/replay.ipynb #ef096332
@@ -96,6 +96,8 @@ def reruns(
 ) -> tuple[list[Rerun], list[str]]:    # and a sentence for each that is left out
     """What has to be run again for a claim.
 
+    Raises `InputError` for a file of a table that the claim was not judged on, or that needs none.
+
     Example:
 
     >>> commands = pd.DataFrame({"run": ["06_scaling synthetic"], "parameters": ["{seeds: 5, source: ''}"]})
@@ -105,11 +107,12 @@ def reruns(
     """
     noted = {f"{run[:2]} {run.partition(' ')[2] or 'toy'}": yaml.safe_load(words)
              for run, words in zip(commands["run"], commands["parameters"], strict=True)}
-    todo, said = [], []
+    todo, said, taken = [], [], []
     for number, dataset in dict.fromkeys(judged):
         label = f"{number} {dataset}"
         toy = {"seeds": TOY_SEEDS} if dataset == "toy" else None
         parameters = noted.get(label, toy)
+        if parameters and parameters.get("source"): taken.append(dataset)
         if parameters is None:
             said.append(f"{label} is left out: data/results/commands.csv does not say how it was run.")
         elif "seeds" not in parameters:
@@ -123,6 +126,10 @@ def reruns(
             if epochs > 1 and dataset == "toy": more["iterations"] = ITERATIONS * epochs
             elif epochs > 1: more["patience"] = PATIENCE * epochs
             todo.append(Rerun(number, dataset, parameters | more, parameters["seeds"]))
+    for given in files:
+        if given not in taken and taken: raise unknown("table for --file", given, dict.fromkeys(taken))
+        if given not in taken: raise InputError(f"a file of {given} was given, and no table of this claim "
+                                                "takes one: leave --file out.")
     return todo, said
 
 # %% ../nbs/replay.ipynb #e0e0217a
@@ -260,8 +267,8 @@ def replay(
 ) -> Replay:
     """Run again what a claim was judged by, and set the verdicts side by side.
 
-    Raises `InputError` for an unknown claim, for one that nothing was run for, and where there is no
-    checkout.
+    Raises `InputError` for an unknown claim, for one that nothing was run for, for a file of a table that
+    it does not have, and where there is no checkout.
 
     Example:
 
@@ -281,6 +288,7 @@ def replay(
                         read_table("commands", results), files, seeds, epochs)
     out = out or home() / "runs" / "replay" / f"{number}-seeds-{seeds}-epochs-{epochs}"
     tables, alone = [], {}
+    for sentence in said if todo else (): say(sentence) # before the hours that the rest takes
     for rerun in todo:
         say(f"{rerun.label}: {rerun.parameters['seeds']} seeds, "
             + (f"{epochs} times the horizon, " if epochs > 1 else "") + f"into {out}")

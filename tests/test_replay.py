@@ -102,6 +102,34 @@ def test_what_cannot_be_replayed_is_a_sentence_and_runs_nothing(stored, name, se
     assert not stored["out"].exists()
 
 
+@pytest.mark.parametrize("table, sentence", [
+    ("hflight", "unknown table for --file 'hflight': did you mean 'hflights'"),
+    ("foo", "unknown table .* 'foo': Choose one of hflights"),
+    ("synthetic", "unknown table .* 'synthetic': .*Choose one of hflights")]) # the notebook draws it
+def test_a_file_of_a_table_that_the_claim_does_not_take_is_refused_at_once(stored, table, sentence):
+    run = lambda rerun, out: pytest.fail("it ran")
+    files = {"hflights": str(stored["results"]), table: str(stored["results"])}
+    with pytest.raises(InputError, match=sentence): replay("1.1", files, run=run, **stored)
+    assert not stored["out"].exists()
+
+
+def test_a_file_is_refused_where_no_table_takes_one(stored):
+    commands(stored["results"], {"06_scaling synthetic": FULL | {"dataset": "synthetic"}})
+    run = lambda rerun, out: pytest.fail("it ran")
+    with pytest.raises(InputError, match="no table of this claim takes one: leave --file out"):
+        replay("1.1", {"synthetic": "s.csv"}, run=run, **stored)
+
+
+def test_what_is_left_out_is_told_before_anything_runs(stored):
+    told = []
+    def run(rerun, out):
+        told.append(f"{rerun.label} runs")
+        return "it failed: no memory"
+    found = replay("1.1", {}, run=run, **stored | {"say": told.append})
+    assert told[0] == found.left_out[0] and "06 hflights is left out: it needs hflights.csv.gz" in told[0]
+    assert told[-1] == "06 synthetic runs" and len(told) == 3
+
+
 def test_without_a_checkout_it_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "home", lambda: tmp_path)
     with pytest.raises(InputError, match="is replayed in a checkout"): replay("5.2.5", {})
