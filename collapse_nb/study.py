@@ -361,9 +361,10 @@ class Evidence:
     def __init__(self,
         studies: Sequence[StudyFile], # one of each table
         left_out: Sequence[str] = (), # sentences on what does not count
+        files: Sequence[str | Path] = (), # where each lies, for sentences; empty for their tables' names
     ):
         self.studies, self.left_out = list(studies), list(left_out)
-        self.known, more = _gains(self.studies)
+        self.known, more = _gains(self.studies, files or [study.table for study in self.studies])
         self.left_out += more
 
     def frame(self) -> pd.DataFrame: # a row per claim, model and size
@@ -392,15 +393,16 @@ def _measured(study: StudyFile, claim: ClaimOf, models: Iterable[str], scale: in
         first = sorted({s for key in weights for s in auc[key].index})[:study.first_seeds]
     return seed_contrast(auc, weights, first)
 
-def _gains(studies: list[StudyFile]) -> tuple[pd.DataFrame, list[str]]:
+def _gains(studies: list[StudyFile], files: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
     "A row per claim, model, size and table, and a sentence for each number that cannot be pooled."
     rows, said = [], []
+    file = dict(zip((study.table for study in studies), files, strict=True))
     for name, claim in CLAIMS.items():
         askers = [study for study in studies if name in study.claims]
         for study in askers:
             if study.claims[name] != claim:
-                said.append(f"{study.table} means something else by {name!r} ({study.claims[name].says!r}): "
-                            "its numbers are left out of that claim.")
+                said.append(f"{file[study.table]} means something else by {name!r} "
+                            f"({study.claims[name].says!r}): its numbers are left out of that claim.")
         askers = [study for study in askers if study.claims[name] == claim]
         scales = sorted({cell.scale for study in askers for cell in study.cells if cell.scale > 1})
         for scale in scales:
@@ -413,8 +415,8 @@ def _gains(studies: list[StudyFile]) -> tuple[pd.DataFrame, list[str]]:
                 for study in of:
                     gain = _measured(study, claim, over, scale)
                     if not gain.se > 0:
-                        said.append(f"{study.table} has no spread over seeds for {name!r} of {model} at "
-                                    f"{scale}x: that number is left out, for it takes two seeds that "
+                        said.append(f"{file[study.table]} has no spread over seeds for {name!r} of {model} "
+                                    f"at {scale}x: that number is left out, for it takes two seeds that "
                                     "differ.")
                         continue
                     rows.append({"claim": name, "model": model, "scale": scale, "table": study.table,
@@ -463,4 +465,4 @@ def pool_studies(
     if not studies:
         raise InputError(" ".join(["none of the files can be used:", *said]) if said else
                          "no study file was given: name some that collapse study export wrote.")
-    return Evidence(studies, said)
+    return Evidence(studies, said, list(froms.values()))

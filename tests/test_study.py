@@ -123,6 +123,9 @@ def test_what_cannot_be_used_is_a_sentence_each_and_the_rest_counts(tmp_path, fi
              "(batch_norm: running, there recomputed)", "cannot be read",
              "something else by 'me-beats-se' ('ME is worse')"]
     assert len(notes) == len(words) and all(w in n for w, n in zip(words, notes, strict=True)), notes
+    named = [*(str(tmp_path / name) for name in bad if name != "other.json"), "nowhere.json"]
+    named.append(str(tmp_path / "other.json"))
+    assert all(note.startswith(f"note: {name} ") for name, note in zip(named, notes, strict=True)), notes
     effects = lambda text: text.split("in test AUC:")[1:]
     assert effects(told.split("\ntau:")[0]) == effects(alone.split("\ntau:")[0])
 
@@ -275,6 +278,12 @@ def test_runs_that_failed_are_told_in_the_file_and_in_words(tmp_path, files):
     assert set(zip(known.claim, known.model, strict=True)) == { # DNN ME has no number, and no mean has it
         ("me-beats-se", "DCNv2"), ("me-gains", "DCNv2"), ("se-gains", "DNN"), ("se-gains", "DCNv2"),
         ("se-gains", "mean")}
+
+
+def test_a_note_on_a_number_names_its_file(tmp_path, files):
+    (one := tmp_path / "one.json").write_text(study_of(made_up(0, "t").query("seed == 0"))[0].text())
+    notes = pool_studies([*files, one]).left_out
+    assert notes and all(note.startswith(f"{one} has no spread over seeds") for note in notes), notes
 
 
 def test_claims_of_a_file_are_those_that_its_cells_can_show(store):
