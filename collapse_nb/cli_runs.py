@@ -209,7 +209,7 @@ def watch(
     store: Store_ = STORE,
     every: Annotated[float, typer.Option(help="Seconds between looks.")] = 5.,
 ) -> None:
-    "A page that refreshes while a sweep runs, and ends with it."
+    "A page that refreshes while a sweep runs, and ends with it, also where it is killed."
     import time
 
     from rich.live import Live
@@ -223,10 +223,11 @@ def watch(
     live = Live(console=console, auto_refresh=False) if console.is_terminal else None
     with live or nullcontext():
         while True:
-            goes_on = notes_of(runs) # first, so that what it filed last is counted
-            seen = status(runs, notes := goes_on or notes)
+            # first, so that what it filed last is counted; without a note it has ended
+            notes = notes_of(runs) or [note | {"goes_on": False} for note in notes]
+            seen = status(runs, notes)
             if live: live.update(_page(runs, seen), refresh=True)
             else: print(f"{time.strftime('%H:%M:%S')}  {seen.line()}", flush=True)
-            if not goes_on: break
+            if not seen.goes_on: break
             time.sleep(every)
     if seen.groups.failed.any() or not seen.finished: raise typer.Exit(1)

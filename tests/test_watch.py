@@ -1,4 +1,6 @@
 """A real small sweep is watched from outside: what is done, and how long it will take, within a quarter."""
+import json
+import os
 import subprocess
 import sys
 import time
@@ -7,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_sweep_kill as small
+from typer.testing import CliRunner
 
+from collapse_nb.cli_runs import app
 from collapse_nb.nn.zoo import ModelSpec
+from collapse_nb.results import write_whole
+from collapse_nb.train.announce import SWEEPS, announced, this_host
 from collapse_nb.train.recipe import Recipe
 from collapse_nb.train.runs import Group, RunStore, StoredRuns
 from collapse_nb.train.sweep import run_group, sweep
-from collapse_nb.train.watch import notes_of, status
+from collapse_nb.train.watch import LEASE_S, notes_of, status
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = small.DATA.head(256)
@@ -69,3 +75,51 @@ def test_hours_left_are_within_a_quarter(watched):
     errors = [abs(s.seconds_left / (end - now) - 1) for now, s in seen
               if s.count("done") >= 3 and end - now > .2 * (end - begin)]
     assert len(errors) >= 5 and np.median(errors) <= .25, np.round(errors, 2)
+
+
+def leave_note(store: Path, name: str) -> Path:
+    "What a sweep of one group leaves if it is killed, under the name of another machine or process."
+    with announced(GROUPS[:1], store, {}) as note: told = note.read_text()
+    return write_whole(store / SWEEPS / name, told)
+
+
+def watch(store: Path):
+    return CliRunner().invoke(app, ["watch", str(store), "--every", "0.05"])
+
+
+def test_watching_ends_with_a_sweep_that_is_killed(tmp_path):
+    "kill -9 while it trains: its note and its lease stay behind, and no time is told that nobody works."
+    store = tmp_path / "store"
+    command = (f"import sys; sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]; import test_watch; "
+               f"test_watch.go({str(store)!r})")
+    process, runs = subprocess.Popen([sys.executable, "-c", command]), StoredRuns(store)
+    while not (len(runs.folders()) > 0 and status(runs, notes_of(runs)).count("running")):
+        assert process.poll() is None
+        time.sleep(.02)
+    process.kill() # and nobody asks how it ended, so that it is a zombie
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    seen = watch(store)
+    process.wait()
+    done = len({group.cell for group in runs.groups()})
+    assert seen.exit_code == 1 and seen.stdout.rstrip().endswith(
+        f"{done} of {len(GROUPS)} cells done, 0 running, {len(GROUPS) - done} waiting; the sweep has ended; "
+        f"{len(GROUPS) - done} cells are missing"), seen.stdout
+
+
+def test_a_process_that_has_another_ones_number(tmp_path):
+    note = leave_note(tmp_path, f"{this_host()}-{os.getpid()}.json")
+    assert notes_of(StoredRuns(tmp_path))[0]["goes_on"]
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"born": 0}))
+    assert watch(tmp_path).stdout.endswith("the sweep has ended; 1 cell is missing\n")
+
+
+def test_a_sweep_of_another_machine_runs_while_its_leases_have_heartbeats(tmp_path):
+    note, now = leave_note(tmp_path, "elsewhere-1.json"), time.time()
+    goes_on = lambda later: notes_of(StoredRuns(tmp_path), now + later)[0]["goes_on"]
+    assert goes_on(LEASE_S / 2) and not goes_on(LEASE_S + 1), "it may have begun just now"
+    lease = write_whole(tmp_path / ".leases" / GROUPS[0].cell, f"duration={LEASE_S}\n")
+    os.utime(lease, (now + 1000, now + 1000))
+    assert goes_on(1000 + LEASE_S / 2) and not goes_on(1001 + LEASE_S)
+    for file in (note, lease): os.utime(file, (now - 1000, now - 1000))
+    seen = watch(tmp_path)
+    assert seen.exit_code == 1 and "the sweep has ended; 1 cell is missing" in seen.stdout
