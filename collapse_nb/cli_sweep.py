@@ -23,6 +23,34 @@ def _numbers(text: str, option: str) -> list[int]:
         raise InputError(f"{option} {text} was given: give whole numbers with commas between them, such as "
                          "1,4,10.") from None
 
+def _check_numbers(seeds: int, rows: int, max_epochs: int, epochs: int, workers: list[int]) -> None:
+    "Refuse before anything is opened or timed."
+    if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
+    if rows < 0: raise InputError(f"--rows {rows} was given: give a number of training rows, or 0 for all.")
+    if max_epochs < 1: raise InputError(f"--max-epochs {max_epochs} was given: give 1 or more.")
+    if epochs < 1: raise InputError(f"--epochs {epochs} was given: a run takes 1 or more.")
+    for number in workers:
+        if number < 1: raise InputError(f"--workers {number} was given: give 1 or more.")
+
+def _chart_files(chart: Path) -> dict[str, list[Path]]:
+    "The files of a schedule's drawing for each kind of device that is here, none of which is another's."
+    import torch
+
+    from collapse_nb.show.schedule import holds_schedule
+    if chart.suffix != ".svg":
+        raise InputError(f"--chart {chart} was given: schedules are drawn as .svg, so give a name that ends "
+                         "in .svg.")
+    stems = {"cpu": chart.stem}
+    if torch.cuda.is_available(): stems["cuda"] = f"{chart.stem}-cuda"
+    files = {device: [chart.with_name(stem + ending) for ending in (".svg", ".json")]
+             for device, stem in stems.items()}
+    for svg, data in files.values():
+        for file in (svg, data):
+            if file.exists() and not holds_schedule(data):
+                raise InputError(f"--chart {chart} was given, and {file} is there and not of an earlier "
+                                 "schedule: give another name, or move it away.")
+    return files
+
 def _study(card: str, source: str, rows: int, planned: bool):
     "The data, and the number of training rows of the real table where they stand in for it."
     from collapse_nb.data.source import open_source
@@ -36,7 +64,7 @@ def _study(card: str, source: str, rows: int, planned: bool):
             return data, rows or full
     return open_source(card, source, rows), 0
 
-def _say_plan(groups: list, data, full: int, epochs: int, workers: list[int], chart: Path | None) -> None:
+def _say_plan(groups: list, data, full: int, epochs: int, workers: list[int], files: dict) -> None:
     "What a study would take, on each kind of device that is here."
     import sys
 
@@ -57,13 +85,15 @@ def _say_plan(groups: list, data, full: int, epochs: int, workers: list[int], ch
             several = "s" * (row.workers > 1)
             console.print(f"{device}, {row.workers:,} worker{several}: {row.hours:.4g} h from begin to end, "
                           f"busy for {row.busy:.0%} of it", soft_wrap=True)
-        if chart is not None:
+        if files:
             from collapse_nb.show.charts import save
             from collapse_nb.show.schedule import schedule_chart
             bars = schedule(plan.hours, workers[-1])
             bars = pd.concat([bars, plan.iloc[bars.job].reset_index(drop=True)], axis=1)
-            file = save(schedule_chart(bars), f"{chart.stem}{'-cuda' * (device == 'cuda')}", chart.parent)
-            console.print(f"the schedule on {workers[-1]} workers is drawn in {file}", soft_wrap=True)
+            svg, vega = files[device]
+            save(schedule_chart(bars), svg.stem, svg.parent)
+            console.print(f"the schedule on {workers[-1]} workers is drawn in {svg}, and as Vega-Lite in "
+                          f"{vega}", soft_wrap=True)
 
 # %% ../nbs/cli_sweep.ipynb #6a67bc87
 app = typer.Typer(rich_markup_mode=None)
@@ -90,7 +120,8 @@ def sweep(
     epochs: Annotated[int, typer.Option(help="With --plan: epochs that a run is expected to take.")] = 8,
     workers: Annotated[str, typer.Option(help="With --plan: how many there might be; with commas.")] = "1,64",
     chart: Annotated[Path | None, typer.Option(help="With --plan: draw the schedule for the last number of "
-                                                    "workers, as .svg.")] = None,
+                                                    "workers, as .svg, with a .json of "
+                                                    "Vega-Lite beside it.")] = None,
 ) -> None:
     "Run the missing cells of a study, longest first; or plan them."
     from collapse_nb.train.recipe import recipe_for
@@ -98,15 +129,17 @@ def sweep(
     from collapse_nb.train.sweep import estimates, grid, missing, run_group
     from collapse_nb.train.sweep import plan as costs_of
     from collapse_nb.train.sweep import sweep as run_missing
-    many, recipe = _numbers(workers, "--workers"), recipe_for(card, max_epochs=max_epochs)
-    if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
+    many = _numbers(workers, "--workers")
+    _check_numbers(seeds, rows, max_epochs, epochs, many)
+    files = _chart_files(chart) if chart else {}
+    recipe = recipe_for(card, max_epochs=max_epochs)
     cells = grid(models.split(","), designs.split(","), _numbers(scales, "--scales"), variant)
     data, full = _study(card, source, rows, plan)
     groups = [Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, recipe=recipe,
                     seeds=range(seeds)) for spec in cells]
     runs = RunStore(store)
     if plan:
-        if todo := missing(groups, runs): _say_plan(todo, data, full, epochs, many, chart)
+        if todo := missing(groups, runs): _say_plan(todo, data, full, epochs, many, files)
         else: console.print(f"all {len(cells)} cells are in {store}", soft_wrap=True)
         return
     from collapse_nb.trackers import mirrored

@@ -97,6 +97,7 @@ def forecast(
     >>> plan[["model", "seeds"]].values.tolist(), bool((plan.hours == 2 * plan.hours_a_seed).all())
     ([['FM', 2]], True)
     """
+    if epochs < 1: raise InputError(f"{epochs} epochs were given: a run takes 1 or more.")
     more, rows = full_rows / len(data.train) if full_rows else 1., []
     for group in tqdm(list(groups), "plan", unit=" groups", disable=not show, leave=False):
         row = plan([group], data, device).iloc[0]
