@@ -123,3 +123,11 @@ def test_a_sweep_of_another_machine_runs_while_its_leases_have_heartbeats(tmp_pa
     for file in (note, lease): os.utime(file, (now - 1000, now - 1000))
     seen = watch(tmp_path)
     assert seen.exit_code == 1 and "the sweep has ended; 1 cell is missing" in seen.stdout
+
+
+def test_what_was_done_before_counts_and_says_nothing_of_the_time(watched):
+    store, _ = watched
+    more = Group(dataset=DATA.name, fingerprint=DATA.fingerprint, spec=ModelSpec("FM"), seeds=(0,))
+    with announced([*GROUPS, more], store, {}):
+        seen = status(StoredRuns(store), notes_of(StoredRuns(store)))
+    assert seen.line() == "10 of 11 cells done, 0 running, 1 waiting; not known yet how long"

@@ -55,11 +55,11 @@ SWEEPS = ".sweeps" # folder of a store with a note for each sweep
 
 @contextmanager
 def announced(
-    groups: Iterable[Group],  # that are to be run, in their order
+    groups: Iterable[Group],  # that are wanted, those that are there included
     store: Path,              # the store's folder
     costs: dict[str, float],  # cell -> seconds of an epoch of one seed; one second where it says nothing
 ) -> Iterator[Path]:          # the note
-    """Have a note in the store of what a sweep is about to do, while it does it.
+    """Have a note in the store of what a sweep is to bring about, while it does it.
 
     Example:
 

@@ -42,8 +42,10 @@ def working(
 # %% ../../nbs/train/watch.ipynb #ae1a6a75
 def _seconds_left(groups: pd.DataFrame, started: float, now: float) -> float:
     "From the groups of a sweep, with their states; NaN before the first is done."
-    done, running = groups[groups.state == "done"], groups[groups.state == "running"]
+    done = groups[(groups.state == "done") & (groups.ended > started)] # not by an earlier sweep
+    running = groups[groups.state == "running"]
     waiting, workers = groups[groups.state == "waiting"], max(len(running), 1)
+    if running.empty and waiting.empty: return 0.
     if done.empty: return float("nan")
     done = done.sort_values("ended")
     ends = done.ended.tolist()
