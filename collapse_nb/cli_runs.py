@@ -180,7 +180,7 @@ def export(
     name: Annotated[str, typer.Option(help="Of the experiment or project; the store's if left out.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C, as groups come.")] = False,
 ) -> None:
-    "Show runs in a tracker; runs that it has are not sent again."
+    "Show runs in a tracker: those that it lacks are sent. Parquet's tables are written whole, and anew."
     from collapse_nb.train.runs import StoredRuns
     from collapse_nb.trackers import export as send
     from collapse_nb.trackers import follow as go_on

@@ -191,13 +191,13 @@ class _TensorBoard:
     def __init__(self, place: Path, address: str, name: str):
         from torch.utils.tensorboard import SummaryWriter
         self.writer, self.folder = SummaryWriter, Path(address or place / "tensorboard") / name
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def there(self) -> dict[str, str]:
         return {file.parent.name: file.read_text() for file in self.folder.glob("*/version")
                 if not file.parent.name.startswith(".")}
 
     def write(self, run: Run) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         rmtree(self.folder / run.key, ignore_errors=True)
         with fresh_folder(self.folder / run.key) as folder:
             with self.writer(folder) as writer:
@@ -215,12 +215,12 @@ class _Trackio:
     "A project in a folder."
     def __init__(self, place: Path, address: str, name: str):
         folder = Path(address or place / "trackio").absolute()
-        folder.mkdir(parents=True, exist_ok=True)
         os.environ["TRACKIO_DIR"] = str(folder) # read once, when it is imported
         import trackio
         if Path(trackio.TRACKIO_DIR).absolute() != folder:
             raise InputError(f"trackio writes to {trackio.TRACKIO_DIR} in this process, and {folder} is "
                              "wanted: export with collapse runs export, in a process of its own.")
+        folder.mkdir(parents=True, exist_ok=True)
         self.storage, self.project = trackio.SQLiteStorage, name
 
     def _kept(self, key: str) -> dict: return self.storage.get_run_config(self.project, key) or {}
@@ -240,18 +240,28 @@ class _Trackio:
 class _Parquet:
     "Two tables in a folder."
     def __init__(self, place: Path, address: str, name: str):
-        self.folder = Path(address or place / "parquet")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.store = Path(address or place / "parquet"), str(place.parent.resolve())
+        for file in (self.folder / "runs.parquet", self.folder / "epochs.parquet"):
+            if address and file.exists() and self._store_of(file) != self.store:
+                raise InputError(f"{file} is there and was not made from the runs in {self.store}, so that "
+                                 "others would be lost: give another address, or move the file away.")
         self.runs: list[Run] = []
+
+    @staticmethod
+    def _store_of(file: Path) -> str: return pd.read_parquet(file, columns=[]).attrs.get("store", "")
     def there(self) -> dict[str, str]: return {} # a table is written whole
     def write(self, run: Run) -> None: self.runs.append(run)
     def close(self) -> None:
+        if not self.runs: return
+        self.folder.mkdir(parents=True, exist_ok=True)
         tables = {"runs": [{"run": r.key, "title": r.title} | r.parameters | r.outcomes for r in self.runs],
                   "epochs": [{"run": r.key, "epoch": epoch} | measures for r in self.runs
                              for epoch, measures in r.curves]}
         for name, table in tables.items():
             unseen = self.folder / f".{name}.{os.getpid()}"
-            pd.DataFrame(table).to_parquet(unseen, index=False)
+            frame = pd.DataFrame(table)
+            frame.attrs["store"] = self.store # the next export asks for it
+            frame.to_parquet(unseen, index=False)
             unseen.replace(self.folder / f"{name}.parquet")
 
 VIEWS = {"mlflow": _MLflow, "tensorboard": _TensorBoard, "trackio": _Trackio, "parquet": _Parquet}

@@ -242,3 +242,27 @@ def test_versions_are_of_the_files(store):
     before = runs_of(store.folders()[0])
     damage(store.folders()[0] / "history.csv")
     assert {run.version for run in before}.isdisjoint(run.version for run in runs_of(store.folders()[0]))
+
+
+def test_tables_of_another_store_are_not_written_over(store, tmp_path):
+    "At one address: the first stays as it was, also where the other has the same runs."
+    file_group(tmp_path / "other", group_of(0, 1), (.4, .3, .2))
+    place = tmp_path / "tables"
+    assert [export(store, "parquet", str(place)) for _ in range(2)] == [2, 2]
+    before = {file: file.read_bytes() for file in place.iterdir()}
+    with pytest.raises(InputError, match=r"runs\.parquet is there and was not made from the runs in .*other"):
+        export(StoredRuns(tmp_path / "other"), "parquet", str(place))
+    (place / "runs.parquet").unlink()
+    pd.DataFrame({"mine": [1]}).to_parquet(place / "runs.parquet")
+    with pytest.raises(InputError, match=r"runs\.parquet is there"): export(store, "parquet", str(place))
+    before[place / "runs.parquet"] = (place / "runs.parquet").read_bytes()
+    assert {file: file.read_bytes() for file in place.iterdir()} == before
+
+
+def test_an_export_that_fails_leaves_no_folder(tmp_path):
+    "A group whose files cannot be read, and a store without one."
+    (file_group(tmp_path / "mine", group_of(0)) / "history.csv").unlink()
+    for to in ("parquet", *(["tensorboard"] if find_spec("tensorboard") else [])):
+        with pytest.raises(InputError): export(StoredRuns(tmp_path / "mine"), to, str(tmp_path / "tables"))
+        assert export(StoredRuns(tmp_path / "nowhere"), to, str(tmp_path / "tables")) == 0
+        assert not (tmp_path / "tables").exists() and not (tmp_path / "mine/.views").exists()
