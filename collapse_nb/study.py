@@ -314,6 +314,10 @@ def export_study(
     write_whole(Path(out), study.text())
     return study, said
 
+def _has_runs(path: Path) -> bool:
+    "Whether it is a store or a CSV of runs, and no study file."
+    return path.is_dir() or path.suffix == ".csv"
+
 def read_study(
     path: str | Path, # a study file; or a store or a CSV of runs, whose study is made
 ) -> StudyFile:       # checked
@@ -328,7 +332,7 @@ def read_study(
     nowhere.json cannot be read (No such file or directory): name a study file.
     """
     path = Path(path)
-    if path.is_dir() or path.suffix == ".csv": return study_in(path, at_home=True)[0]
+    if _has_runs(path): return study_in(path, at_home=True)[0]
     again = "get it again from where it was exported."
     try:
         if path.stat().st_size > LARGEST: raise InputError(f"{path} has more than {LARGEST:,} bytes: a study "
@@ -445,7 +449,8 @@ def pool_studies(
     """
     studies, said, froms = [], [], {}
     for file in files:
-        try: study = read_study(file)
+        path = Path(file)
+        try: study, left = study_in(path, at_home=True) if _has_runs(path) else (read_study(path), "")
         except InputError as err:
             said.append(f"{err} It is left out.")
             continue
@@ -457,6 +462,7 @@ def pool_studies(
             said.append(f"{file} was trained in another way than {next(iter(froms.values()))} ({unlike}): it "
                         "is left out, for their AUCs are not alike.")
             continue
+        if left: said.append(f"{file} holds more than one study; {left}.")
         if study.lost: said.append(f"{file} has runs that failed and do not count: {study.lost}.")
         if study.table in {other.table for other in studies}:
             study = study.model_copy(update={"table": f"{study.table} ({code[:8]})"})

@@ -286,6 +286,11 @@ def test_a_note_on_a_number_names_its_file(tmp_path, files):
     assert notes and all(note.startswith(f"{one} has no spread over seeds") for note in notes), notes
 
 
+def test_runs_of_a_store_that_are_not_pooled_are_told(store):
+    said = pool_studies([store]).left_out[0]
+    assert said.startswith(f"{store} holds more than one study; left out: 1 run of other data, settings")
+
+
 def test_claims_of_a_file_are_those_that_its_cells_can_show(store):
     study, _ = study_in(store)
     assert study.claims == CLAIMS
