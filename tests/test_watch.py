@@ -131,3 +131,15 @@ def test_what_was_done_before_counts_and_says_nothing_of_the_time(watched):
     with announced([*GROUPS, more], store, {}):
         seen = status(StoredRuns(store), notes_of(StoredRuns(store)))
     assert seen.line() == "10 of 11 cells done, 0 running, 1 waiting; not known yet how long"
+
+
+def test_a_sweep_that_is_started_again_counts_the_whole_study(tmp_path):
+    store, seen = RunStore(tmp_path), []
+    def run(group):
+        seen.append(status(store, notes_of(store)).line())
+        return run_group(group, DATA, "cpu", show=False)
+    sweep(GROUPS[:1], RunStore(tmp_path), run=run, show=False)
+    sweep(GROUPS[:3], RunStore(tmp_path), run=run, show=False)
+    assert [line.partition(";")[0] for line in seen] == [
+        "0 of 1 cells done, 1 running, 0 waiting", "1 of 3 cells done, 1 running, 1 waiting",
+        "2 of 3 cells done, 1 running, 0 waiting"]

@@ -405,7 +405,7 @@ def sweep(
     work = run if gather else partial(_run_and_file, store, run, costs or {})
     place = (on_cluster(cluster, todo, store, work) if engine == "ray" else
              in_processes(work, torch.get_num_threads()) if engine == "processes" else _here(work))
-    with announced(todo, store.path, costs or {}), place as outcomes, Leases(store.path) as leases, \
+    with announced(specs, store.path, costs or {}), place as outcomes, Leases(store.path) as leases, \
          tqdm(total=sum(map(cost, todo)), bar_format=_BAR, disable=not show, mininterval=1) as bar:
         take = partial(_take, todo, store, leases, bar, cost)
         while todo:
