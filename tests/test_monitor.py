@@ -163,6 +163,8 @@ def test_tensorboard(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("ia/item")] == [(2, 4.), (4, 4.)]
 
 
+# MLflow uses what SQLAlchemy 2.1 wants replaced
+@pytest.mark.filterwarnings("default::DeprecationWarning", "default::ResourceWarning")
 def test_mlflow(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
