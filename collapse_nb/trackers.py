@@ -24,7 +24,7 @@ from threading import Event, Thread
 import pandas as pd
 from tqdm import tqdm
 
-from .data.dataset import checksum, fresh_folder
+from .data.dataset import checksum, fresh_folder, replaced_file
 from .monitor import MLFLOW_BATCH, allowed_name
 from .records import InputError, unknown
 from .train.runs import SUMS, StoredRuns, stored_epochs, stored_group
@@ -258,11 +258,9 @@ class _Parquet:
                   "epochs": [{"run": r.key, "epoch": epoch} | measures for r in self.runs
                              for epoch, measures in r.curves]}
         for name, table in tables.items():
-            unseen = self.folder / f".{name}.{os.getpid()}"
             frame = pd.DataFrame(table)
             frame.attrs["store"] = self.store # the next export asks for it
-            frame.to_parquet(unseen, index=False)
-            unseen.replace(self.folder / f"{name}.parquet")
+            with replaced_file(self.folder / f"{name}.parquet") as file: frame.to_parquet(file, index=False)
 
 VIEWS = {"mlflow": _MLflow, "tensorboard": _TensorBoard, "trackio": _Trackio, "parquet": _Parquet}
 

@@ -10,6 +10,8 @@ import torch
 from collapse_nb.data.source import open_source
 from collapse_nb.nn.zoo import ModelSpec
 from collapse_nb.records import InputError
+from collapse_nb.train import parameters
+from collapse_nb.train.parameters import Scaling
 from collapse_nb.train.recipe import Recipe
 from collapse_nb.train.runs import TIMINGS, Group, RunStore
 from collapse_nb.train.sweep import sweep
@@ -46,6 +48,15 @@ def test_rows_histories_and_logits_are_those_of_one_thread(groups, threads, tmp_
     for group in groups:
         assert np.array_equal(alone.array(group.id, "test_logits"), store.array(group.id, "test_logits"))
     assert {f.name for f in store.path.iterdir()} == {group.id for group in groups}
+
+
+def test_what_no_other_process_can_run_is_refused_with_a_sentence(groups, tmp_path, monkeypatch):
+    here = 1
+    with pytest.raises(InputError, match="give a function of a module"):
+        sweep(groups, RunStore(tmp_path / "store"), "processes", run=lambda group: here, show=False)
+    monkeypatch.setattr(parameters, "find_device", lambda device: torch.device(device)) # as if there were one
+    with pytest.raises(InputError, match="its processes train on the CPU"):
+        Scaling(engine="processes", device="cuda")
 
 
 def end_process(group: Group) -> None:

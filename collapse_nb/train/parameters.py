@@ -137,8 +137,11 @@ class Scaling(Study):
     def model_post_init(self, context) -> None:
         super().model_post_init(context)
         if self.gather and not self.cluster:
-            raise InputError("gather was given with engine = 'local', where nothing is sent: give engine = "
+            raise InputError("gather was given with an engine that sends nothing: give engine = "
                              "'ray' too.")
+        if self.engine == "processes" and self.device not in ("auto", "cpu"):
+            raise InputError(f"engine = 'processes' was given with device = {self.device!r}: its processes "
+                             "train on the CPU; give engine = 'local' for one GPU, 'ray' for several.")
         for names, what, options in (self.models, "model", MULTI), (self.designs, "design", ("SE", "ME")):
             if wrong := [n for n in names if n not in options]: raise unknown(what, wrong[0], options)
         if self.control_scale and not (self.control_scale in self.scales and self.control_scale > 1
