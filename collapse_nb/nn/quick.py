@@ -282,7 +282,7 @@ class QuickHidden(Function):
         linear = []
         for g in range(copies):
             linear.append(product(x[g], dense[g]))
-            run(hidden_forward, shares(channels), linear[g], products[g], ids, gamma[g], beta[g],
+            run(hidden_forward, shares(rows), linear[g], products[g], ids, gamma[g], beta[g],
                 *layer.coins(g, x), g % layer.sets == 0, y[g // layer.sets], mean[g], var[g])
         layer.remember(mean, var, rows)
         ctx.save_for_backward(x, few, weight, gamma, beta, mean, var, ids, *linear)
@@ -299,7 +299,7 @@ class QuickHidden(Function):
         to_products = x.new_empty(len(x), few.shape[1], weight.shape[1])
         for g, z in enumerate(linear):
             to_z = torch.empty_like(z)
-            run(hidden_backward, shares(weight.shape[1]), z, grad[g // layer.sets], ids, gamma[g], beta[g],
+            run(hidden_backward, shares(len(z)), z, grad[g // layer.sets], ids, gamma[g], beta[g],
                 *layer.coins(g, x), mean[g], var[g], to_z, to_products[g], to_gamma[g], to_beta[g])
             if columns is None: weight_gradient(to_z, x[g], to_weight[g])
             elif len(columns): to_weight[g][:, columns] = (x[g].T @ to_z).T
@@ -355,17 +355,16 @@ class QuickOutput(Function):
         layer: Layer,    # the rest
     ) -> Tensor:         # (R, B)
         (copies, rows, _), channels = x.shape, weight.shape[1]
-        parts = x.new_empty(copies, shares(channels), rows)
-        mean, var = x.new_empty(2, copies, channels)
+        y, mean, var = x.new_empty(copies, rows), *x.new_empty(2, copies, channels)
         linear = []
         for g in range(copies):
             linear.append(product(x[g], weight[g]))
-            run(output_forward, linear[g], gamma[g], beta[g], output[g, 0], *layer.coins(g, x)[:3], parts[g],
-                mean[g], var[g])
+            run(output_forward, shares(rows), linear[g], gamma[g], beta[g], output[g, 0],
+                *layer.coins(g, x)[:3], y[g], mean[g], var[g])
         layer.remember(mean, var, rows)
         ctx.save_for_backward(x, weight, gamma, beta, output, mean, var, *linear)
         ctx.layer = layer
-        return parts.sum(1) + bias
+        return y + bias
 
     @staticmethod
     @once_differentiable
@@ -376,7 +375,7 @@ class QuickOutput(Function):
         to_x, to_weight, to_gamma, to_beta, to_output = map(torch.empty_like, of)
         for g, z in enumerate(linear):
             to_z = torch.empty_like(z)
-            run(output_backward, shares(weight.shape[1]), z, grad[g], gamma[g], beta[g], output[g, 0],
+            run(output_backward, shares(len(z)), z, grad[g], gamma[g], beta[g], output[g, 0],
                 *ctx.layer.coins(g, x)[:3], mean[g], var[g], to_z, to_gamma[g], to_beta[g], to_output[g, 0])
             weight_gradient(to_z, x[g], to_weight[g])
             to_x[g] = product(to_z, weight[g].T)
@@ -441,7 +440,7 @@ class QuickCross(Function):
         weights, kept = ctx.saved_tensors[4:depth + 4], ctx.saved_tensors[depth + 4:]
         to_weights = [torch.empty_like(w) for w in weights]
         to_biases = [w.new_empty(w.shape[:2]) for w in weights]
-        to_x0, to_many, tasks = torch.empty_like(x0), torch.empty_like(many), shares(x0.shape[2])
+        to_x0, to_many, tasks = torch.empty_like(x0), torch.empty_like(many), shares(x0.shape[1])
         to_products = x0.new_empty(*few.shape[:2], x0.shape[2])
         for g in range(len(x0)):
             above, to_u = grad[g].contiguous(), torch.empty_like(x0[g])
@@ -515,8 +514,8 @@ class QuickPooling(Function):
         none, ids = e.new_empty(0, width), torch.empty(e.shape[1], 0, dtype=torch.int64)
         for g in range(copies):
             run(pool_forward, e[g], r[g], pooled[g])
-            run(hidden_forward, shares(width), pooled[g], none, ids, gamma[g], beta[g], *layer.coins(g, e),
-                True, y[g], mean[g], var[g])
+            run(hidden_forward, shares(e.shape[1]), pooled[g], none, ids, gamma[g], beta[g],
+                *layer.coins(g, e), True, y[g], mean[g], var[g])
         layer.remember(mean, var, e.shape[1])
         ctx.save_for_backward(e, r, gamma, beta, pooled, mean, var, none, ids)
         ctx.layer = layer
@@ -529,8 +528,8 @@ class QuickPooling(Function):
         to_e, to_r, to_gamma, to_beta = map(torch.empty_like, (e, r, gamma, beta))
         parts, to_pooled = e.new_empty(RUNS, *r.shape[1:], gamma.shape[1]), torch.empty_like(pooled[0])
         for g in range(len(e)):
-            run(hidden_backward, shares(gamma.shape[1]), pooled[g], grad[g].contiguous(), ids, gamma[g],
-                beta[g], *ctx.layer.coins(g, e), mean[g], var[g], to_pooled, none, to_gamma[g], to_beta[g])
+            run(hidden_backward, shares(e.shape[1]), pooled[g], grad[g].contiguous(), ids, gamma[g], beta[g],
+                *ctx.layer.coins(g, e), mean[g], var[g], to_pooled, none, to_gamma[g], to_beta[g])
             run(pool_backward, e[g], r[g], to_pooled, to_e[g], parts)
             to_r[g] = parts.sum((0, 3))
         return to_e, to_r.triu(1), to_gamma, to_beta, None
