@@ -75,13 +75,21 @@ lab: $(VENV)/ok
 	$(LAB) $(BIN)/jupyter lab $(P)
 readme: $(VENV)/ok
 	$(BIN)/python docs/readme.py
+# a notebook that is done leaves a mark of its commit and parameters, so that a run that was ended goes on; 08 does so within itself
+CODE := $(shell git rev-parse --short HEAD 2>/dev/null)
+define bench_once
+@mark="$(OUT)/.$(1)-$$(printf '%s' '$(subst ',,$(CODE) $(3))' | cksum | tr ' ' -)"; if [ -e "$$mark" ]; then echo "$(1) is done"; else \
+  $(BIN)/papermill --log-output --no-progress-bar nbs/$(2).ipynb $(OUT)/$(1).ipynb $(3) && touch "$$mark"; fi
+endef
 bench: $(VENV)/ok
 	mkdir -p $(OUT)
-	$(BIN)/papermill --log-output --no-progress-bar nbs/09_encoding_benchmarks.ipynb $(OUT)/09_encoding_benchmarks.ipynb $(ENCODING)
-	$(BIN)/papermill --log-output --no-progress-bar nbs/10_peer_benchmarks.ipynb $(OUT)/10_peer_benchmarks.ipynb $(EPOCH)
-	$(BIN)/papermill --log-output --no-progress-bar nbs/08_benchmarks.ipynb $(OUT)/08_benchmarks.ipynb $(if $(P),$(P),$(BENCH))
-	$(BIN)/papermill --log-output --no-progress-bar nbs/13_diagnosis_benchmarks.ipynb $(OUT)/13_diagnosis_benchmarks.ipynb $(DIAGNOSIS)
-	for n in 1 2; do $(BIN)/papermill --log-output --no-progress-bar nbs/14_step_benchmarks.ipynb $(OUT)/14_step_benchmarks.ipynb -p threads $$n $(STEP) || exit; done
+	$(call bench_once,09_encoding_benchmarks,09_encoding_benchmarks,$(ENCODING))
+	$(call bench_once,10_peer_benchmarks,10_peer_benchmarks,$(EPOCH))
+	$(call bench_once,08_benchmarks,08_benchmarks,$(if $(P),$(P),$(BENCH)))
+	$(call bench_once,13_diagnosis_benchmarks,13_diagnosis_benchmarks,$(DIAGNOSIS))
+	$(call bench_once,14_step_benchmarks-1,14_step_benchmarks,-p threads 1 $(STEP))
+	$(call bench_once,14_step_benchmarks-2,14_step_benchmarks,-p threads 2 $(STEP))
+	rm -f $(OUT)/.*_benchmarks*
 KILLS ?= 200
 SEED  ?= 0
 chaos: $(VENV)/ok

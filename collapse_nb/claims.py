@@ -36,6 +36,7 @@ from collapse_nb.findings import (
     paired_difference,
     seed_contrast,
 )
+from .records import counted
 from .results import published
 from .show import evidence, overfitting
 from .show import multi_embedding as sets
@@ -816,7 +817,7 @@ def low_rank_claims(
     num_large = tables.loc[tables.cardinality >= dim, "field"].nunique()
     for place, model in enumerate(models):
         size, shares = f"{model} {scale}x", low_shares(tables, model, scale)
-        note = f"{num_large} such table{'s' * (num_large != 1)} in a seed"
+        note = f"{counted(num_large, 'such table')} in a seed"
         if len(shares) > 1 and shares.nunique() == 1: note += ", and the same share of them in every seed"
         rows.append(finding(f"Most tables of {size} tend to be low-rank: more than 1/2 of those with D ≥ K "
                             "have less than 1/2 of the IA of random ones", "§1, Fig. 1b",

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from .records import InputError
+from .records import InputError, counted
 
 # %% ../nbs/cli_evidence.ipynb #1a90373a
 evidence = typer.Typer()
@@ -47,7 +47,7 @@ def export_study(
     ended = [len(cell.seeds) for cell in done.cells if cell.seeds]
     failed = f", and {sum(cell.failed for cell in done.cells)} that failed ({done.lost})" if done.lost else ""
     print(f"{out}: {done.table}, {shape.train_rows:,} training rows, {size}{shape.ids:,} ids; "
-          f"{len(ended)} cell{'s' * (len(ended) > 1)}, {sum(ended)} run{'s' * (sum(ended) > 1)}{failed}; "
+          f"{counted(len(ended), 'cell')}, {counted(sum(ended), 'run')}{failed}; "
           f"{told} in it")
     if said: print(said)
 
@@ -90,7 +90,7 @@ def pool_studies(
         return
     tables = [f"{study.table} ({study.shape.train_rows:,} rows, {study.shape.ids:,} ids)"
               for study in evidence.studies]
-    print(f"{len(tables)} table{'s' * (len(tables) > 1)}: {', '.join(tables)}")
+    print(f"{counted(len(tables), 'table')}: {', '.join(tables)}")
     for claim, rows in _pooled_rows(evidence).items():
         print(f"\n{CLAIMS[claim].says}, in test AUC:")
         print(pd.DataFrame(rows).fillna("").to_string(index=False, justify="left"))

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .records import InputError
+from .records import InputError, counted
 from .terminal import console, print_table, size
 
 # %% ../nbs/cli_runs.ipynb #8d4b7882
@@ -64,8 +64,10 @@ def _room(runs) -> str:
     "What a store takes on the disk."
     from collapse_nb.train.stores import checkpoints, disk_bytes
     kept = checkpoints(runs)
-    text = f"{len(runs.folders()):,} groups in {runs.path}, {size(sum(map(disk_bytes, runs.folders())))}"
-    return text + (f"; {len(kept)} checkpoints of epochs, {size(kept.bytes.sum())}" if len(kept) else "")
+    folders = runs.folders()
+    others = f"; {counted(len(kept), 'checkpoint')} of epochs, {size(kept.bytes.sum())}"
+    text = f"{counted(len(folders), 'group')} in {runs.path}, {size(sum(map(disk_bytes, folders)))}"
+    return text + (others if len(kept) else "")
 
 @app.command("list", epilog="Example: collapse runs list runs/store --format csv")
 def list_(
@@ -113,7 +115,7 @@ def verify(store: Store_ = STORE) -> None:
         console.print(f"{store / row.group}: {row.status}; {row.note}", soft_wrap=True)
     each = {status: int((found.status == status).sum()) for status in ("whole", "unchecked", "damaged")}
     counts = ", ".join(f"{n:,} {status}" for status, n in each.items() if n)
-    console.print(f"{len(found):,} groups, {size(found.bytes.sum())}: {counts}", soft_wrap=True)
+    console.print(f"{counted(len(found), 'group')}, {size(found.bytes.sum())}: {counts}", soft_wrap=True)
     if (found.status == "damaged").any(): raise typer.Exit(1)
 
 @app.command(epilog="Example: collapse runs diff store-a store-b. Exit status: 0, or 1 if they differ.")
@@ -141,7 +143,7 @@ def merge(
     from collapse_nb.train.stores import merge as bring_together
     target = StoredRuns(into)
     came = bring_together(target, [_opened(store) for store in others], sys.stderr.isatty())
-    console.print(f"{len(came):,} groups came in; now {_room(target)}", soft_wrap=True)
+    console.print(f"{counted(len(came), 'group')} came in; now {_room(target)}", soft_wrap=True)
 
 @app.command(epilog="Example: collapse runs prune runs/store")
 def prune(
@@ -154,7 +156,8 @@ def prune(
     from collapse_nb.train.stores import prune as make_room
     if not store.is_dir(): raise InputError(f"there is no store {str(store)!r}: name a folder of runs.")
     gone = make_room(StoredRuns(store), unfinished)
-    console.print(f"{len(gone)} checkpoints of epochs went, {size(gone.bytes.sum())}", soft_wrap=True)
+    went = counted(len(gone), "checkpoint")
+    console.print(f"{went} of epochs went, {size(gone.bytes.sum())}", soft_wrap=True)
 
 # %% ../nbs/cli_runs.ipynb #42123238
 class Tracker(StrEnum):

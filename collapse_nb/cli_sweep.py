@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from .records import InputError
+from .records import InputError, counted
 from .terminal import console, print_table
 
 # %% ../nbs/cli_sweep.ipynb #e0d21d2a
@@ -78,13 +78,14 @@ def _say_plan(groups: list, data, full: int, epochs: int, workers: list[int], fi
         shown = plan.drop(columns=["dataset", "cell"])
         print_table(shown.rename(columns={"gb": "GB", "hours_a_seed": "hours a seed"}))
         seeds = plan.seeds.sum()
-        console.print(f"{device}: {len(plan)} groups, {seeds} runs, {plan.hours.sum():.4g} h of work at "
-                      f"{epochs} epochs a run; one more seed of every cell, {plan.hours_a_seed.sum():.4g} h; "
+        console.print(f"{device}: {counted(len(plan), 'group')}, {counted(seeds, 'run')}, "
+                      f"{plan.hours.sum():.4g} h of work at {epochs} epochs a run; "
+                      f"one more seed of every cell, {plan.hours_a_seed.sum():.4g} h; "
                       f"the largest group takes {plan.gb.max():.3g} GB", soft_wrap=True)
         for row in durations(plan, workers).itertuples():
-            several = "s" * (row.workers > 1)
-            console.print(f"{device}, {row.workers:,} worker{several}: {row.hours:.4g} h from begin to end, "
-                          f"busy for {row.busy:.0%} of it", soft_wrap=True)
+            alone = " of one thread" if device == "cpu" else ""
+            console.print(f"{device}, {counted(row.workers, 'worker')}{alone}: {row.hours:.4g} h "
+                          f"from begin to end, busy for {row.busy:.0%} of it", soft_wrap=True)
         if files:
             from collapse_nb.show.charts import save
             from collapse_nb.show.schedule import schedule_chart
@@ -126,7 +127,7 @@ def sweep(
     "Run the missing cells of a study, longest first; or plan them."
     from collapse_nb.train.recipe import recipe_for
     from collapse_nb.train.runs import Group, RunStore
-    from collapse_nb.train.sweep import estimates, grid, missing, run_group
+    from collapse_nb.train.sweep import engine_for, estimates, grid, missing, run_group
     from collapse_nb.train.sweep import plan as costs_of
     from collapse_nb.train.sweep import sweep as run_missing
     many = _numbers(workers, "--workers")
@@ -136,7 +137,7 @@ def sweep(
     cells = grid(models.split(","), designs.split(","), _numbers(scales, "--scales"), variant)
     data, full = _study(card, source, rows, plan)
     groups = [Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, recipe=recipe,
-                    seeds=range(seeds)) for spec in cells]
+                    seeds=range(seeds), origin=(card, source, rows)) for spec in cells]
     runs = RunStore(store)
     if plan:
         if todo := missing(groups, runs): _say_plan(todo, data, full, epochs, many, files)
@@ -144,9 +145,11 @@ def sweep(
         return
     from collapse_nb.trackers import mirrored
     with mirrored(runs, mirror) if mirror else nullcontext():
-        run = lambda group: run_group(group, data, device, show=False, checkpoint=runs.checkpoint(group))
-        costs = estimates(costs_of(missing(groups, runs), data, device))
-        frame = run_missing(groups, runs, run=run, costs=costs)
+        here = lambda group: run_group(group, data, device, show=False, checkpoint=runs.checkpoint(group))
+        todo = missing(groups, runs)
+        engine = engine_for(device)
+        frame = run_missing(groups, runs, engine, run=None if engine == "processes" else here,
+                            costs=estimates(costs_of(todo, data, device, engine)))
     ids = {group.id for group in runs.groups() if group.cell in {g.cell for g in groups}}
     mine = frame[frame.group.isin(ids) & frame.seed.isin(range(seeds))]
     print_table(mine[["model", "design", "scale", "seed", "status", "best_epoch", "test_auc"]])

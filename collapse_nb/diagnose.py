@@ -6,7 +6,7 @@
 __all__ = ['CHUNK_VALUES', 'SAMPLE_ROWS', 'BAD', 'PLACES', 'MOST_ALIKE', 'LOOKED_THROUGH', 'OF_BIN', 'TINY_START', 'FAR_SHORTER',
            'TEN_TIMES', 'VERDICTS', 'NOTHING', 'HALF', 'LEVEL', 'FEW_NUMBERS', 'TEXT', 'TEXTS', 'REPORT_SCHEMA',
            'WORSE', 'FELL', 'MOST_LANES', 'UNREADABLE', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live',
-           'initialiser', 'Diagnosis', 'Report', 'verdict_named', 'hits', 'field_sizes', 'diagnose']
+           'initialiser', 'Diagnosis', 'counted', 'Report', 'verdict_named', 'hits', 'field_sizes', 'diagnose']
 
 # %% ../nbs/diagnose.ipynb #f6514af8
 import json
@@ -33,7 +33,7 @@ from .checkpoints.roles import roles
 from .checkpoints.tensors import StoredTensor
 from .data.dataset import open_encoded
 from .random_tables import RandomTables, draws_for, random_tables, spectrum_measures
-from .records import InputError, unknown
+from .records import InputError, counted, unknown
 from .results import write_whole
 from .show import diagnosis as page
 from .stats import holm
@@ -401,7 +401,7 @@ class Diagnosis:
     null_low: list[float] = field(default_factory=list, repr=False) # 2.5 % of random tables of equal energy
     null_high: list[float] = field(default_factory=list, repr=False)
 
-def _plural(n: int, what: str) -> str: return f"{n:,} {what}" + "s" * (n != 1)
+def counted(n: int, what: str) -> str: return f"{n:,} {what}" + "s" * (n != 1)
 
 # %% ../nbs/diagnose.ipynb #1381b4d0
 def _alike(
@@ -482,21 +482,21 @@ def _judge(
 ) -> tuple[str, str]:          # verdict and reason
     "One of five verdicts, and a sentence for it."
     if found.live_rows > 1 and found.directions < 2:
-        return "cannot tell", (f"{found.directions} of {_plural(found.width, 'column')} varies over its "
+        return "cannot tell", (f"{found.directions} of {counted(found.width, 'column')} varies over its "
                                "rows: a spectrum needs two.")
     if null is None:
-        return "cannot tell", (f"{found.live_rows:,} of {_plural(found.rows, 'row')} live: a spectrum needs "
+        return "cannot tell", (f"{found.live_rows:,} of {counted(found.rows, 'row')} live: a spectrum needs "
                                "two.")
     few = null.p_low("ia", max(1., HALF * found.random_median)) >= LEVEL
     of_random = f"{found.share:.0%} of the abundance of random tables of its size"
     if few and found.p_holm >= LEVEL:
-        return "cannot tell", (f"with {_plural(found.live_rows, 'live row')} of {found.directions} columns, "
+        return "cannot tell", (f"with {counted(found.live_rows, 'live row')} of {found.directions} columns, "
                                "even half of the abundance of a random table would be no surprise.")
     low, high = null.band("ia", .998)
     as_random = found.p_holm >= LEVEL and low <= found.ia_live <= high
     if found.p_holm >= LEVEL and found.live_rows * found.directions < FEW_NUMBERS:
         return "cannot tell", (f"its abundance ({found.ia_live:.3g}) is no lower than by chance, and with "
-                               f"{_plural(found.live_rows, 'live row')} of {found.directions} columns a "
+                               f"{counted(found.live_rows, 'live row')} of {found.directions} columns a "
                                "start looks like a trained table.")
     if start and as_random:
         return "untrained", (f"its numbers cannot be told from independent draws ({start}), and its "
@@ -535,7 +535,7 @@ def _groups(
                                  "which half of the energy lies"),
             (found.identical_rows, "equal to another row, still counted as live"),
             _far_longer(seen.lengths, place)]
-    return "; ".join(f"{_plural(n, 'row')} {what}" for n, what in said if n) + _vocabulary(seen)
+    return "; ".join(f"{counted(n, 'row')} {what}" for n, what in said if n) + _vocabulary(seen)
 
 def _vocabulary(seen: TablePass) -> str:
     "What the rows for values out of vocabulary look like."
@@ -799,7 +799,7 @@ def _other(left_out: list[dict]) -> list[str]:
 def _footer(report: Report) -> str:
     "How much was read, and what it took."
     read = [table for table in report.tables if table.live_rows or not table.problem]
-    return (f"{len(read)} of {_plural(len(report.tables), 'table')} measured, "
+    return (f"{len(read)} of {counted(len(report.tables), 'table')} measured, "
             f"{sum(t.rows for t in read):,} rows, {sum(t.mb for t in read):,.1f} MB, {report.seconds:.2f} s, "
             f"peak memory {report.peak_bytes / 1e6:,.0f} MB more than before")
 
@@ -1020,7 +1020,7 @@ def diagnose(
     unread = [f"{part.tensor.key}: {part.tensor.problem}" for part in parts
               if part.tensor.problem and part.role not in ("table", "optimiser state", "alias")]
     if not tables:
-        unread.append(f"No embedding table was found among {_plural(len(parts), 'tensor')}: give the file of "
+        unread.append(f"No embedding table was found among {counted(len(parts), 'tensor')}: give the file of "
                       "a model that has one, or its tables as arrays.")
     return Report(tables, left_out, checkpoint.source, checkpoint.kind, checkpoint.package,
                   notes=[*checkpoint.notes, *notes], seconds=time.perf_counter() - began,
@@ -1082,7 +1082,7 @@ def _described(table: Diagnosis, seen: TablePass | None, part, names: list[str])
     if len(constant): notes.append(f"The same in all rows, and no learnt column: {_listed(constant)}.")
     if len(seen.bias): notes.append(f"No direction, and in no measure: column {_listed(seen.bias)}.")
     if table.bad_rows:
-        table.problem = (f"NaN or infinite numbers in {table.bad_rows:,} of {_plural(table.rows, 'row')}: "
+        table.problem = (f"NaN or infinite numbers in {table.bad_rows:,} of {counted(table.rows, 'row')}: "
                          "they are left out.")
     table.notes = " ".join(filter(None, notes))
     return _start(seen)

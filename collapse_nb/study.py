@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from .fields import FieldSchema
 from .findings import Measured, seed_contrast
-from .records import InputError, Record, unknown
+from .records import InputError, Record, counted, unknown
 from .results import read_table, write_whole
 from .stats import MODELS, pool
 from .train.runs import StoredRuns
@@ -200,7 +200,7 @@ def _one_study(
         biased = (chosen["model"] == "xDeepFM") & chosen["cin_bias"].astype(object).fillna(True).astype(bool)
         if (~biased & (chosen["model"] == "xDeepFM")).any(): chosen = chosen[~biased]
     left = len(frame) - len(chosen)
-    said = f"left out: {left} run{'s' * (left > 1)} of other data, settings or treatments"
+    said = f"left out: {counted(left, 'run')} of other data, settings or treatments"
     return _checked(chosen), said if left else ""
 
 # %% ../nbs/study.ipynb #b4421e32

@@ -78,7 +78,7 @@ def runs_of(
                 if name not in OUTCOMES and value not in (None, "")}
         return Run(f"{folder.name}-seed-{row['seed']}", version,
                    " ".join([spec.model, spec.design, f"{spec.scale}x", *filter(None, [group.treatment]),
-                             f"seed {row['seed']}"]), str(folder), told,
+                             f"seed {row['seed']}"]), str(folder.absolute()), told,
                    {new: float(row[name]) for name, new in OUTCOMES.items() if row.get(name) is not None},
                    list(zip(mine.epoch.astype(int).tolist(), measures, strict=True)))
     return [run(replica, row) for replica, row in enumerate(rows)]
@@ -146,13 +146,14 @@ class _MLflow:
             unseen.replace(file)
         return file
 
-    def there(self) -> dict[str, str]:
+    def there(self) -> dict[str, tuple[str, str]]:
         self.ids, found, token = {}, {}, None
         while True:
             page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
             for run in page:
                 if not (key := run.data.tags.get("run")): continue # of somebody else
-                if run.info.status == "FINISHED": found[key] = run.data.tags["version"]
+                if run.info.status == "FINISHED":
+                    found[key] = run.data.tags["version"], run.data.tags.get("folder", "")
                 self.ids.setdefault(key, []).append(run.info.run_id)
             if not (token := page.token): return found
 
@@ -192,9 +193,9 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
         self.writer, self.folder = SummaryWriter, Path(address or place / "tensorboard") / name
 
-    def there(self) -> dict[str, str]:
-        return {file.parent.name: file.read_text() for file in self.folder.glob("*/version")
-                if not file.parent.name.startswith(".")}
+    def there(self) -> dict[str, tuple[str, str]]:
+        return {file.parent.name: tuple((*file.read_text().split("\n", 1), "")[:2])
+                for file in self.folder.glob("*/version") if not file.parent.name.startswith(".")}
 
     def write(self, run: Run) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +208,7 @@ class _TensorBoard:
                     for name, value in measures.items(): writer.add_scalar(name, value, epoch)
                 for name, value in run.outcomes.items():
                     writer.add_scalar(name, value, run.last_epoch)
-            (folder / "version").write_text(run.version)
+            (folder / "version").write_text(f"{run.version}\n{run.folder}")
     def close(self) -> None: pass
 
 # %% ../nbs/trackers.ipynb #3c24e739
@@ -224,9 +225,9 @@ class _Trackio:
         self.storage, self.project = trackio.SQLiteStorage, name
 
     def _kept(self, key: str) -> dict: return self.storage.get_run_config(self.project, key) or {}
-    def there(self) -> dict[str, str]:
-        keys = self.storage.get_runs(self.project)
-        return {key: kept["version"] for key in keys if "version" in (kept := self._kept(key))}
+    def there(self) -> dict[str, tuple[str, str]]:
+        kept = {key: self._kept(key) for key in self.storage.get_runs(self.project)}
+        return {key: (of["version"], of.get("folder", "")) for key, of in kept.items() if "version" in of}
 
     def write(self, run: Run) -> None:
         self.storage.delete_run(self.project, run.key)
@@ -249,7 +250,7 @@ class _Parquet:
 
     @staticmethod
     def _store_of(file: Path) -> str: return pd.read_parquet(file, columns=[]).attrs.get("store", "")
-    def there(self) -> dict[str, str]: return {} # a table is written whole
+    def there(self) -> dict[str, tuple[str, str]]: return {} # a table is written whole
     def write(self, run: Run) -> None: self.runs.append(run)
     def close(self) -> None:
         if not self.runs: return
@@ -293,7 +294,8 @@ def export(
 ) -> int:               # runs that were written; the others were there
     """Show the runs of a store in a tracker.
 
-    Raises `InputError` for a tracker that is not installed or cannot be reached.
+    Raises `InputError` for a tracker that is not installed or cannot be reached, and where it has the same
+    run of another store, which came out otherwise and would be lost.
 
     Example:
 
@@ -310,7 +312,13 @@ def export(
         for folder in tqdm(store.folders(), f"export to {to}", unit=" groups", disable=not show,
                            mininterval=1, leave=False):
             for run in runs_of(folder):
-                if there.get(run.key) == run.version: continue
+                version, from_folder = there.get(run.key, ("", ""))
+                if version == run.version: continue
+                if from_folder and Path(from_folder).parent != Path(run.folder).parent:
+                    raise InputError(f"{to} has {run.title} of the runs in {Path(from_folder).parent} under "
+                                     f"the name {name or store.path.absolute().name!r}, which came out "
+                                     "otherwise than here and would be lost: give another --name, or remove "
+                                     "that run.")
                 view.write(run)
                 written += 1
         view.close()

@@ -167,6 +167,22 @@ def test_made_twice_it_is_the_same_and_changed_files_are_sent_again(view, store)
     assert near(there.curve(0, "train_loss_nats")[:1], (1, .71))
 
 
+def test_a_run_of_another_store_is_not_replaced(view, store, tmp_path):
+    "Two stores of one name in one tracker: equal bits are the same run; others are refused, the first stays."
+    shared = {"mlflow": f"sqlite:///{tmp_path}/both.db", "tensorboard": str(tmp_path / "both")}
+    address, name = where(view, store)
+    address = shared.get(view.name, address)
+    assert export(store, view.name, address, name) == 2
+    other = StoredRuns(tmp_path / "elsewhere" / "mine")
+    shutil.copytree(store.path, other.path, ignore=shutil.ignore_patterns(".views"))
+    assert export(other, view.name, address, name) == 0
+    damage(other.folders()[0] / "history.csv")
+    with pytest.raises(InputError, match=r"DNN SE 1x seed 0 .* would be lost: give another --name"):
+        export(other, view.name, address, name)
+    assert export(store, view.name, address, name) == 0
+    assert export(other, view.name, address, f"{name or 'mine'}-elsewhere") == 2
+
+
 def bent_by_mlflow(there: MLflow, store: StoredRuns) -> None:
     "What MLflow would bend is said in words."
     run = there.runs()[0].data

@@ -12,6 +12,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from ..records import counted
 from .charts import PALETTE, Look, picture, styled
 from .sentences import number, p_equals
 
@@ -53,7 +54,7 @@ def headline(
         if not (n := int(counts.get(verdict, 0))): continue
         words = {"one direction dominates": "dominated by one direction", "cannot tell": "not to be told"}
         said.append(f"{n} {'is' if n == 1 else 'are'} {words.get(verdict, verdict)}")
-    return f"Of {len(frame)} table{'s' * (len(frame) != 1)} {', '.join(said)}"
+    return f"Of {counted(len(frame), 'table')} {', '.join(said)}"
 
 # %% ../../nbs/show/diagnosis.ipynb #72217780
 def shares_chart(
@@ -232,7 +233,7 @@ def report_page(
                   for _, row in left_out.iterrows()]
         parts += ["<h2>What was not taken for a table</h2>",
                   _grid({"key": "tensor", "shape": "shape", "role": "taken for", "why": "why"}, listed,
-                        f"{len(left_out)} tensor{'s' * (len(left_out) != 1)}, each with the reason.", set())]
+                        f"{counted(len(left_out), 'tensor')}, each with the reason.", set())]
     parts.append(f"<footer><p>{_text(footer)}</p></footer>")
     return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
             'content="width=device-width, initial-scale=1">'

@@ -12,7 +12,7 @@ from pathlib import Path
 import altair as alt
 import pandas as pd
 
-from ..records import InputError
+from ..records import InputError, counted
 from .charts import PALETTE, dressed, styled
 from .sentences import number
 
@@ -27,7 +27,7 @@ def schedule_chart(
     >>> bars = pd.DataFrame([(0, 0., 3., "DNN", "ME", 4, 3), (1, 0., 1., "DNN", "SE", 1, 3)],
     ...                     columns=["worker", "start_h", "end_h", "model", "design", "scale", "seeds"])
     >>> schedule_chart(bars).to_dict()["title"]["text"][0]
-    '2 groups on 2 workers last 3 h, and the workers are'
+    '2 groups on 2 workers take 3 h, and the workers are'
 
     References: [Gantt charts](https://en.wikipedia.org/wiki/Gantt_chart).
     """
@@ -43,9 +43,9 @@ def schedule_chart(
         tooltip=["model", "design", "scale", "seeds", alt.Tooltip("start_h", format=".1f"),
                  alt.Tooltip("end_h", format=".1f")])
     said = lambda value: f"{number(value, 2 if value < 1 else 0, plus=False)} h"
-    title = (f"{len(bars):,} groups on {workers:,} workers last {said(lasts)}, and the workers are busy for "
-             f"{100 * hours.sum() / (workers * lasts):.0f} % of it; the longest group takes "
-             f"{said(hours.max())}")
+    title = (f"{counted(len(bars), 'group')} on {counted(workers, 'worker')} take {said(lasts)}, and the "
+             f"workers are busy for {100 * hours.sum() / (workers * lasts):.0f} % of it; the longest group "
+             f"takes {said(hours.max())}")
     reading = ["Longest first, each on the worker that is free first. A bar is a group: the seeds of one "
                "model at one size, trained side by side."]
     return styled(chart.properties(width=600, height=min(30 * workers + 20, 420)), title, reading)

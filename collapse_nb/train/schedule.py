@@ -19,7 +19,7 @@ from ..fields import FieldSchema
 from ..records import InputError
 from .memory import needed_bytes
 from .runs import Group
-from .sweep import plan
+from .sweep import engine_for, plan
 
 # %% ../../nbs/train/schedule.ipynb #27dd104c
 def schedule(
@@ -100,7 +100,7 @@ def forecast(
     if epochs < 1: raise InputError(f"{epochs} epochs were given: a run takes 1 or more.")
     more, rows = full_rows / len(data.train) if full_rows else 1., []
     for group in tqdm(list(groups), "plan", unit=" groups", disable=not show, leave=False):
-        row = plan([group], data, device).iloc[0]
+        row = plan([group], data, device, engine_for(device)).iloc[0]
         seconds = more * row.epoch_s
         hours = seconds * min(epochs, group.recipe.max_epochs) / 3600
         gb = needed_bytes(group.spec, data.schema, len(group.seeds), group.recipe.optimizer) / 1e9

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENGINES', 'grid', 'run_group', 'run_here', 'missing', 'mixed_code', 'no_room', 'halves', 'check_until', 'rows_of',
-           'extended', 'sweep', 'seconds_per_epoch', 'plan', 'estimates']
+           'extended', 'engine_for', 'sweep', 'seconds_per_epoch', 'plan', 'estimates']
 
 # %% ../../nbs/train/sweep.ipynb #00000002
 import math
@@ -321,6 +321,21 @@ def _take(todo: list[Group], store: RunStore, leases: Leases, bar: tqdm, cost: C
 # %% ../../nbs/train/sweep.ipynb #00000109
 ENGINES = ["local", "processes", "ray"]
 
+def engine_for(
+    device: str, # auto, cpu, cuda or cuda:N
+) -> str:        # of `ENGINES`
+    """The engine that a machine alone is best used by: on a CPU processes of one thread.
+
+    Threads that wait for each other spin, so that two trainings with two threads each take twice as long at
+    once as one after the other; processes of one thread leave the machine to others.
+
+    Example:
+
+    >>> engine_for("cpu")
+    'processes'
+    """
+    return "processes" if find_device(device).type == "cpu" else "local"
+
 @contextmanager
 def _here(work: Callable) -> Iterator[Callable]:
     "The engine that is this process."
@@ -473,6 +488,7 @@ def plan(
     groups: Iterable[Group], # what is missing
     data: Encoded,           # on what
     device: str = "auto",    # where
+    engine: str = "local",   # whose work it will be: with "processes" steps are timed by one thread
 ) -> pd.DataFrame:           # a row per group, longest first: which it is, seeds, epoch_s, at_most_s
     """The missing groups with their estimated cost.
 
@@ -496,8 +512,11 @@ def plan(
         half = row(halves(g)[1]) # no room for all seeds: the sweep will cut the group, and so is this
         return half | {"seeds": len(g.seeds), "epoch_s": 2 * half["epoch_s"],
                        "at_most_s": 2 * half["at_most_s"]}
-    rows = pd.DataFrame([row(g) for g in groups],
-                        columns=["cell", "model", "design", "scale", "seeds", "epoch_s", "at_most_s"])
+    threads = torch.get_num_threads()
+    if engine == "processes": torch.set_num_threads(1)
+    try: rows = [row(g) for g in groups]
+    finally: torch.set_num_threads(threads)
+    rows = pd.DataFrame(rows, columns=["cell", "model", "design", "scale", "seeds", "epoch_s", "at_most_s"])
     return rows.sort_values("epoch_s", ascending=False, ignore_index=True)
 
 def estimates(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..records import counted
 from .announce import SWEEPS, lives, this_host
 from .runs import StoredRuns, stored_group
 from .schedule import schedule
@@ -86,7 +87,7 @@ class Status:
         left = f"{self.seconds_left / 3600:.2g} h left" if known else "not known yet how long"
         if not self.goes_on: left = f"the sweep has ended{absent}"
         return (f"{self.count('done')} of {len(self.groups)} cells done, {self.count('running')} running, "
-                f"{self.count('waiting')} waiting; " + (f"{failed} run{'s' * (failed > 1)} failed; " if failed
+                f"{self.count('waiting')} waiting; " + (f"{counted(failed, 'run')} failed; " if failed
                                                        else "") + left)
 
 def _done(store: StoredRuns) -> dict[str, dict]:
