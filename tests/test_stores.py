@@ -6,10 +6,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_trackers import file_group, group_of
 
+from collapse_nb.records import InputError
 from collapse_nb.train.runs import RunStore, StoredRuns
 from collapse_nb.train.stores import differences, merge, verify
 
@@ -51,15 +53,33 @@ def test_a_killed_merge_is_begun_again_and_ends_the_same(tmp_path):
     assert differences(into, source).empty and len(into.frame()) == 150
 
 
+def opened_within(place: Path, work) -> tuple[list[str], object]:
+    "Which files below a place were opened by a call, and what it gave."
+    opened, watching = [], True
+    def hook(event, args):
+        if event == "open" and watching and str(args[0]).startswith(str(place)): opened.append(str(args[0]))
+    sys.addaudithook(hook) # there is no way to take it away again
+    try: got = work()
+    finally: watching = False
+    return opened, got
+
+
 def test_each_file_of_a_group_is_opened_once(tmp_path):
     "What a large store's reading takes is mostly opening files."
     filled(tmp_path / "store", range(5))
-    opened = []
-    def hook(event, args):
-        if event == "open" and watching and str(args[0]).startswith(str(tmp_path)):
-            opened.append(str(args[0]))
-    sys.addaudithook(hook)
-    watching = True
-    try: frame = RunStore(tmp_path / "store").frame()
-    finally: watching = False
+    opened, frame = opened_within(tmp_path, RunStore(tmp_path / "store").frame)
     assert len(frame) == 5 and len(opened) == len(set(opened)) == 3 * 5 # record, rows and checksums
+
+
+def test_groups_are_read_once_and_again_when_their_files_have_changed(tmp_path):
+    "A sweep asks for all of them whenever it takes one."
+    store = filled(tmp_path / "store", range(5))
+    assert len(store.groups()) == 5
+    opened, groups = opened_within(tmp_path, store.groups)
+    assert opened == [] and len(groups) == 5
+    filled(tmp_path / "store", [5])
+    opened, groups = opened_within(tmp_path, StoredRuns(store.path).groups)
+    assert len(opened) == 3 and len(groups) == 6
+    rows = store.folders()[0] / "runs.json"
+    rows.write_text(rows.read_text()[:-5])
+    with pytest.raises(InputError, match=r"runs\.json"): store.groups()

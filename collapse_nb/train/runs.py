@@ -16,7 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +199,17 @@ def stored_group(
                          "of the store if it is a copy, or else delete it and run the sweep again.")
     return group, parsed("runs.json", partial(_rows_of, group.seeds))
 
+def _stamp(file: Path) -> tuple[int, int] | None:
+    "What tells that a file has not been written again; None where there is none."
+    try: there = file.stat()
+    except OSError: return None
+    return there.st_mtime_ns, there.st_size
+
+@lru_cache(maxsize=1 << 16)
+def _group_of(folder: Path, *stamps) -> Group:
+    "A sweep asks for all groups whenever it takes one."
+    return stored_group(folder)[0]
+
 # %% ../../nbs/train/runs.ipynb #0000000d
 def _history(rows: list[dict], path: Path) -> pd.DataFrame:
     if not path.read_bytes().endswith(b"\n"): raise ValueError("its last line is cut")
@@ -253,8 +264,9 @@ class StoredRuns:
         "One per finished group; what a killed process left starts with a dot and does not count."
         return sorted(f.parent for f in self.path.glob("*/group.json") if _whole(f.parent, self.weights))
     def groups(self) -> list[Group]:
-        "The records of all finished groups."
-        return [stored_group(f)[0] for f in self.folders()]
+        "The records of all finished groups; a process reads each once, and again when its files change."
+        return [_group_of(f, *map(_stamp, (f / "group.json", f / "runs.json", f / SUMS)))
+                for f in self.folders()]
     def frame(self) -> pd.DataFrame:
         "All runs, a row each, in the order of dataset, model, size, design and seed."
         # an option that an optimiser does not have is no column unless another run has it
