@@ -6,7 +6,7 @@
 __all__ = ['CHUNK_VALUES', 'SAMPLE_ROWS', 'BAD', 'PLACES', 'MOST_ALIKE', 'LOOKED_THROUGH', 'OF_BIN', 'TINY_START', 'FAR_SHORTER',
            'TEN_TIMES', 'VERDICTS', 'NOTHING', 'HALF', 'LEVEL', 'FEW_NUMBERS', 'TEXT', 'TEXTS', 'REPORT_SCHEMA',
            'WORSE', 'FELL', 'MOST_LANES', 'UNREADABLE', 'MOST_COLUMNS', 'MOST_ROWS', 'TablePass', 'shortest_live',
-           'initialiser', 'Diagnosis', 'counted', 'Report', 'verdict_named', 'hits', 'field_sizes', 'diagnose']
+           'initialiser', 'Diagnosis', 'Report', 'verdict_named', 'hits', 'field_sizes', 'diagnose']
 
 # %% ../nbs/diagnose.ipynb #f6514af8
 import json
@@ -400,8 +400,6 @@ class Diagnosis:
     even_spectrum: list[float] = field(default_factory=list, repr=False) # with lengths evened out
     null_low: list[float] = field(default_factory=list, repr=False) # 2.5 % of random tables of equal energy
     null_high: list[float] = field(default_factory=list, repr=False)
-
-def counted(n: int, what: str) -> str: return f"{n:,} {what}" + "s" * (n != 1)
 
 # %% ../nbs/diagnose.ipynb #1381b4d0
 def _alike(

@@ -568,7 +568,7 @@ def output_forward(
     >>> run(output_forward, 1, torch.tensor([[1.], [3.]]), one, 0 * one, 5 * one, np.uint64(0), 0,
     ...     np.float32(1), y, mean, var)
     >>> [round(value, 2) for value in y.tolist()]
-    [0.0, 5.0]
+    [-0.0, 5.0]
     """
     nothing, none = np.empty((len(z), 0), np.int64), np.empty((0, z.shape[1]), z.dtype)
     means, aparts = np.empty((tasks, len(mean)), z.dtype), np.empty((tasks, len(mean)), z.dtype)
