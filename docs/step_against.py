@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -32,13 +31,13 @@ from tqdm import tqdm
 
 from collapse_nb.allocation import keep_freed_memory
 from collapse_nb.data.encode import open_encoded
+from collapse_nb.nn.zoo import MULTI
 from collapse_nb.records import InputError
 from collapse_nb.results import read_table, save_table
 from collapse_nb.train.runs import surroundings
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = ("DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP")
-CELLS = [(model, design, scale) for model in MODELS for design, scale in (("SE", 1), ("SE", 4), ("ME", 4))]
+CELLS = [(model, design, scale) for model in MULTI for design, scale in (("SE", 1), ("SE", 4), ("ME", 4))]
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise")
 SAME = ["against", "dataset", "threads", "replicas", "variant", "huge_pages", "pairs"]
 
@@ -64,7 +63,7 @@ def package_at(commit: str, place: Path) -> str:
 def step_of(package: str, cell: tuple, schema, replicas: int, variant: str):
     "One training step of a new model, by the code of a package."
     part = lambda name: importlib.import_module(f"{package}.{name}")
-    zoo: ModuleType = part("nn.zoo")
+    zoo = part("nn.zoo")
     spec = zoo.ModelSpec(*cell, variant)
     model = zoo.build(spec, zoo.FieldSchema(schema.names, schema.cardinalities), replicas).train()
     return part("train.step").Step(model, part("train.recipe").Recipe())

@@ -326,8 +326,8 @@ def engine_for(
 ) -> str:        # of `ENGINES`
     """The engine that a machine alone is best used by: on a CPU processes of one thread.
 
-    Threads that wait for each other spin, so that two trainings with two threads each take twice as long at
-    once as one after the other; processes of one thread leave the machine to others.
+    Threads that wait for each other spin, so that two trainings with two threads each take more than twice as
+    long at once as one after the other; processes of one thread leave the machine to others.
 
     Example:
 
