@@ -6,7 +6,6 @@
 __all__ = ['app', 'sweep']
 
 # %% ../nbs/cli_sweep.ipynb #5bee6d30
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -144,7 +143,7 @@ def sweep(
         else: console.print(f"all {len(cells)} cells are in {store}", soft_wrap=True)
         return
     from collapse_nb.trackers import mirrored
-    with mirrored(runs, mirror) if mirror else nullcontext():
+    with mirrored(runs, mirror):
         here = lambda group: run_group(group, data, device, show=False, checkpoint=runs.checkpoint(group))
         todo = missing(groups, runs)
         engine = engine_for(device)

@@ -364,7 +364,7 @@ def follow(
 @contextmanager
 def mirrored(
     store: StoredRuns,  # that is being filled within
-    to: str,            # of `VIEWS`
+    to: str,            # of `VIEWS`; empty for no view
     address: str = "",  # as `export` takes it
     name: str = "",     # likewise
     every: float = 5.,  # seconds between looks
@@ -379,6 +379,9 @@ def mirrored(
     ... except InputError as err: print(str(err).partition(": ")[0])
     unknown tracker 'wandb'
     """
+    if not to:
+        yield
+        return
     if to not in VIEWS: raise unknown("tracker", to, VIEWS)
     code = ("import sys; from collapse_nb.trackers import beside; "
             "beside(*sys.argv[1:5], float(sys.argv[5]))")

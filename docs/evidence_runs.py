@@ -7,7 +7,8 @@ closely enough. What is run stands in docs/evidence.toml.
 Trained cells are kept in runs/evidence/TABLE: killed at any instant and started again, it trains what is
 missing. Several of them may run side by side, on the same tables too: each takes cells that no other is at. A
 table whose file is not given is left out, a cell that fails is left out, and what the hours did not allow is
-listed; the rest goes on. Rows, cells and differences are in runs/evidence/results, beside not-run.csv.
+listed; the rest goes on. Rows, cells and differences are in runs/evidence/results, beside not-run.csv. The
+trained models stay in the stores, for what is asked of them afterwards: some 3 GB a table.
 """
 import time
 import tomllib
@@ -191,7 +192,7 @@ def opened(studies: list[Scaling], out: Path, device: str) -> list[Table]:
             except InputError as err:
                 print(f"{study.dataset} is left out: {err}")
                 continue
-            tables[study.dataset] = Table(data, [], RunStore(out / data.name), device)
+            tables[study.dataset] = Table(data, [], RunStore(out / data.name, weights=True), device)
         table = tables[study.dataset]
         if study.until: check_until(table.first(study), study.until, study.at_most)
         table.studies.append(study)

@@ -24,7 +24,8 @@ from collapse_nb.show import charts
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, FIGURES = ROOT / "data" / "results", ROOT / "figures"
 # the modules of collapse_nb.show that draw the paper's figures, each with a FIGURES of its own
-MODULES = ("toy", "spectrum", "abundance", "evidence", "overfitting", "multi_embedding", "regimes", "speed")
+MODULES = ("toy", "spectrum", "abundance", "evidence", "overfitting", "multi_embedding", "regimes", "ladder",
+           "schedule", "speed")
 
 
 def scaling(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:

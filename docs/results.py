@@ -27,10 +27,10 @@ GPU = torch.cuda.is_available() # the whole grid; on the CPU two models at three
 SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 GRID = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"] if GPU else ["DNN", "DCNv2"]
 # cheap ones first; 06 after the others: it finds most of its runs in the store
-NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "07")
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "07")
 # datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law
 # of 03 wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
-ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}}
+ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}, "insteval": {"15": {}}}
 
 
 def parameters(number: str, scales: list[int]) -> dict:
@@ -46,6 +46,7 @@ def parameters(number: str, scales: list[int]) -> dict:
                    "hidden": [100, 800] if GPU else [100], "depths": [1, 3]},
             "06": {**five, "models": GRID, "scales": scales, "control_scale": min(4, max(scales))},
             "07": {**five, "rows": 0},
+            "15": {**five, "models": ["DNN", "DCNv2"], "scale": 4},
             "12": {**five, "model": "DNN", "scale": 4, "row_counts": [8000, 25_000, 80_000],
                    "steps": [32, 100, 312]}}[number]
 

@@ -58,6 +58,7 @@ from collapse_nb.claims import (
 )
 from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, finding, findings
+from collapse_nb.ladder import step_claims, step_rows
 from collapse_nb.multi_embedding import appendix_proofs
 from collapse_nb.overfitting import VIEWS
 from collapse_nb.records import InputError, unknown
@@ -238,8 +239,16 @@ def regimes(dataset: str) -> dict[str, pd.DataFrame]:
     runs = stored(f"regime-runs-{dataset}")
     return {"regimes": regime_contrasts(runs), "findings-12": findings(regime_claims(runs))}
 
+def ladder(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 15."
+    runs = stored(f"ladder-runs-{dataset}")
+    cells = auc_cells(runs.assign(status="done"), "model", "arm")
+    scale = int(runs["scale"].max())
+    steps = step_rows(cells).assign(dataset=dataset, scale=scale)
+    return {"ladder-steps": steps, "findings-15": findings(step_claims(cells, runs["model"].unique(), scale))}
+
 STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": overfitting,
-           "05": multi_embedding, "06": scaling, "12": regimes}
+           "05": multi_embedding, "06": scaling, "12": regimes, "15": ladder}
 
 
 def datasets(number: str) -> list[str]:

@@ -18,40 +18,16 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from functools import lru_cache
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Literal
-
-import torch
-from pydantic import Field, StrictInt
-
-from ..data.source import expanded, open_source
-from ..records import InputError, Record
-from .memory import needed_bytes
-from .runs import Group, RunStore, surroundings
-
-# %% ../../nbs/train/cluster.ipynb #c16664de
-import ctypes
-import math
-import os
-import signal
-import socket
-import time
-import uuid
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+import numba
 import torch
 from pydantic import Field, StrictInt
 
@@ -83,6 +59,12 @@ def _alone(threads: int, device: str) -> None:
     if device == "cpu": os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(threads)
 
+@lru_cache(maxsize=1)
+def _loaded() -> None:
+    "Load what a training would load only when it needs it, which would be again in every copy."
+    import_module("torch._dynamo") # by the first optimiser that is made: more than a second
+    numba.njit(lambda: 0)()        # numba's tables of types, without one of its threads
+
 def own_process(
     work: Callable, # of what follows
     *given,         # a group
@@ -98,6 +80,7 @@ def own_process(
     >>> own_process(pow, 2, 10, threads=1, device="cpu")
     1024
     """
+    _loaded()
     with ProcessPoolExecutor(1, get_context("fork"), _alone, (threads, device)) as process:
         return process.submit(work, *given).result()
 

@@ -128,6 +128,8 @@ class Scaling(Study):
     # where groups run: this process, processes of one thread each, a ray cluster
     engine: Literal["local", "processes", "ray"] = "local"
     gather: StrictBool = False # with ray: this process files what nodes send; else they file it
+    # where runs are shown as they come; empty for nowhere
+    mirror: Literal["", "mlflow", "tensorboard", "trackio", "parquet"] = ""
 
     @property
     def cluster(self) -> Cluster | None:

@@ -201,10 +201,14 @@ def optimizers(
                                                   "weight_decay": recipe.weight_decay, "fused": True}
     tables = [m for m in model.modules() if isinstance(m, EmbeddingSets | FieldLinear)]
     weights = [table.weight for table in tables]
-    for table in tables: table.sparse = separate or not table.weight.is_cuda
+    if separate and not all(w.is_leaf for w in weights):
+        raise InputError(f"optimizer = {recipe.optimizer!r} was given for tables that a treatment computes "
+                         "from other parameters: it moves the rows of a batch alone, so give Adam or AdamW.")
+    for table, w in zip(tables, weights, strict=True):
+        table.sparse = w.is_leaf and (separate or not w.is_cuda)
     if not separate:
         stepper = getattr(torch.optim, recipe.optimizer)(model.parameters(), **how)
-        scatter(stepper, [w for w in weights if not w.is_cuda and w.requires_grad])
+        scatter(stepper, [w for w in weights if w.is_leaf and not w.is_cuda and w.requires_grad])
         return [stepper]
     rest = [p for p in model.parameters() if not any(p is w for w in weights)]
     if recipe.optimizer == "SparseAdam": own = torch.optim.SparseAdam(weights, lr=recipe.learning_rate)

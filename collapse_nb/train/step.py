@@ -24,7 +24,7 @@ def replica_losses(
     model: Model, # R replicas
     x: Tensor,    # (B, P) ids
     y: Tensor,    # (B,) labels
-) -> Tensor:      # (R,) mean binary cross-entropy of each replica's batch, in nats
+) -> Tensor:      # (R,) mean binary cross-entropy of each replica's batch, in nats, or the model's own loss
     """Each replica's loss on a batch.
 
     Example:
@@ -36,6 +36,7 @@ def replica_losses(
     [0.6931, 0.6931]
     """
     logits = model(x)
+    if model.loss is not None: return model.loss(logits, y)
     labels = y.to(logits).expand_as(logits)
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
 
