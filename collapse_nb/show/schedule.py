@@ -32,6 +32,7 @@ def schedule_chart(
 
     References: [Gantt charts](https://en.wikipedia.org/wiki/Gantt_chart).
     """
+    bars = bars.dropna(subset="start_h") # what could not be planned
     if bars.empty: raise InputError("a schedule of no groups was given: there is nothing to draw.")
     hours, workers = bars.end_h - bars.start_h, bars.worker.max() + 1
     lasts = bars.end_h.max()
