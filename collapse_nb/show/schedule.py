@@ -34,7 +34,7 @@ def schedule_chart(
     """
     bars = bars.dropna(subset="start_h") # what could not be planned
     if bars.empty: raise InputError("a schedule of no groups was given: there is nothing to draw.")
-    hours, workers = bars.end_h - bars.start_h, bars.worker.max() + 1
+    hours, workers = bars.end_h - bars.start_h, int(bars.worker.max()) + 1
     lasts = bars.end_h.max()
     models = [model for model in PALETTE if (bars.model == model).any()]
     colour, _, _ = dressed("model:N", {model: model for model in models})
