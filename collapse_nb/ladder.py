@@ -57,7 +57,7 @@ def multiply_adds(
 
     >>> schema = FieldSchema(["hour", "site"], [24, 100])
     >>> multiply_adds(ModelSpec("DNN", base_dim=3, hidden=4), schema) # 6 x 4, 4 x 4 and 4 x 1
-    {'multiply_adds': 44, 'table_parameters': 372, 'dense_parameters': 65}
+    {'multiply_adds': 44, 'table_parameters': 372, 'dense_parameters': 69}
     """
     model = build(spec, schema)
     if treated: treatment(treated)[1](model)
