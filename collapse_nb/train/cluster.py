@@ -249,7 +249,13 @@ def _connect(ray, address: str) -> None:
     except (OSError, ValueError) as err:
         raise InputError(f"no Ray cluster answers at {address!r} ({err}): give the host:port that `ray start "
                          "--head` names, or no address for a cluster on this machine.") from None
-    try: ray.init(address, **quiet)
+    try:
+        for wait in (1, 5, 0): # s; who answers there may be busy, or about to note that a node is gone
+            try: return ray.init(address, **quiet)
+            except ConnectionError:
+                ray.shutdown()
+                if not wait: raise
+                time.sleep(wait)
     except (OSError, ValueError, RuntimeError) as err: # of a token, or of other versions of Ray or Python
         told = " ".join(str(err).split())
         raise InputError(f"the cluster at {address!r} cannot be joined ({told}): start it, give it and this "
