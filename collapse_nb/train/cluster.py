@@ -285,7 +285,10 @@ def _reports(ray, nodes: list[dict], origins: list, mark: str) -> list[dict]:
             if not isinstance(err.cause, ImportError): raise
             raise InputError(f"node {node['NodeManagerAddress']} cannot import collapse_nb ({err.cause}): "
                              f"install version {here['versions']['version']} there.") from None
+        except ray.exceptions.RayError: continue # the node is gone, and the cluster had not noted it yet
         check_node(node["NodeManagerAddress"], reports[-1], here, asked)
+    if not reports: raise InputError("no node of the cluster answered: look whether they run (ray status), and "
+                                     "start the sweep again.")
     return reports
 
 # %% ../../nbs/train/cluster.ipynb #6f019ce3
