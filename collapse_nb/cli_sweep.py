@@ -22,6 +22,12 @@ def _numbers(text: str, option: str) -> list[int]:
         raise InputError(f"{option} {text} was given: give whole numbers with commas between them, such as "
                          "1,4,10.") from None
 
+def _check_chart(chart: Path | None, plan: bool) -> None:
+    "Refuse a drawing that nobody would make."
+    if chart and not plan:
+        raise InputError(f"--chart {chart} was given without --plan: a schedule is drawn of a plan, so give "
+                         "both.")
+
 def _check_numbers(seeds: int, rows: int, max_epochs: int, epochs: int, workers: list[int]) -> None:
     "Refuse before anything is opened or timed."
     if seeds < 1: raise InputError(f"--seeds {seeds} was given: train at least one.")
@@ -129,7 +135,8 @@ def sweep(
     from collapse_nb.train.sweep import engine_for, estimates, grid, missing, run_group
     from collapse_nb.train.sweep import plan as costs_of
     from collapse_nb.train.sweep import sweep as run_missing
-    many = _numbers(workers, "--workers")
+    _check_chart(chart, plan)
+    many = list(dict.fromkeys(_numbers(workers, "--workers")))
     _check_numbers(seeds, rows, max_epochs, epochs, many)
     files = _chart_files(chart) if chart else {}
     recipe = recipe_for(card, max_epochs=max_epochs)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TREATMENTS', 'CONTROLS', 'divergence', 'restrict_divergence', 'norm_readings', 'Repeated', 'share_interaction',
            'BlockCross', 'block_diagonal_cross', 'share_tables', 'drop_projection', 'SetsJoined', 'join_sets',
-           'EachSet', 'set_losses', 'train_each_set', 'Treatment', 'treatment', 'arm_name', 'arm_specs', 'disjoint',
-           'within', 'stored_models']
+           'EachSet', 'set_losses', 'train_each_set', 'train_interactions', 'Treatment', 'treatment', 'arm_name',
+           'arm_specs', 'disjoint', 'within', 'stored_models']
 
 # %% ../nbs/controls.ipynb #00000002
 from collections.abc import Callable, Iterable
@@ -363,6 +363,25 @@ def train_each_set(
     model.over_sets, model.head = nn.Identity(), EachSet(model.head)
     model.loss = partial(set_losses, pull=pull)
 
+def train_interactions(
+    model: Model, # of M sets, changed in place
+) -> None:
+    """A treatment: one set of tables, and a prediction and a loss of each interaction over it (KDEF).
+
+    Example:
+
+    >>> from collapse_nb.fields import FieldSchema
+    >>> from collapse_nb.nn.zoo import ModelSpec, build
+    >>> model = build(ModelSpec("DNN", "ME", 2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> train_interactions(model)
+    >>> model.num_parameters()["table"], model(torch.tensor([[3, 2], [0, 1], [1, 1]])).shape
+    (70, torch.Size([1, 2, 3]))
+
+    References: [Li et al. 2024](https://arxiv.org/abs/2411.16122), KDEF.
+    """
+    share_tables(model)
+    train_each_set(model, pull=1.)
+
 # %% ../nbs/controls.ipynb #00000022
 class Treatment(NamedTuple):
     """What a study does to a model beyond its specification.
@@ -395,6 +414,9 @@ TREATMENTS = {
     "a loss per set, distilled": Treatment(
         partial(train_each_set, pull=1.), "the same, and each set's prediction is pulled to the mean of all",
         "15, a control", design="ME"),
+    "KDEF": Treatment(
+        train_interactions, "all interactions read one set of tables; each predicts by itself, with a loss "
+        "of its own, and is pulled to the mean of all", "15, a control", design="ME"),
     "block-diagonal W": Treatment(
         block_diagonal_cross, "cross layers do not mix slices of the embeddings",
         "05, App. Non-Linearity", design="SE"),

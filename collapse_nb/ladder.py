@@ -24,7 +24,7 @@ from .stats import pool, verdict
 
 # %% ../nbs/ladder.ipynb #b1000005
 CHANGED = ("shared table", "shared interaction", "no projection", "concatenated", "a loss per set",
-             "a loss per set, distilled", "norms restricted") # treatments that are arms of the ladder
+             "a loss per set, distilled", "KDEF", "norms restricted") # treatments that are arms of the ladder
 
 def ladder_specs(
     model: str, # of the zoo, with a projection of its own: DNN, IPNN, NFwFM, DCNv2
@@ -94,6 +94,8 @@ RUNGS = {
     "a loss per set": Rung("ME, a loss per set", "ME", "a loss for every set beats one loss for their mean"),
     "distillation": Rung("ME, a loss per set, distilled", "ME, a loss per set",
                          "a pull to the sets' mean adds to a loss for every set"),
+    "ME over KDEF": Rung("ME", "ME, KDEF", "sets with tables of their own beat one table under as many "
+                                           "interactions that predict each by itself"),
     "free norms": Rung("ME", "ME, norms restricted", ""),
 }
 
@@ -158,24 +160,25 @@ def step_claims(
 # %% ../nbs/ladder.ipynb #b1000012
 def pooled_steps(
     tables: Mapping[str, pd.DataFrame], # dataset -> its `step_rows`
-) -> pd.DataFrame: # step, tables, effect, low, high, tau, predicted_low, predicted_high, odds
-    """Each step over tables, as the mean over models; a step that one table has alone is not pooled.
+) -> pd.DataFrame: # step, over, tables, effect, low, high, tau, predicted_low, predicted_high, odds
+    """Each step over tables, as the mean over the same models; a step of one table alone is not pooled.
 
     Example:
 
-    >>> one = dict(step="own tables", model="mean over models", difference=.002, se=.001)
+    >>> one = dict(step="own tables", over="DNN, DCNv2", difference=.002, se=.001)
     >>> two = {"a": pd.DataFrame([one]), "b": pd.DataFrame([one | {"difference": .004}])}
     >>> pooled_steps(two)[["step", "tables", "effect"]].values.tolist()
     [['own tables', 2, 0.003]]
     """
-    every = pd.concat([rows.assign(dataset=name) for name, rows in tables.items()])
-    every = every[(every["model"] == "mean over models") & (every["se"] > 0)]
+    # of each step the first row, which is the mean over the models that have it
+    every = pd.concat([rows.drop_duplicates("step") for rows in tables.values()])
     rows = []
-    for step, part in every.groupby("step", sort=False):
+    for (step, over), part in every[every["se"] > 0].groupby(["step", "over"], sort=False):
         if len(part) < 2: continue
         pooled = pool(part["difference"], part["se"])
-        rows.append({"step": step, "tables": len(part), "effect": pooled.mean, "low": pooled.interval[0],
-                     "high": pooled.interval[1], "tau": pooled.tau, "predicted_low": pooled.predicted[0],
-                     "predicted_high": pooled.predicted[1], "odds": pooled.odds})
-    return pd.DataFrame(rows, columns=["step", "tables", "effect", "low", "high", "tau", "predicted_low",
-                                       "predicted_high", "odds"])
+        rows.append({"step": step, "over": over, "tables": len(part), "effect": pooled.mean,
+                     "low": pooled.interval[0], "high": pooled.interval[1], "tau": pooled.tau,
+                     "predicted_low": pooled.predicted[0], "predicted_high": pooled.predicted[1],
+                     "odds": pooled.odds})
+    return pd.DataFrame(rows, columns=["step", "over", "tables", "effect", "low", "high", "tau",
+                                       "predicted_low", "predicted_high", "odds"])

@@ -104,7 +104,8 @@ def main() -> None:
         folder = Path(place)
         written(folder, given.rows)
         number = len(groups(folder, given.epochs))
-        rows = [{"way": way, "groups": number, **in_processes(engine, processes, folder, given.epochs)}
+        rows = [{"way": way, "groups": number, "rows": given.rows, "epochs": given.epochs, "threads": 1,
+                 **in_processes(engine, processes, folder, given.epochs)}
                 for way, engine, processes in (("one process", "local", 1), ("two processes", "local", 2),
                                                ("two workers of Ray", "ray", 1))]
     table = pd.DataFrame(rows)

@@ -159,6 +159,19 @@ def test_a_dead_process_is_tried_again(address, tmp_path, local, death):
     pids = [f.name.split("-")[-1] for f in folder.iterdir()]
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
+def test_a_node_that_is_gone_is_left_out(address, local, tmp_path):
+    "Which the cluster lists for some seconds more."
+    third = start_node("--address", address, "--num-cpus", "1")
+    try:
+        until(lambda: nodes() == 3)
+        for process in psutil.Process(third.pid).children(True):
+            if process.name() == "raylet": process.kill()
+        assert nodes() == 3 # not noted yet
+        sweep(SHORT, RunStore(tmp_path / "store"), "ray", cluster=ONE, run=run, show=False)
+        same(local, RunStore(tmp_path / "store"))
+    finally: ended(third)
+    until(lambda: nodes() == 2)
+
 def test_a_group_whose_process_always_dies_is_given_up(address, tmp_path):
     (folder := tmp_path / "tries").mkdir()
     with pytest.raises(InputError, match=r"of DNN SE 1x, seeds 0, 1, died 4 times .*: look whether its node"):

@@ -287,8 +287,8 @@ def _reports(ray, nodes: list[dict], origins: list, mark: str) -> list[dict]:
                              f"install version {here['versions']['version']} there.") from None
         except ray.exceptions.RayError: continue # the node is gone, and the cluster had not noted it yet
         check_node(node["NodeManagerAddress"], reports[-1], here, asked)
-    if not reports: raise InputError("no node of the cluster answered: look whether they run (ray status), and "
-                                     "start the sweep again.")
+    if not reports: raise InputError("no node of the cluster answered: look whether they run (ray status), "
+                                     "and start the sweep again.")
     return reports
 
 # %% ../../nbs/train/cluster.ipynb #6f019ce3
@@ -362,7 +362,8 @@ def on_cluster(
 
         def outcomes(take):
             while True:
-                room = 1 + ray.cluster_resources().get("CPU", 0) // threads
+                # no more than can run: what is taken counts as running for whoever watches
+                room = max(1, ray.cluster_resources().get("CPU", 0) // threads)
                 while len(waiting) < room and (group := take()): submit(group)
                 if not waiting: return
                 for ref in ray.wait([*waiting], timeout=5)[0]:
