@@ -242,7 +242,8 @@ def regimes(dataset: str) -> dict[str, pd.DataFrame]:
 def ladder(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 15."
     runs = stored(f"ladder-runs-{dataset}")
-    cells = auc_cells(runs.assign(status="done"), "model", "arm")
+    by_arm = runs.groupby(["model", "arm"], sort=False) # models in the study's order
+    cells = {key: part.set_index("seed")["test_auc"] for key, part in by_arm}
     scale = int(runs["scale"].max())
     steps = step_rows(cells).assign(dataset=dataset, scale=scale)
     return {"ladder-steps": steps, "findings-15": findings(step_claims(cells, runs["model"].unique(), scale))}

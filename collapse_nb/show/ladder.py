@@ -11,7 +11,7 @@ from collections.abc import Callable
 import altair as alt
 import pandas as pd
 
-from .charts import COLOURS, UNDECIDED, styled
+from .charts import COLOURS, INK, PALETTE, UNDECIDED, dressed, styled
 
 # %% ../../nbs/show/ladder.ipynb #c1000005
 SIDES = {"holds": ("adds test AUC", COLOURS["ME"]), "does not hold": ("costs test AUC", COLOURS["SE"]),
@@ -61,11 +61,14 @@ def ladder_chart(
         x("difference:Q"), y, colour, tooltip=tips)
     layers, each = [zero, bars, points], rows[(rows["model"] != "mean over models") & has_mean]
     if len(each):
-        layers.append(alt.Chart(each).mark_text(fontSize=10, dy=-9, color="#444444").encode(
-            x("difference:Q"), y, text="model:N", tooltip=tips))
+        models = {model: model for model in PALETTE if (each["model"] == model).any()}
+        _, shape, _ = dressed("model:N", models)
+        shape.legend = alt.Legend(symbolFillColor="transparent", symbolStrokeColor=INK)
+        layers.append(alt.Chart(each).mark_point(size=34, yOffset=-9, stroke=INK, strokeWidth=1.2).encode(
+            x("difference:Q"), y, shape, tooltip=tips))
     chart = alt.layer(*layers).properties(width=400, height=alt.Step(30))
     how = ["Diamonds: mean over models with its 95 % interval over seeds, at face value; a step that one "
-           "model has alone is of that model. Names: where each model lies by itself."]
+           "model has alone is of that model. Above them, hollow: where each model lies by itself."]
     return styled(chart, _title(means), how, rows)
 
 # %% ../../nbs/show/ladder.ipynb #c1000007
