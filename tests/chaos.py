@@ -22,7 +22,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -170,6 +170,7 @@ def chaos(
     seed: int,          # of where they fall
     folder: Path,       # for the stores
     show: bool = False, # a progress bar
+    keep: Callable[[list[dict]], None] = id, # is given the rows after each whole sweep
 ) -> pd.DataFrame:      # a row per blow
     """Sweeps that are ended until so many blows have fallen, and then one to its end.
 
@@ -195,6 +196,7 @@ def chaos(
                              "lived_s": round(lived_s, 3), "lost_s": round(lost_s, 3)})
                 bar.update()
             whole(store, reference)
+            keep(rows)
     return pd.DataFrame(rows)
 
 
@@ -269,7 +271,8 @@ def struck(life, who: str, draw: random.Random, store: RunStore, nodes: Nodes | 
     except psutil.NoSuchProcess: return False
 
 
-def chaos_with(engine: str, kills: int, seed: int, folder: Path, show: bool = False) -> pd.DataFrame:
+def chaos_with(engine: str, kills: int, seed: int, folder: Path, show: bool = False,
+               keep: Callable[[list[dict]], None] = id) -> pd.DataFrame:
     "As `chaos`, for a sweep in several processes: processes, or ray."
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     PROCESSES.set_forkserver_preload(["chaos"])
@@ -299,7 +302,11 @@ def chaos_with(engine: str, kills: int, seed: int, folder: Path, show: bool = Fa
                     life.join()
                     code = life.exitcode
                     assert code == 0 or len(rows) > before, f"undisturbed, a sweep ended with {code}"
+                # a process whose driver was ended may file an epoch once more; the next sweep takes it away
+                time.sleep(2)
+                store.tidy()
                 whole(store, reference)
+                keep(rows)
     finally:
         if nodes: nodes.end()
     return pd.DataFrame(rows)
@@ -313,9 +320,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "chaos.csv", help="the log")
     asked = parser.parse_args()
     run = chaos if asked.engine == "local" else partial(chaos_with, asked.engine)
-    with TemporaryDirectory() as folder: log = run(asked.kills, asked.seed, Path(folder), show=True)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    log.to_csv(asked.out, index=False)
+    keep = lambda rows: pd.DataFrame(rows).to_csv(asked.out, index=False) # a run of hours may be ended itself
+    with TemporaryDirectory() as folder: log = run(asked.kills, asked.seed, Path(folder), True, keep)
+    keep(log.to_dict("records"))
     print(f"{len(log)} blows in {log.sweep.max()} sweeps of {len(GROUPS)} groups: each ended with the rows, "
           f"histories, abundances and logits of an undisturbed one. A blow cost {log.lost_s.mean():.2f} s of "
           f"work, the start of the process included, at most {log.lost_s.max():.2f}. The log: {asked.out}.")

@@ -183,6 +183,7 @@ def test_a_figure_names_its_data(file):
     dataset = next((name for name in DATA if file.stem.endswith(f"-{name}")), of_nothing)
     if dataset: assert finding.startswith(f"{DATA[dataset]}: ")
     elif file.stem == "encoding-speed": assert finding.startswith("Lines in Criteo's form: ")
+    elif file.stem == "grid-plan": assert finding.startswith("Criteo and Avazu: ")
     else: assert file.stem == "fig7-architecture" # a drawing
 
 def test_no_two_figures_say_the_same():

@@ -255,6 +255,15 @@ def test_damaged_files_end_in_sentences(place, files, zipped, flips, length):
     is_torch(place)
 
 
+def test_an_archive_whose_list_points_outside_is_refused(place, files):
+    data = bytearray(files[True])
+    entry = data.rfind(b"PK\6\6") + 48 # where the list of members begins, in 8 bytes
+    begins = int.from_bytes(data[entry:entry + 8], "little")
+    data[entry:entry + 8] = (begins + 2 * len(data)).to_bytes(8, "little")
+    place.write_bytes(data)
+    with pytest.raises(InputError, match="damaged"): read_torch(place)
+
+
 def flat(data: dict, key: str = "") -> dict:
     parts = {}
     for name, value in data.items():

@@ -15,6 +15,12 @@ RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 # says where an older store has filed the same runs
 FOLDERS = [("ME", "norms restricted", {}, "96a72c4066a2669f"),
            ("ME", "shared interaction", {}, "eedeca2413e162ab"),
+           ("ME", "shared table", {}, "3b8c8b6508bea8df"),
+           ("ME", "no projection", {}, "d54b916341722921"),
+           ("ME", "concatenated", {}, "ebfb56ad9bed1fc5"),
+           ("ME", "a loss per set", {}, "1b207f9f6271de38"),
+           ("ME", "a loss per set, distilled", {}, "fce18454977193ad"),
+           ("ME", "KDEF", {}, "9c40200ae4863ff3"),
            ("SE", "block-diagonal W", {}, "25c2395dc68fc21e"),
            ("SE", "blocks", {"form": "paper", "weight": 1e-5}, "5a297d3aaa430ed0"),
            ("SE", "blocks", {"form": "released", "weight": 1e-5 / 3}, "0a773bce863ec045"),

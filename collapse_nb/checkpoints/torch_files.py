@@ -474,7 +474,10 @@ class Window:
         left = max(0, self.length - self.at)
         n = left if n is None or n < 0 else min(n, left)
         if n > self.most: raise InputError(f"a part of a file has {n:,} bytes, of at most {self.most:,}")
-        self.file.seek(self.start + self.at)
+        place = self.start + self.at
+        if not 0 <= place < 2**63: # by an archive's list, which is damaged
+            raise InputError("a part of a file begins outside of it: the file is damaged; copy it again.")
+        self.file.seek(place)
         data = how(n)
         self.at += len(data)
         return data

@@ -14,7 +14,7 @@ import altair as alt
 import pandas as pd
 
 from ..records import InputError, counted
-from .charts import PALETTE, dressed, styled
+from .charts import DATA, PALETTE, dressed, styled
 from .sentences import number
 
 # %% ../../nbs/show/schedule.ipynb #96dd8fc9
@@ -48,6 +48,7 @@ def schedule_chart(
     title = (f"{counted(len(bars), 'group')} on {counted(workers, 'worker')} take {said(lasts)}, and the "
              f"workers are busy for {100 * hours.sum() / (workers * lasts):.0f} % of it; the longest group "
              f"takes {said(hours.max())}")
+    if "dataset" in bars: title = f"{' and '.join(DATA.get(d, d) for d in bars.dataset.unique())}: {title}"
     reading = ["Longest first, each on the worker that is free first. A bar is a group: the seeds of one "
                "model at one size, trained side by side."]
     return styled(chart.properties(width=600, height=min(30 * workers + 20, 420)), title, reading)

@@ -59,7 +59,8 @@ def assets(static: Path) -> None:
 def front(gallery: Gallery, register: Register) -> str:
     "The front page: what the paper says and what was found are the words of the README."
     said = missing.made("index", lambda: [c.source for c in spoken().cells if c.metadata.get("spoken")])
-    opening, turns = ((Page(NBS / "index.ipynb", gallery).prose(text) for text in said) if said else
+    # what the README says in code: first the paper, then how to read on; what a cluster costs stays there
+    opening, turns = ((Page(NBS / "index.ipynb", gallery).prose(text) for text in said[:2]) if said else
                       (missing.notice("index"), ""))
     numbered = [f for f in listed() if f.name[0].isdigit()]
     shelf = {number: "BENCHMARKS" for number in RACES} | {number: "YOURS" for number in YOURS}
