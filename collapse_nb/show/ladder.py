@@ -22,11 +22,11 @@ def _title(means: pd.DataFrame) -> str: # a row per step
     def named(verdict: str) -> str:
         steps = means.loc[means["verdict"] == verdict, "step"]
         return ", ".join(steps)
-    parts = [f"{words}: {named(verdict)}" for verdict, words in (("holds", "Adding test AUC"),
+    parts = [f"{words}: {named(verdict)}" for verdict, words in (("holds", "adding test AUC"),
                                                                ("does not hold", "costing it"))
              if (means["verdict"] == verdict).any()]
     unknown = (means["verdict"] == "cannot tell").sum()
-    return "; ".join([*parts, f"{unknown} of {len(means)} steps leave it open"])
+    return "At face value " + "; ".join([*parts, f"{unknown} of {len(means)} steps leave it open"])
 
 def ladder_chart(
     rows: pd.DataFrame, # from `ladder.step_rows`
@@ -37,8 +37,8 @@ def ladder_chart(
 
     >>> one = dict(step="own tables", seeds=5, difference=.002, low=.001, high=.003, verdict="holds")
     >>> rows = pd.DataFrame([one | {"model": model} for model in ("mean over models", "DNN", "DCNv2")])
-    >>> ladder_chart(rows).to_dict()["title"]["text"]
-    ['Adding test AUC: own tables; 0 of 1 steps leave it open']
+    >>> " ".join(ladder_chart(rows).to_dict()["title"]["text"])
+    'At face value adding test AUC: own tables; 0 of 1 steps leave it open'
 
     References: §5.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
