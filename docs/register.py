@@ -113,14 +113,15 @@ def checked_findings(file: Path) -> pd.DataFrame:
     return table
 
 def by_model(file: Path) -> pd.DataFrame:
-    "ME − SE of each model at the largest size, as findings: their family is that of the differences."
+    "ME − SE of each model at its largest size, as findings: their family is that of the differences."
     table = read_table(file.stem, file.parent)
     wanted = {"kind", "model", "scale", "difference", "low", "high", "p_holm", "verdict", "seeds",
               "half_width", "detectable", "sought", "seeds_needed"}
     if lost := sorted(wanted - set(table)):
         raise InputError(f"{file.name} is of an older schema, without {', '.join(lost)}: write it again with "
                          "`make verdicts` or `make results`.")
-    rows = table[(table["kind"] == "secondary") & (table["scale"] == table["scale"].max())]
+    rows = table[table["kind"] == "secondary"]
+    rows = rows[rows["scale"] == rows.groupby("model")["scale"].transform("max")]
     words = [f"{row.model} ME beats SE at {row.scale}x" for row in rows.itertuples()]
     alone = [verdict(row.low, row.high) for row in rows.itertuples()]
     rows = rows.rename(columns={"difference": "value"}).assign(

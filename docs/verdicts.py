@@ -61,6 +61,7 @@ from collapse_nb.findings import COLUMNS, Measured, finding, findings
 from collapse_nb.ladder import step_claims, step_rows
 from collapse_nb.multi_embedding import appendix_proofs
 from collapse_nb.overfitting import VIEWS
+from collapse_nb.prediction import prediction_claims, prediction_rows, prediction_tiles
 from collapse_nb.records import InputError, unknown
 from collapse_nb.results import read_table, save_table
 from collapse_nb.show.evidence import SMALL_RHO
@@ -248,14 +249,22 @@ def ladder(dataset: str) -> dict[str, pd.DataFrame]:
     steps = step_rows(cells).assign(dataset=dataset, scale=scale)
     return {"ladder-steps": steps, "findings-15": findings(step_claims(cells, runs["model"].unique(), scale))}
 
+def prediction(_: str) -> dict[str, pd.DataFrame]:
+    "Notebook 16: of all tables together."
+    rows = prediction_rows(pd.concat([stored(file.stem) for file in sorted(RESULTS.glob("measures-*.csv"))]))
+    verdicts = findings(prediction_claims(rows))
+    return {"prediction": rows, "findings-16": verdicts, "prediction-tiles": prediction_tiles(rows, verdicts)}
+
 STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": overfitting,
-           "05": multi_embedding, "06": scaling, "12": regimes, "15": ladder}
+           "05": multi_embedding, "06": scaling, "12": regimes, "15": ladder, "16": prediction}
 
 
 def datasets(number: str) -> list[str]:
-    "Those of a notebook's full runs; the toy's has none, and an empty name."
-    files = sorted(RESULTS.glob(f"findings-{number}*.csv"))
-    return [file.stem.removeprefix(f"findings-{number}").removeprefix("-") for file in files]
+    """Those of a notebook's full runs; the toy's has none, and an empty name. Notebook 06's are those that
+    have runs: docs/evidence_runs.py adds tables to them, and judges none."""
+    stem = "runs" if number == "06" else f"findings-{number}"
+    files = sorted(RESULTS.glob(f"{stem}-*.csv" if number == "06" else f"{stem}*.csv"))
+    return [file.stem.removeprefix(stem).removeprefix("-") for file in files]
 
 def main(wanted: list[str]) -> list[str]:
     "Judges them; those that stored tables did not allow, a sentence each."

@@ -1,5 +1,6 @@
 "Table 1 on several tables: planned, killed and resumed, shared by processes, and going on past failures."
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from collapse_nb import stats
 from collapse_nb.data.encode import encode
+from collapse_nb.prediction import PREDICTORS, TABLES
 from collapse_nb.records import InputError
 from collapse_nb.train.leases import Leases
 from collapse_nb.train.runs import TIMINGS, RunStore
@@ -49,7 +52,8 @@ def clicks(tmp_path_factory):
 def run(out: Path, *words, text: str = ""):
     "The command in this process."
     (file := out.parent / "studies.toml").write_text(text or STUDY)
-    return CliRunner().invoke(app, [str(file), "--out", str(out), *map(str, words)])
+    return CliRunner().invoke(app, [str(file), "--out", str(out), "--results", str(out / "results"),
+                                    *map(str, words)])
 
 def untimed(store: Path) -> pd.DataFrame:
     frame = RunStore(store).frame()
@@ -74,7 +78,7 @@ def test_seeds_are_added_to_the_primary_contrast_and_the_bases(whole):
     rows = pd.read_csv(whole / "results" / "runs-clicks.csv")
     assert rows[rows.seed < 2].stage.eq(1).all() and rows[rows.seed == 2].stage.eq(2).all()
     assert len(rows) == 3 * CELLS and pd.read_csv(whole / "results" / "not-run.csv").empty
-    primary = pd.read_csv(whole / "results" / "differences-clicks.csv").iloc[0]
+    primary = stats.contrasts(rows).iloc[0]
     assert (primary.model, primary.scale, primary.seeds) == ("mean over models", 2, 3)
 
 
@@ -86,7 +90,8 @@ def test_a_plan_trains_nothing(tmp_path):
 
 def test_killed_at_any_instant_and_started_again_it_has_the_same_rows(tmp_path, whole):
     (file := tmp_path / "studies.toml").write_text(STUDY)
-    words = [sys.executable, ROOT / "docs" / "evidence_runs.py", file, "--out", tmp_path / "out"]
+    words = [sys.executable, ROOT / "docs" / "evidence_runs.py", file, "--out", tmp_path / "out",
+             "--results", tmp_path / "out" / "results"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "docs")])}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
     while not RunStore(tmp_path / "out" / "clicks").folders() and process.poll() is None: time.sleep(.01)
@@ -98,6 +103,50 @@ def test_killed_at_any_instant_and_started_again_it_has_the_same_rows(tmp_path, 
     pd.testing.assert_frame_equal(untimed(tmp_path / "out" / "clicks"), untimed(whole / "clicks"))
 
 
+def test_rows_of_another_machine_are_not_trained_again(tmp_path, whole, monkeypatch):
+    shutil.copytree(whole / "results", (out := tmp_path / "out") / "results")
+    before = {file.name: file.read_bytes() for file in (out / "results").iterdir()}
+    def trained(*_, **__): raise AssertionError("it was trained again")
+    with monkeypatch.context() as patched:
+        patched.setattr(evidence_runs, "run_group", trained)
+        done = run(out)
+    assert done.exit_code == 0 and "0 cells were not run" in done.output, done.output
+    assert {file.name: file.read_bytes() for file in (out / "results").iterdir()} == before
+    # what is not among them is trained, and stands beside them as it was
+    rows = pd.read_csv(out / "results" / "runs-clicks.csv")
+    fewer = rows[(rows.model != "NFwFM") | (rows.design != "ME")]
+    fewer.to_csv(out / "results" / "runs-clicks.csv", index=False)
+    assert run(out).exit_code == 0 and set(RunStore(out / "clicks").frame().model) == {"NFwFM"}
+    again = pd.read_csv(out / "results" / "runs-clicks.csv")
+    pd.testing.assert_frame_equal(again.drop(columns=[*TIMINGS]), rows.drop(columns=[*TIMINGS]))
+
+
+def test_rows_that_would_not_belong_together_are_refused(tmp_path, whole):
+    shutil.copytree(whole / "results", (out := tmp_path / "out") / "results")
+    file = out / "results" / "runs-clicks.csv"
+    rows = pd.read_csv(file)
+    for text, rows_there, sentence in [
+            (STUDY.replace("max_epochs = 1", "max_epochs = 2"), rows, "of another file or recipe"),
+            (STUDY, rows[1:], "do not say how it was trained, or some of its seeds are gone"),
+            (STUDY, rows.assign(learning_rate=.5), "do not say how it was trained")]:
+        rows_there.to_csv(file, index=False)
+        done = run(out, text=text)
+        with pytest.raises(InputError, match=sentence): raise done.exception
+        pd.testing.assert_frame_equal(pd.read_csv(file), rows_there.reset_index(drop=True))
+
+
+def test_every_trained_model_is_measured(whole):
+    measured = pd.read_csv(whole / "results" / "measures-clicks.csv")
+    rows = pd.read_csv(whole / "results" / "runs-clicks.csv")
+    assert len(measured) == len(TABLES) * len(rows) and measured[[*PREDICTORS]].notna().all(axis=None)
+    joined = measured.merge(rows, on=["group", "seed"], suffixes=("", "_there"))
+    assert len(joined) == len(measured) and (joined.test_auc == joined.test_auc_there).all()
+    each, wide = (measured[measured.tables == name].reset_index(drop=True) for name in TABLES)
+    single = each.design == "SE" # of one set, the two are the same
+    pd.testing.assert_frame_equal(each[single][[*PREDICTORS]], wide[single][[*PREDICTORS]])
+    assert (wide.ia > each.ia)[~single].all()
+
+
 def test_a_cell_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
     out, trained = tmp_path / "out", []
     def noted(group, *rest, **more):
@@ -107,7 +156,7 @@ def test_a_cell_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
     text = STUDY.replace("until = 1e-6\nat_most = 3\n", "")
     studies = tmp_path / "studies.toml"
     studies.write_text(text)
-    table, = evidence_runs.opened(evidence_runs.read_studies(studies, {}), out, "cpu")
+    table, = evidence_runs.opened(evidence_runs.read_studies(studies, {}), out, out / "results", "cpu")
     others = table.first(table.studies[0])[0] # at which somebody is
     (out / "clicks").mkdir(parents=True)
     with Leases(out / "clicks") as leases:

@@ -25,6 +25,7 @@ MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
 MAY_IMPORT["toy_claims"] = BASE | MEASURES
 MAY_IMPORT["claims"] = BASE | MEASURES | PAPER | {"results", "show"}
 MAY_IMPORT["ladder"] = BASE | MEASURES | {"nn", "claims", "controls"}
+MAY_IMPORT["prediction"] = BASE | MEASURES | {"nn", "train", "evidence", "overfitting"}
 MAY_IMPORT["checkpoints"] = BASE
 YOURS = {"your_interaction", "your_sets", "random_tables", "diagnose", "monitor"}
 MAY_IMPORT |= {unit: TRAIN | PAPER | {"checkpoints", "show"} | YOURS - {unit} for unit in YOURS}

