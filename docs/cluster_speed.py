@@ -1,6 +1,7 @@
 """What a sweep gains by two workers of a Ray cluster on this machine, beside one process and two.
 
-    .venv/bin/python docs/cluster_speed.py                # writes data/results/cluster-speed.csv
+    .venv/bin/python docs/cluster_speed.py                # adds to data/results/cluster-speed.csv
+    .venv/bin/python docs/cluster_speed.py --epochs 4     # the same with groups twice as long
     .venv/bin/python docs/cluster_speed.py --rows 4096 --epochs 1 --out elsewhere.csv   # does it run at all
 
 The same 24 groups, one thread each, three ways and in turn: one process; two processes that share a store
@@ -111,6 +112,10 @@ def main() -> None:
     table = pd.DataFrame(rows)
     table["times_as_fast"] = table.sweep_s[0] / table.sweep_s
     table["overhead_s"] = [np.nan, np.nan, 2 * (table.sweep_s[2] - table.sweep_s[1]) / number]
+    if given.out.is_file(): # those of another size stay
+        there = pd.read_csv(given.out)
+        of_this = (there["rows"] == given.rows) & (there["epochs"] == given.epochs)
+        table = pd.concat([there[~of_this], table]).sort_values("epochs", kind="stable")
     save_table(table, given.out.stem, given.out.parent)
     print(table.to_string(index=False))
 

@@ -70,7 +70,8 @@ def sections(out: Path) -> dict[str, list[str]]:
     numbered = [docname(f) for f in listed() if f.name[0].isdigit()]
     results = sorted(n for n in there if n.startswith(("results/", "claims/")))
     results.sort(key=lambda n: (n != "results/index", n))
-    use = [n for n in ("guide", "measure", "explorer", "released", "threats", "cards", "api/index") if n in there]
+    use = [n for n in ("guide", "measure", "explorer", "released", "threats", "cards", "api/index")
+           if n in there]
     work = [n for n in ("contributing", "architecture", "glossary", "examples", "changelog") if n in there]
     library = [docname(f) for f in listed() if not f.name[0].isdigit()]
     return {"The paper, section by section": numbered, "Results": results, "Using it": use,
