@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PREDICTORS', 'BATCH', 'TABLES', 'JUDGED', 'KEY', 'QUESTIONS', 'FIRST', 'FEWEST_UNITS', 'MATTERS', 'model_measures',
-           'store_measures', 'Question', 'Blocks', 'blocks_of', 'mean_correlation', 'permuted_p', 'prediction_rows',
+           'store_measures', 'Question', 'Blocks', 'blocks_of', 'mean_correlation', 'permuted', 'prediction_rows',
            'prediction_claims', 'prediction_tiles']
 
 # %% ../nbs/prediction.ipynb #e2000002
@@ -238,17 +238,17 @@ def mean_correlation(
     """
     return (_ranked(x) * _ranked(y)).sum((-2, -1)).mean(-1)
 
-def permuted_p(
+def permuted(
     blocks: Blocks,
     permutations: int = 10_000,
     seed: int = 0,           # of the permutations
-) -> np.ndarray:             # (P,) two-sided
+) -> tuple[np.ndarray, np.ndarray]: # (P,) two-sided p, and the standard deviation where nothing is related
     """How often units in another order are related as closely; what belongs together is permuted together.
 
     Example:
 
     >>> x = np.arange(6.).reshape(1, 1, 6, 1)
-    >>> p = permuted_p(Blocks(x, x[0], np.array([0]), np.zeros(0, int), ("a",)))
+    >>> p, _ = permuted(Blocks(x, x[0], np.array([0]), np.zeros(0, int), ("a",)))
     >>> bool(1 / 720 < p[0] < 8 / 720) # six units have 720 orders, of which two are as close
     True
 
@@ -258,11 +258,14 @@ def permuted_p(
     observed = np.abs((x * y).sum((-2, -1)).mean(-1))
     _, sharing = np.unique(blocks.shares, return_inverse=True)
     units, reached = np.tile(np.arange(y.shape[1]), (sharing.max() + 1, 1)), np.zeros(len(x))
+    squares = np.zeros(len(x))
     for _ in range(permutations):
         order = noise.permuted(units, axis=1)[sharing] # (B, U)
         moved = np.take_along_axis(y, order[:, :, None], 1)
-        reached += np.abs((x * moved).sum((-2, -1)).mean(-1)) >= observed - 1e-12
-    return (1 + reached) / (1 + permutations)
+        related = np.abs((x * moved).sum((-2, -1)).mean(-1))
+        reached += related >= observed - 1e-12
+        squares += related**2
+    return (1 + reached) / (1 + permutations), np.sqrt(squares / permutations)
 
 def _without_each(blocks: Blocks) -> np.ndarray: # (P, N)
     "The mean correlation without each unit that the interval varies over."
@@ -292,9 +295,10 @@ def prediction_rows(
         for question in QUESTIONS:
             if (blocks := blocks_of(frame, question)) is None: continue
             values, without = mean_correlation(*blocks[:2]), _without_each(blocks)
-            for name, value, rest, p in zip(PREDICTORS, values, without, permuted_p(blocks, permutations),
-                                            strict=True):
+            for name, value, rest, p, null in zip(PREDICTORS, values, without,
+                                                  *permuted(blocks, permutations), strict=True):
                 found = jackknife_correlation(value, rest)
+                found = Correlation(value, max(found.se_z, null), found.df) # NaN where it is 1
                 rows.append([question, tables, name, ", ".join(blocks.data), *blocks.count, *found,
                              found.se_z, found.df, p])
     return pd.DataFrame(rows, columns=["question", "tables", "predictor", "data", "blocks", "units", "value",

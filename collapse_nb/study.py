@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLAIMS', 'LARGEST', 'SETUP', 'RECIPE', 'VERSIONS', 'COUNTS', 'NAMES', 'ClaimOf', 'CellOf', 'ShapeOf', 'StudyFile',
-           'study_of', 'study_in', 'export_study', 'read_study', 'Evidence', 'pool_studies']
+           'study_of', 'study_in', 'export_study', 'read_study', 'Evidence', 'pool_studies', 'pooled_claims']
 
 # %% ../nbs/study.ipynb #33cc5727
 import hashlib
@@ -15,12 +15,13 @@ from typing import Literal
 
 import pandas as pd
 from pydantic import Field, model_validator
+from scipy.stats import t as student
 
 from .fields import FieldSchema
-from .findings import Measured, seed_contrast
+from .findings import Measured, finding, seed_contrast
 from .records import InputError, Record, counted, unknown
 from .results import read_table, write_whole
-from .stats import MODELS, pool
+from .stats import MARGIN, MODELS, SIGNIFICANT, pool
 from .train.runs import StoredRuns
 
 # %% ../nbs/study.ipynb #b7c65e5f
@@ -472,3 +473,48 @@ def pool_studies(
         raise InputError(" ".join(["none of the files can be used:", *said]) if said else
                          "no study file was given: name some that collapse study export wrote.")
     return Evidence(studies, said, list(froms.values()))
+
+# %% ../nbs/study.ipynb #a9c00002
+def _claimed(row, over: str) -> list[dict]:
+    "The findings of one row of `Evidence.frame`: over tables, and on a new one."
+    whose = over if row.model == "mean" else row.model
+    known = Measured(row.effect, (row.high - row.low) / 2 / student.ppf(.975, row.tables - 1), row.tables - 1)
+    note = f"{row.tables} tables; the standard deviation of true gains over tables is {row.tau:.4f}"
+    said = {"me-beats-se": f"ME beats SE at {row.scale}x", "me-gains": f"ME gains from 1x to {row.scale}x",
+            "se-gains": f"SE gains less than {MARGIN:g} from 1x to {row.scale}x"}[row.claim]
+    tested = {"sign": -1, "limit": MARGIN, "sought": MARGIN} if row.claim == "se-gains" else {
+        "sought": SIGNIFICANT}
+    where = "§1, Fig. 1a" if row.claim == "se-gains" else "§5.2, Table 1, Fig. 7"
+    found = [finding(f"over tables, {said}, {whose}", where, known, note=note, **tested)]
+    if row.claim == "me-beats-se" and row.tables > 2:
+        reach = (row.predicted_high - row.predicted_low) / 2 / student.ppf(.975, row.tables - 2)
+        found.append(finding(f"on a table that nobody has seen, {said}, {whose}", "control, §5.2",
+                             Measured(row.effect, reach, row.tables - 2), note=note, sought=SIGNIFICANT))
+    return found
+
+def pooled_claims(
+    evidence: Evidence, # of two tables or more
+) -> list[dict]:        # ME against SE first, at the size that most tables have
+    """What tables say together: of the average table, and of the next one.
+
+    Example:
+
+    >>> from collapse_nb.data.source import home
+    >>> rows = home() / "data" / "results"
+    >>> pooled_claims(pool_studies([rows / "runs-hflights.csv"])) # one table says nothing of others
+    []
+
+    References: §5.2 and Table 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400); [Higgins et al.
+    2009](https://doi.org/10.1111/j.1467-985X.2008.00552.x) for a new table.
+    """
+    frame = evidence.frame()
+    enough = (frame["tables"] > 2) | (frame["model"] == "mean") & (frame["tables"] > 1)
+    frame = frame[enough].sort_values(["tables", "scale"], ascending=False, kind="stable")
+    frame = frame.sort_values("claim", key=lambda names: names.map([*CLAIMS].index), kind="stable")
+    frame = frame.sort_values("model", key=lambda names: names != "mean", kind="stable")
+    found = []
+    for row in frame.itertuples():
+        cells = evidence.known.query(f"claim == '{row.claim}' and model == 'mean' and scale == {row.scale}")
+        names = cells["over"].iloc[0].split(", ") if len(cells) else []
+        found += _claimed(row, f"mean over {', '.join(names[:-1])} and {names[-1]}" if names else "")
+    return found

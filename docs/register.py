@@ -23,6 +23,7 @@ from collapse_nb.stats import verdict
 ROOT = Path(__file__).resolve().parents[1]
 REGISTER, RESULTS = Path(__file__).with_name("claims.toml"), ROOT / "data" / "results"
 TOY = "toy" # what findings without a dataset are of
+POOLED = "pooled" # and those of all tables together
 Outcome = Literal["holds", "does not hold", "cannot tell", "not run here"]
 # columns of a table of findings that are read
 NEEDED = ("claim", "where", "value", "low", "high", "p", "verdict", "alone", "seeds", "half_width",
@@ -148,7 +149,8 @@ def stored_findings(
             table = checked_findings(file)
             tables.append(table.assign(number=number, dataset=dataset or TOY, stem=file.stem,
                                        tests=sentences.tests_in(table)))
-            if number == "06": tables.append(by_model(file.with_name(f"differences-{dataset}.csv")))
+            if number == "06" and dataset != POOLED:
+                tables.append(by_model(file.with_name(f"differences-{dataset}.csv")))
         except InputError as err:
             if note is None: raise
             note(file.name, str(err))

@@ -67,9 +67,11 @@ from collapse_nb.results import read_table, save_table
 from collapse_nb.show.evidence import SMALL_RHO
 from collapse_nb.show.multi_embedding import VARIOUS
 from collapse_nb.show.tables import bounds_of
+from collapse_nb.study import pool_studies, pooled_claims
 from collapse_nb.toy_claims import TOY_TABLES, toy_claims
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
+POOLED = "pooled" # the name of all tables together
 SIGHT = ["seeds", "seeds_left_out", "half_width", "detectable", "sought", "seeds_needed"]
 
 
@@ -225,7 +227,12 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
 
 def scaling(dataset: str) -> dict[str, pd.DataFrame]:
     """Notebook 06, but for what test rows add: that takes their logits. Abundance beside AUC is of rows of
-    notebooks 01, 04 and 05, and left out where one of them was not run."""
+    notebooks 01, 04 and 05, and left out where one of them was not run. Of all tables together, what they
+    say of the average table and of a new one."""
+    if dataset == POOLED:
+        evidence = pool_studies(sorted(RESULTS.glob("runs-*.csv")))
+        return {"scaling": evidence.frame(), "scaling-tables": evidence.known,
+                "findings-06": findings(pooled_claims(evidence))}
     runs = stored(f"runs-{dataset}")
     tables = {"table1": stats.cells(runs), "differences": stats.contrasts(runs), "cost": cost_rows(runs)}
     stems = [f"{stem}-{dataset}" for stem in ARM_TABLES]
@@ -260,11 +267,12 @@ STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": ove
 
 
 def datasets(number: str) -> list[str]:
-    """Those of a notebook's full runs; the toy's has none, and an empty name. Notebook 06's are those that
-    have runs: docs/evidence_runs.py adds tables to them, and judges none."""
-    stem = "runs" if number == "06" else f"findings-{number}"
-    files = sorted(RESULTS.glob(f"{stem}-*.csv" if number == "06" else f"{stem}*.csv"))
-    return [file.stem.removeprefix(stem).removeprefix("-") for file in files]
+    """Those of a notebook's full runs; the toy's has none, and an empty name. docs/evidence_runs.py adds
+    tables to what 06 and 16 are of, and judges none; 06 is of each and of all together, 16 of all."""
+    stem = {"06": "runs-", "16": "measures-"}.get(number, f"findings-{number}")
+    names = [file.stem.removeprefix(stem).removeprefix("-") for file in sorted(RESULTS.glob(f"{stem}*.csv"))]
+    if number == "16": return [POOLED] * bool(names)
+    return [*names, POOLED] if number == "06" and len(names) > 1 else names
 
 def main(wanted: list[str]) -> list[str]:
     "Judges them; those that stored tables did not allow, a sentence each."

@@ -48,10 +48,11 @@ def prediction_chart(
                        side=rows["verdict"].map({name: words for name, (words, _) in SIDES.items()}))
     names, colours = zip(*SIDES.values(), strict=True)
     questions = list(dict.fromkeys(rows["question"]))
-    lines = json.dumps({question: folded(question, 18, even=False) for question in questions})
+    lines = {question: folded(question, 18, even=False) for question in questions}
+    above = 13 * (max(map(len, lines.values())) - 1) # px: lines grow downwards
     x = alt.X("question:N", sort=questions, title=None,
               axis=alt.Axis(labelAngle=0, grid=False, orient="top", labelLimit=120, ticks=False, domain=False,
-                            labelExpr=f"{lines}[datum.label]"))
+                            labelPadding=6 + above, labelExpr=f"{json.dumps(lines)}[datum.label]"))
     y = alt.Y("measure:N", sort=list(dict.fromkeys(rows["measure"])), title=None,
               axis=alt.Axis(grid=False, labelLimit=220, ticks=False, domain=False))
     tips = ["question", "measure", alt.Tooltip("value", format="+.3f"), alt.Tooltip("low", format="+.3f"),
@@ -62,9 +63,10 @@ def prediction_chart(
     value = base.mark_text(fontSize=13, fontWeight="bold", dy=-7, aria=False).encode(text="text:N")
     span = base.mark_text(fontSize=10, dy=8, aria=False).encode(text="span:N")
     how = ["Spearman's correlation with test AUC, mean over blocks of equal size and data, with its 95 % "
-           "interval over models. Colours: the verdict on “.3 or more”, by Holm's rule over all tiles.",
+           "interval. A tile has a colour where it is told, by Holm's rule over all tiles, that the "
+           "correlation is above zero, or that it is below .3, the least that would be of use.",
            f"Tables of data: {rows['data'].iloc[0]}."]
-    chart = (tiles + value + span).properties(width=400, height=alt.Step(42))
+    chart = (tiles + value + span).properties(width=420, height=alt.Step(42))
     return styled(chart, _title(rows), how, rows.assign(dataset="pooled"))
 
 # %% ../../nbs/show/prediction.ipynb #e3000007

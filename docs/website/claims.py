@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from pydantic import Field
-from register import CALLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, heading, listing
+from register import CALLED, POOLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, heading, listing
 from register import listed as listed_findings
 
 from collapse_nb.records import InputError, Record
 from collapse_nb.show.sentences import estimate, face_value, number, p_value, sight, size
+from collapse_nb.stats import MODELS
 from website.gallery import ROOT, Gallery
 from website.missing import filled, missing
 from website.notebooks import docname, listed, raw, table, title
@@ -48,6 +49,7 @@ def commands() -> dict[str, dict]:
 def about(dataset: str) -> str:
     "What a dataset is, by its card."
     card = ROOT / "data" / f"{dataset}.toml"
+    if dataset == POOLED: return "all tables of data that were run"
     if not card.is_file(): return "three fields and random labels"
     return tomllib.loads(card.read_text(encoding="utf-8"))["title"]
 
@@ -64,6 +66,7 @@ def chosen(values: dict, name: str) -> str:
 def machine(dataset: str) -> str:
     "Device, threads and hours of the runs of a dataset, where they are stored."
     file = RESULTS / f"runs-{dataset}.csv"
+    if dataset == POOLED: return "those of each table"
     if not file.is_file(): return "one CPU thread"
     return missing.made(file, lambda: read_machine(file)) or "not known"
 
@@ -75,6 +78,19 @@ def read_machine(file: Path) -> str:
     return (f"{devices}, one thread, torch {', '.join(sorted(set(runs['torch'])))}; the runs of notebook 06 "
             f"trained for {number(hours, 1, plus=False)} hours")
 
+def studied(number: str, dataset: str) -> tuple[str, str]:
+    "Models and sizes of a notebook's runs; those of 06 are in its rows, whoever trained them."
+    values = commands().get(f"{notebook(number).stem} {dataset}".removesuffix(f" {TOY}"), {})
+    file = RESULTS / f"runs-{dataset}.csv"
+    if number != "06" or not file.is_file(): return chosen(values, "models"), chosen(values, "scales")
+    runs = missing.made(file, lambda: filled(file.stem, file.parent))
+    if runs is None: return "", ""
+    sizes = {m: ", ".join(f"{s}x" for s in sorted(set(rows["scale"]))) for m, rows in runs.groupby("model")}
+    models = [m for m in MODELS if m in sizes]
+    alike = {of: [m for m in models if sizes[m] == of] for of in (sizes[m] for m in models)}
+    told = [f"{of} ({', '.join(those)})" if len(alike) > 1 else of for of, those in alike.items()]
+    return ", ".join(models), "; ".join(told)
+
 def scope(claim: Claim, rows: pd.DataFrame) -> list[tuple[str, str, str]]:
     "What was run here, and by the paper where it says so: a line each."
     lines, in_table1 = [], claim.place.startswith("§5.2")
@@ -84,9 +100,9 @@ def scope(claim: Claim, rows: pd.DataFrame) -> list[tuple[str, str, str]]:
         lines.append((f"data: {label}", about(dataset), told("Criteo and Avazu") if dataset != TOY else
                       "the same toy"))
         for n in sorted(set(part["number"])):
-            values = commands().get(f"{notebook(n).stem} {dataset}".removesuffix(f" {TOY}"), {})
-            if models := chosen(values, "models"): lines.append((f"models: {label}, {n}", models, told(SIX)))
-            if scales := chosen(values, "scales"): lines.append((f"sizes: {label}, {n}", scales, told(SIZES)))
+            models, sizes = studied(n, dataset)
+            if models: lines.append((f"models: {label}, {n}", models, told(SIX)))
+            if sizes: lines.append((f"sizes: {label}, {n}", sizes, told(SIZES)))
         seeds = sorted({int(s) for s in part["seeds"].dropna()})
         if seeds: lines.append((f"seeds: {label}", ", ".join(map(str, seeds)), told("3")))
         if dataset != TOY: lines.append((f"machine: {label}", machine(dataset), told("one GeForce RTX 3090")))
@@ -116,11 +132,15 @@ def behind(rows: pd.DataFrame) -> str:
     lines = []
     for (n, dataset, stem), _ in rows.groupby(["number", "dataset", "stem"], sort=False):
         file = notebook(n)
-        only = f"--only {n}" + (f" --dataset {dataset}" if dataset != TOY else "")
+        made = f"`make results P=\"--only {n}" + (f" --dataset {dataset}" if dataset != TOY else "") + "\"`"
+        evidence = f"`docs/evidence_runs.py --only {dataset}`"
+        if dataset == POOLED: made = "what made the rows of each table"
+        elif n == "06" and f"{file.stem} {dataset}" not in commands(): made = evidence
+        elif n == "06" and f"evidence {dataset}" in commands(): made += f", and further models by {evidence}"
         changed = f", last changed by commit {commit(stem)}" if commit(stem) else ""
         lines.append(f"- {called(dataset)}: [{n} {title(file)}](/{docname(file)}.md); rows "
-                     f"{{download}}`{stem}.csv </_static/rows/{stem}.csv>`{changed}; made by "
-                     f"`make results P=\"{only}\"`, judged again by `make verdicts`.")
+                     f"{{download}}`{stem}.csv </_static/rows/{stem}.csv>`{changed}; made by {made}, judged "
+                     "again by `make verdicts`.")
     return "\n".join(lines)
 
 def page(register: Register, claim: Claim, gallery: Gallery) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from readme import ITEMS
-from register import CALLED, NEEDED, SIGNS, TOY, Claim, Register, as_markdown, matrix, sentence
+from register import CALLED, NEEDED, POOLED, SIGNS, TOY, Claim, Register, as_markdown, matrix, sentence
 
 from collapse_nb import stats
 from collapse_nb.results import published
@@ -21,7 +21,8 @@ ROWS = ROOT / "data" / "results"
 LEAD = ("5.2.5", "1.2", "3.6", "1.5", "4.1.9", "ours.1")
 # where figures are at home, by the longest beginning of their name
 HOMES = {stem: number for number, stem in ITEMS.values() if stem}
-HOMES |= {"difference": "06", "regimes": "12", "ladder": "15", "prediction": "16", "spectrum": "01",
+HOMES |= {"difference": "06", "regimes": "12", "ladder": "15", "prediction": "16", "forest": "06",
+          "spectrum": "01",
           "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09", "grid-plan": "06"}
 TOY_PAGE = ("The toy of notebook 02, three small tables and random labels, a drawing, "
             "and how fast raw text is encoded")
@@ -174,7 +175,8 @@ def lead(register: Register, dataset: str) -> str:
 def dataset_page(dataset: str, gallery: Gallery, register: Register) -> str:
     "Everything that was found on a dataset, its headlines first."
     card = ROOT / "data" / f"{dataset}.toml"
-    about = tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else TOY_PAGE
+    about = (tomllib.loads(card.read_text(encoding="utf-8"))["title"] if card.is_file() else
+             "What the tables of data say together" if dataset == POOLED else TOY_PAGE)
     name = f"# Results on {CALLED.get(dataset, dataset)}" if dataset else "# Results of the toy"
     return "\n\n".join(part for part in [
         name, f"{about}.{scored(dataset)}", lead(register, called(dataset)),
