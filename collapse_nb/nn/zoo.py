@@ -160,8 +160,13 @@ class BilinearHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(replicas, spec.fusion_heads, size, size))
 
     def reset(self, generators: Sequence[torch.Generator]) -> None:
-        "Zero (released), or Xavier uniform per head."
-        draw(self.weight, generators, uniform(0.0 if self.zero else (3 / self.weight.shape[-1]) ** 0.5))
+        """Zero (released), or Xavier uniform over all heads as one vector, whose forms add up to one logit.
+
+        Per head it would be heads · hidden / 2 times as large a variance: logits of ten at the start, and a
+        loss far above that of no model.
+        """
+        numbers = self.weight[0].numel()
+        draw(self.weight, generators, uniform(0.0 if self.zero else (6 / (numbers + 1)) ** 0.5))
 
     def forward(self,
         h: Tensor, # (R, B, 2·hidden)
