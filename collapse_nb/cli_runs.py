@@ -9,6 +9,7 @@ __all__ = ['app', 'Store_', 'STORE', 'Runs', 'Format', 'list_', 'show', 'verify'
 # %% ../nbs/cli_runs.ipynb #b91a2c0e
 import sys
 from contextlib import nullcontext
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .records import InputError, counted
+from .records import InputError, counted, unknown
 from .terminal import console, print_table, size
 
 # %% ../nbs/cli_runs.ipynb #8d4b7882
@@ -30,8 +31,11 @@ class Runs(TyperGroup):
     there are no runs in 'nowhere': make some with collapse fit or make sweep.
     """
     def parse_args(self, ctx, args):
-        "Put `list` before the words where no command is."
-        if not args or args[0] not in (*self.commands, "--help"): args = ["list", *args]
+        "Put `list` before the words where no command is; a command that is spelt wrongly is no store."
+        if not args or args[0] not in (*self.commands, "--help"):
+            if args and not Path(args[0]).exists() and get_close_matches(args[0], self.commands):
+                raise unknown("command", args[0], self.commands)
+            args = ["list", *args]
         return super().parse_args(ctx, args)
 
 app = typer.Typer(cls=Runs, rich_markup_mode=None, help="Show, check, compare and merge stores of runs.",
