@@ -217,9 +217,9 @@ class Register:
 
     @property
     def datasets(self) -> list[str]:
-        "Those with findings: real ones first, the one with most ahead, then generated clicks and the toy."
-        counts = self.findings["dataset"].value_counts()
-        return sorted(counts.index, key=lambda name: (name == TOY, name == "synthetic", -counts[name]))
+        "Those with findings: real ones, the one with most ahead; generated clicks, all together, the toy."
+        counts, last = self.findings["dataset"].value_counts(), ("synthetic", POOLED, TOY)
+        return sorted(counts.index, key=lambda name: (name in last and 1 + last.index(name), -counts[name]))
 
     @property
     def headlines(self) -> list[Claim]: return [c for c in self.claims.values() if c.headline]

@@ -25,12 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 STORE, EXECUTED, RESULTS = ROOT / "runs" / "models", ROOT / "runs" / "results", ROOT / "data" / "results"
 GPU = torch.cuda.is_available() # the whole grid; on the CPU two models at three sizes
 SCALES = "1,2,3,4,10" if GPU else "1,4,10"
-GRID = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"] if GPU else ["DNN", "DCNv2"]
+SIX = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"]
+GRID = SIX if GPU else ["DNN", "DCNv2"]
 # cheap ones first; 06 after the others: it finds most of its runs in the store
 NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "07")
 # datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law
 # of 03 wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
-ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}}, "insteval": {"15": {}}}
+ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}},
+        "insteval": {"06": {"models": SIX, "scales": [1, 4], "control_scale": 0,
+                            "store": "runs/evidence/insteval"}, "15": {}}}
 
 
 def parameters(number: str, scales: list[int]) -> dict:
