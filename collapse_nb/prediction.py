@@ -23,7 +23,7 @@ from .evidence import Correlation, jackknife_correlation
 from .findings import finding
 from .nn.zoo import Model
 from .overfitting import batch_embeddings
-from .records import InputError
+from .records import InputError, counted
 from .train.runs import RunStore, stored_group
 
 # %% ../nbs/prediction.ipynb #e2000005
@@ -239,8 +239,8 @@ def mean_correlation(
     return (_ranked(x) * _ranked(y)).sum((-2, -1)).mean(-1)
 
 def permuted(
-    blocks: Blocks,
-    permutations: int = 10_000,
+    blocks: Blocks,          # of one question
+    permutations: int = 10_000, # how many orders of the units are drawn
     seed: int = 0,           # of the permutations
 ) -> tuple[np.ndarray, np.ndarray]: # (P,) two-sided p, and the standard deviation where nothing is related
     """How often units in another order are related as closely; what belongs together is permuted together.
@@ -278,7 +278,7 @@ def _without_each(blocks: Blocks) -> np.ndarray: # (P, N)
 
 def prediction_rows(
     measured: pd.DataFrame, # from `store_measures`, of any number of tables of data
-    permutations: int = 10_000,
+    permutations: int = 10_000, # how many orders stand behind a p
 ) -> pd.DataFrame: # question, tables, predictor, data, blocks, units, value, low, high, se_z, df, p
     """How closely each measure goes with test AUC, question by question.
 
@@ -328,7 +328,7 @@ def prediction_claims(
         claims.append(finding(
             f"{question.said}, higher {PREDICTORS[row.predictor]} goes with higher test AUC",
             "control, §5.3", Correlation(row.value, row.se_z, row.df), p=row.p, effect=MATTERS,
-            note=f"mean over {row.blocks} blocks of {row.units} {question.units}, {row.data}"))
+            note=f"mean over {counted(row.blocks, 'block')} of {row.units} {question.units}, {row.data}"))
     return claims
 
 # %% ../nbs/prediction.ipynb #e2000010

@@ -111,7 +111,7 @@ def test_a_figure_whose_table_is_broken_is_named_and_the_others_are_drawn(stored
     failed = figures.main([])
     names = ["difference-synthetic", "fig7-hflights", "fig7-synthetic", "regimes-synthetic"]
     assert sorted(line.split(":")[0] for line in failed) == names
-    assert sorted(drawn) == sorted({*whole} - {*names}) == ["difference-hflights"]
+    assert sorted(drawn) == sorted({*whole} - {*names}) and "difference-hflights" in drawn
     by_name = {line.split(":")[0]: line for line in failed}
     assert all("differences-synthetic.csv is no table" in by_name[n] for n in
                ("difference-synthetic", "fig7-synthetic"))

@@ -110,7 +110,7 @@ def bound(name: str, model: str, variant: str) -> float | str:
     if kind == "context": return 0
     if model == "NFwFM" and owner == "interaction": return "normal"
     if model == "FinalMLP" and owner == "head":
-        return 0 if variant == "released" else math.sqrt(6 / (2 * (H // 10)))
+        return 0 if variant == "released" else math.sqrt(6 / (1 + 10 * (H // 10)**2))
     if model == "DCNv2" and owner.startswith("interaction"):
         return math.sqrt(6 / (2 * n * K)) if kind == "weight" else 0
     fan = {"interaction.cin.0": n * n, "interaction.cin.1": n * 16, "head.pooled": 32,

@@ -349,12 +349,15 @@ def size_sentence(
     rows = rows[rows["scale"] == rows["scale"].max()]
     change = {"yes": "gains test AUC", "no": "loses test AUC", "": "does not surely change test AUC"}
     said: dict[str, list[str]] = {}
+    many = len(rows) > 2 # whose numbers the figure shows
     for row in rows.itertuples():
-        text = f"{row.model}, {sentences.estimate(row.gain, row.gain_low, row.gain_high)}"
+        text = row.model if many else (
+            f"{row.model}, {sentences.estimate(row.gain, row.gain_low, row.gain_high)}")
         said.setdefault(change[sentences.at_face_value(row.gain_low, row.gain_high)], []).append(text)
-    parts = [f"{what} for {' and '.join(models)}" for what, models in said.items()]
+    listed = lambda models: " and ".join(filter(None, [", ".join(models[:-1]), models[-1]]))
+    parts = [f"{what} for {(listed if many else ' and '.join)(models)}" for what, models in said.items()]
     name = {"SE": "single-embedding", "ME": "multi-embedding"}.get(design, design)
-    return f"From 1x to {int(rows['scale'].iloc[0])}x {name} {'; it '.join(parts)}"
+    return f"From 1x to {int(rows['scale'].iloc[0])}x {name} {'at face value ' * many}{'; it '.join(parts)}"
 
 # %% ../../nbs/show/charts.ipynb #afc9f174
 def size_axis(
@@ -534,7 +537,7 @@ def difference_chart(
     sights = [name for name in ("seeds", "detectable", "seeds_needed") if name in rows]
     tips = ["model", "scale", *(alt.Tooltip(c, format="+.5f") for c in ("difference", "low", "high")),
             "p", "p_holm", "verdict", *sights]
-    axis = alt.Axis(title="ME − SE, test AUC", format="+.4f", tickCount=5)
+    axis = alt.Axis(title="ME − SE, test AUC", format="+.4f", tickCount=5, labelOverlap=True)
     def x(field: str) -> alt.X: return alt.X(field, axis=axis, scale=alt.Scale(padding=12))
     def bars(frame: pd.DataFrame, width: float, opacity: float) -> alt.Chart:
         base = alt.Chart(frame).mark_rule(strokeWidth=width, opacity=opacity)

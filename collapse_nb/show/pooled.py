@@ -34,7 +34,7 @@ def pooled_chart(
     >>> tables = pd.DataFrame([key | dict(table=t, over="DNN, DCNv2", gain=.002, low=.001, high=.003)
     ...                        for t in ("hflights", "synthetic")])
     >>> " ".join(pooled_chart(pooled, tables).to_dict()["title"]["text"]).split(": ")[1]
-    'ME − SE at 4x on the average table is +0.0020 (−0.0100 to +0.0140)'
+    'ME − SE at 4x on the average table is +0.002 (−0.010 to +0.014)'
 
     References: §5.2 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400); [Lewis & Clarke
     2001](https://doi.org/10.1136/bmj.322.7300.1479), forest plots.

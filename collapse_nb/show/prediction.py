@@ -38,7 +38,7 @@ def prediction_chart(
     >>> one |= dict(units=6)
     >>> rows = pd.DataFrame([one | {"question": q, "data": "toy"} for q in ("over seeds", "over models")])
     >>> " ".join(prediction_chart(rows).to_dict()["title"]["text"])
-    'Of 2 pairs of measure and question 2 leave it open, tables together'
+    'Tables together (pooled): Of 2 pairs of measure and question 2 leave it open'
 
     References: §5.3 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
