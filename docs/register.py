@@ -283,7 +283,8 @@ def as_page(register: Register, notebooks: dict[str, str]) -> str:
     parts = ["# The paper, claim by claim",
              "Every statement of the paper in its order, in our words and a few of its own, and what became "
              "of it here. Flights left Houston in 2011 (the card `hflights`), hospital stays are those of "
-             "`diabetes130`, generated clicks those of `synthetic`. Findings are of full runs; each names "
+             "`diabetes130`, lecture ratings those of `insteval`, generated clicks those of `synthetic`, and "
+             "*tables together* are all of them. Findings are of full runs; each names "
              "its table, the verdict, the number behind it with its interval, and, where it cannot tell, "
              "what it could have seen. *Controls* are our own questions. Facts about cards, and algebra, "
              "are no results of runs."]

@@ -552,7 +552,8 @@ def difference_chart(
     if bootstrap is not None:
         both = rows[["model", "scale", "row", "better"]].merge(bootstrap, on=["model", "scale"])
         layers.append(bars(both, 1.2, 1))
-        note += f" Thin: over seeds and test rows{sentences.in_brackets(bootstrap)}."
+        where = ", where scores of the runs were kept" * (len(both) < len(rows))
+        note += f" Thin: over seeds and test rows{sentences.in_brackets(bootstrap)}{where}."
     points = alt.Chart(rows).mark_point(filled=True, size=60, opacity=1)
     layers.append(points.encode(x("difference:Q"), y, colour, shape, tooltip=tips))
     chart = alt.layer(*layers).properties(width=430, height=alt.Step(21))
