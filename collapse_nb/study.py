@@ -275,8 +275,8 @@ def study_in(
 
     >>> from collapse_nb.data.source import home
     >>> study, _ = study_in(home() / "data" / "results" / "runs-hflights.csv", name="hflights")
-    >>> study.table, study.shape.train_rows, study.shape.ids, len(study.cells)
-    ('hflights', 179099, 6298, 10)
+    >>> study.table, study.shape.train_rows, study.shape.ids, study.cells[0].key
+    ('hflights', 179099, 6298, ('DNN', 'SE', 1))
     """
     place = Path(place)
     if place.suffix == ".csv":

@@ -337,10 +337,10 @@ class Odds:
         cell = self.known[(self.known.model == row.model) & (self.known.scale == row.scale)]
         each = "; ".join(f"{t.table} {estimate(t.gain, t.low, t.high)}" for t in cell.itertuples(index=False))
         said = f"{row.model} at {row.scale:g}x, ME less SE in test AUC: {each}."
-        if row.tables < 3:
-            mean = estimate(row.mean, row.low, row.high) if row.tables > 1 else "not pooled"
-            return (f"{said} Their mean is {mean}; {row.tables} tables give no prediction interval, so the "
-                    "odds of a gain on another table cannot be told.")
+        if row.tables == 1: return f"{said} One table does not tell the odds of a gain on another one."
+        if row.tables == 2:
+            return (f"{said} Their mean is {estimate(row.mean, row.low, row.high)}; two tables give no "
+                    "prediction interval, so the odds of a gain on another table cannot be told.")
         sure = "" if row.predicted_low > 0 or row.predicted_high < 0 else ": either sign is possible"
         predicted = estimate(row.mean, row.predicted_low, row.predicted_high)
         return f"{said} A new table's gain is predicted as {predicted}, from {row.tables} tables{sure}."
