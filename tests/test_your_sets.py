@@ -200,9 +200,9 @@ def test_two_tables_predict_nothing_and_three_do(tmp_path):
 
 
 def test_the_stored_studies_are_told_as_they_are():
-    "Both tables, the model that gains and the one that does not."
+    "Every table with its own number, the model that gains and the one that does not."
     odds = odds_of_gain()
-    assert set(odds.known.model) >= {"DNN", "DCNv2"} and set(odds.known.table) == {"hflights", "synthetic"}
+    assert set(odds.known.model) >= {"DNN", "DCNv2"} and set(odds.known.table) >= {"hflights", "synthetic"}
     said = "\n".join(odds.sentences())
     for row in odds.known.itertuples(): assert f"{row.table} {estimate(row.gain, row.low, row.high)}" in said
 

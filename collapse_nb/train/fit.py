@@ -335,7 +335,7 @@ def fit(
     Each replica stops on its own, after `patience` epochs without a better validation AUC, and is left with
     the weights and the batch-norm statistics of its best epoch; only those are tested. A replica whose loss
     is no longer a number fails, with a note, and takes none of the others along. A run repeats bit for bit
-    on one machine with one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 8
+    on one machine with one number of threads. Full runs of notebook 06 on hflights stopped after 5 to 10
     epochs. With `checkpoint`, what was ended goes on after the last epoch that was filed there, and ends
     with the same bits; the folder is the caller's to remove. For more than one cell, and to keep what came
     of it, use `sweep`.
