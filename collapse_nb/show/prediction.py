@@ -62,10 +62,12 @@ def prediction_chart(
         alt.Color("side:N", scale=alt.Scale(domain=names, range=colours)), tooltip=tips)
     value = base.mark_text(fontSize=13, fontWeight="bold", dy=-7, aria=False).encode(text="text:N")
     span = base.mark_text(fontSize=10, dy=8, aria=False).encode(text="span:N")
+    data = rows.drop_duplicates("question").groupby("data", sort=False)["question"]
+    told = [f"{names} ({'; '.join(asked)})" if len(data) > 1 else names for names, asked in data]
     how = ["Spearman's correlation with test AUC, mean over blocks of equal size and data, with its 95 % "
            "interval. A tile has a colour where it is told, by Holm's rule over all tiles, that the "
            "correlation is above zero, or that it is below .3, the least that would be of use.",
-           f"Tables of data: {rows['data'].iloc[0]}."]
+           f"Tables of data: {'; '.join(told)}."]
     chart = (tiles + value + span).properties(width=420, height=alt.Step(42))
     return styled(chart, _title(rows), how, rows.assign(dataset="pooled"))
 
