@@ -267,7 +267,7 @@ def show_plan(tables: list[Table], out: Path) -> None:
                    for study in table.studies if study.until
                    for row in table.costed(table.first(study), out).itertuples()
                    if row.scale in (1, max(study.scales)))
-        print(rows.drop(columns="group").round().to_string(index=False))
+        if len(rows): print(rows.drop(columns="group").round().to_string(index=False))
         print(f"{table.data.name}: {len(rows)} cells to train, {rows['seconds'].sum() / 3600:.2f} hours; the "
               f"seeds of `until` add {more / 3600:.1f} at most")
         for sentence in table.failed.values(): print(sentence)
