@@ -4,6 +4,7 @@ import functools
 import gzip
 import http.server
 import threading
+from urllib.parse import parse_qs
 
 import pytest
 from browser import Witness
@@ -305,7 +306,8 @@ def test_the_explorer_answers_to_the_keyboard_alone(opened):
     page.wait_for_function("document.getElementById('said').textContent.startsWith('Test logloss')")
     for _ in range(2): page.keyboard.press("Tab")
     page.keyboard.press("Space")                # the first model's box
-    assert "models=DCNv2" in page.url and "metric=test_logloss_nats" in page.url
+    told = parse_qs(page.url.partition("#")[2])
+    assert "DNN" not in told["models"][0].split(",") and told["metric"] == ["test_logloss_nats"]
     assert not any(r.startswith("DNN") for r in rows(page)) and rows(page) != before
     assert all(page.locator(f"#{name}").evaluate("e => e.labels.length")
                for name in ("dataset", "metric", "paper", "size"))
@@ -326,11 +328,14 @@ def test_only_models_that_were_run_are_ticked(opened):
     boxes = page.locator("#models input:checked")
     ticked = lambda: sorted(boxes.evaluate_all("boxes => boxes.map(box => box.value)"))
     assert len(run) > 3
+    ran = page.evaluate("""() => Object.fromEntries(Object.entries(explorerData).map(([name, data]) =>
+      [name, new Set(data.cells.map(cell => cell.model)).size]))""")
     for name in run:
         page.locator("#dataset").select_option(name)
         assert ticked() == run[name]
+        assert ("(not run)" in page.locator("#models").inner_text()) == (ran[name] < 6)
     page.locator("#dataset").select_option("hflights")
-    assert "models=" not in page.url and "(not run)" in page.locator("#models").inner_text()
+    assert "models=" not in page.url
     page.locator("#models input[value=DNN]").uncheck()
     page.locator("#dataset").select_option("synthetic")
     assert "DNN" not in ticked()
