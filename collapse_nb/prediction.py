@@ -123,17 +123,14 @@ class Question(NamedTuple):
     >>> QUESTIONS["seeds"].said
     'over seeds of a cell'
     """
-    said: str    # where a measure is asked to predict, as a claim says it
-    x: str       # what is ranked, in words
-    units: str   # what is permuted, and how many there are is counted
+    said: str  # where a measure is asked to predict, as a claim says it
+    units: str # what is permuted
 
 QUESTIONS = {
-    "seeds": Question("over seeds of a cell", "the measure and the AUC of one training", "seeds"),
-    "size": Question("over models, what size adds", "SE at the size less the base, means over seeds",
-                     "models"),
-    "sets": Question("over models, what sets add", "ME less SE of the same size, means over seeds",
-                     "models"),
-    "choice": Question("over models and designs of one size", "means over seeds", "models")}
+    "seeds": Question("over seeds of a cell", "seeds"),
+    "size": Question("over models, what size adds", "models"), # SE at the size less the base
+    "sets": Question("over models, what sets add", "models"),  # ME less SE of the same size
+    "choice": Question("over models and designs of one size", "models")}
 
 class Blocks(NamedTuple):
     """What one question is asked of: B blocks of U units with I items each.

@@ -22,9 +22,8 @@ SIDES = {"holds": ("goes with test AUC", COLOURS["ME"]), "does not hold": ("does
 def _title(rows: pd.DataFrame) -> str: # of the chart
     "How many measures predict, and of which data."
     count = rows["verdict"].value_counts()
-    parts = [f"{count[verdict]} {words}" for verdict, (words, _) in
-             zip(SIDES, (("go with test AUC", ""), ("do not", ""), ("leave it open", "")), strict=True)
-             if verdict in count]
+    parts = [f"{count[verdict]} {words}" for verdict, words in
+             zip(SIDES, ("go with test AUC", "do not", "leave it open"), strict=True) if verdict in count]
     return f"Of {len(rows)} pairs of measure and question {', '.join(parts)}"
 
 def prediction_chart(
