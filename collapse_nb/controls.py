@@ -25,6 +25,7 @@ from .nn.layers import reset
 from .nn.zoo import MLPHead, Model, ModelSpec
 from .overfitting import regularize_blocks
 from .records import InputError, unknown
+from .remedies import decay_by_gaps, even_batches, part_sets, whiten_tables, widen_inside
 from .stats import verdict
 
 # %% ../nbs/controls.ipynb #00000007
@@ -423,6 +424,21 @@ TREATMENTS = {
     "blocks": Treatment(
         regularize_blocks, "a penalty makes the blocks of the cross layers unitary, up to a factor",
         "04, §4.2, Evidence III", " {form}, weight {weight:.6g}"),
+    "white tables": Treatment(
+        whiten_tables, "a penalty makes the singular values of every table equal",
+        "17, a rival", ", weight {weight:.6g}"),
+    "even batches": Treatment(
+        even_batches, "a penalty makes the singular values of a batch's embeddings equal, field by field",
+        "17, the released code", ", weight {weight:.6g}"),
+    "unlike sets": Treatment(
+        part_sets, "a penalty keeps directions of one set from going with those of another",
+        "17, the released code", ", weight {weight:.6g}"),
+    "wide inside": Treatment(
+        widen_inside, "tables are products of a wider inner dimension while they train",
+        "17, a rival", ", {times} times K"),
+    "decay by gaps": Treatment(
+        decay_by_gaps, "a row shrinks when it is hit, by how long ago it was hit before",
+        "17, a rival", ", alpha {alpha:.6g}"),
     "frozen": Treatment(
         freeze, "one field's tables are random, of that rank and Frobenius norm, and stay as they are",
         "03, §4.1, a control", " {field}, rank {rank}, norm {norm:g}")}
