@@ -8,7 +8,7 @@ __all__ = ['PREDICTORS', 'BATCH', 'TABLES', 'JUDGED', 'KEY', 'QUESTIONS', 'FIRST
            'prediction_claims', 'prediction_tiles']
 
 # %% ../nbs/prediction.ipynb #e2000002
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -94,18 +94,19 @@ def store_measures(
     store: RunStore,     # with trained models
     data: Encoded,       # that they were trained on
     known: pd.DataFrame, # rows that there are already; empty for none
+    wanted: Collection[str], # ids of the groups to measure: a store may have treated models, and teams' members
 ) -> pd.DataFrame:       # a row per run and each of `TABLES`: `KEY`, test_auc, and what `model_measures` has
-    """The measures of all plain models in a store, beside those that were taken earlier or elsewhere.
+    """The measures of models in a store, beside those that were taken earlier or elsewhere.
 
     Example:
 
-    >>> store_measures(RunStore("nowhere", weights=True), None, pd.DataFrame()).empty
+    >>> store_measures(RunStore("nowhere", weights=True), None, pd.DataFrame(), []).empty
     True
     """
     there, parts = set(known["group"]) if len(known) else set(), [known] if len(known) else []
     x = None
     for group in store.groups():
-        if group.id in there or group.treatment or group.fingerprint != data.fingerprint: continue
+        if group.id in there or group.id not in wanted: continue
         x = torch.as_tensor(data.train.x) if x is None else x
         rows = pd.DataFrame({"dataset": group.dataset, "group": group.id, "model": group.spec.model,
                              "design": group.spec.design, "scale": group.spec.scale,

@@ -175,7 +175,8 @@ class Table:
         first = [study.seeds for study in self.studies if study.until] # the others add no seeds
         frame["stage"] = 1 + (frame["seed"] >= min(first, default=float("inf")))
         save_table(frame, f"runs-{self.data.name}", results)
-        measured = store_measures(self.store, self.data, stored(f"measures-{self.data.name}", results))
+        known = stored(f"measures-{self.data.name}", results)
+        measured = store_measures(self.store, self.data, known, set(frame["group"]))
         if len(measured): save_table(measured, f"measures-{self.data.name}", results)
 
 
@@ -224,13 +225,16 @@ class Work:
             before, rows = len(rows), [row for row in rows if not self.one(table, row)]
             if len(rows) == before: time.sleep(WAIT_S)
 
-    def not_run(self, tables: list[Table]) -> pd.DataFrame:
-        "What was wanted and is not there, and why."
+    def not_run(self, tables: list[Table], before: pd.DataFrame) -> pd.DataFrame:
+        "What was wanted and is not there, and why; of tables that were not opened, what stood there before."
         rows = [(t.data.name, g.spec.model, g.spec.design, g.spec.scale, len(g.seeds),
                  t.failed.get(g.cell) or self.cut.get(g.id, "not begun"))
                 for t in tables for study in t.studies
                 for g in missing([*t.wanted(study), *t.added(study)], t.known)]
-        return pd.DataFrame(rows, columns=["dataset", "model", "design", "scale", "seeds", "why"])
+        found = pd.DataFrame(rows, columns=["dataset", "model", "design", "scale", "seeds", "why"])
+        if before.empty: return found
+        kept = before[~before["dataset"].isin([table.data.name for table in tables])]
+        return pd.concat([kept, found], ignore_index=True) if len(kept) else found
 
 
 def opened(studies: list[Scaling], out: Path, results: Path, device: str) -> list[Table]:
@@ -303,7 +307,7 @@ def main(
             for study in table.studies: work.all(table, table.added(study))
             table.save(results)
     finally:
-        left = work.not_run(tables)
+        left = work.not_run(tables, stored("not-run", results))
         save_table(left, "not-run", results)
     print(f"{len(left)} cells were not run" + (f", listed in {results / 'not-run.csv'}:" if len(left)
                                                else "."))

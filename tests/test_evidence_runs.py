@@ -17,6 +17,7 @@ from collapse_nb import stats
 from collapse_nb.data.encode import encode
 from collapse_nb.prediction import PREDICTORS, TABLES
 from collapse_nb.records import InputError
+from collapse_nb.results import save_table
 from collapse_nb.train.leases import Leases
 from collapse_nb.train.runs import TIMINGS, RunStore
 from collapse_nb.train.sweep import run_group
@@ -201,6 +202,11 @@ def test_what_the_hours_do_not_allow_is_listed(tmp_path):
     left = pd.read_csv(tmp_path / "out" / "results" / "not-run.csv")
     assert done.exit_code == 0 and len(left) == CELLS, done.output
     assert set(left.why) == {"the hours did not allow it"}
+    other = left.head(1).assign(dataset="visits", why="not begun") # of a table that is not opened this time
+    save_table(pd.concat([other, left]), "not-run", tmp_path / "out" / "results")
+    run(tmp_path / "out", "--hours", 1e-9)
+    assert pd.read_csv(tmp_path / "out" / "results" / "not-run.csv").equals(
+        pd.concat([other, left], ignore_index=True))
 
 
 def test_a_table_without_its_file_is_left_out(tmp_path):
