@@ -826,8 +826,7 @@ def low_rank_claims(
             small = mean_or_none(_sample(means, "small_hit", model, scale)) or NOTHING
             rows.append(finding(MOST_ARE_SMALL.format(size) + OF_LARGE_FIELDS, "§1, Fig. 1b", small,
                                 limit=.5))
-    return [*rows, finding(f"The short directions of {models[0]}'s tables can be left out without "
-                           "significantly less test AUC", "§3")]
+    return rows
 
 # %% ../nbs/claims.ipynb #00000039
 NO_GROWTH = .05 # the exponent of K below which a table ten times as wide has at most 12 % more abundance

@@ -94,7 +94,7 @@ def store_measures(
     store: RunStore,     # with trained models
     data: Encoded,       # that they were trained on
     known: pd.DataFrame, # rows that there are already; empty for none
-    wanted: Collection[str], # ids of the groups to measure: a store may have treated models, and teams' members
+    wanted: Collection[str], # ids of the groups to measure: a store may have treated models, too
 ) -> pd.DataFrame:       # a row per run and each of `TABLES`: `KEY`, test_auc, and what `model_measures` has
     """The measures of models in a store, beside those that were taken earlier or elsewhere.
 

@@ -138,7 +138,7 @@ def part_sets(
 
     >>> from collapse_nb.fields import FieldSchema
     >>> from collapse_nb.nn.zoo import ModelSpec, build
-    >>> model = build(ModelSpec("DNN", "ME", 2, base_dim=2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
+    >>> model = build(ModelSpec("DNN", "ME", 2, base_dim=2, hidden=4), FieldSchema(["a", "b"], [4, 3]))
     >>> penalty, x = part_sets(model, weight=1.), torch.tensor([[0, 1], [3, 2]])
     >>> _ = model(x)
     >>> bool(penalty(model) == likeness(model.embedding(x), replicas=1))

@@ -28,12 +28,13 @@ SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 SIX = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"]
 GRID = SIX if GPU else ["DNN", "DCNv2"]
 # cheap ones first; 06 after the others: it finds most of its runs in the store
-NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "07")
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "17", "18", "07")
 # datasets besides synthetic and hflights, the notebooks that want them, and what these take else: the law
 # of 03 wants many fields, but freezing tables of 47 fields takes long and says nothing about the law
 ONLY = {"diabetes130": {"00": {}, "03": {"ranks": []}},
         "insteval": {"06": {"models": SIX, "scales": [1, 4], "control_scale": 0,
-                            "store": "runs/evidence/insteval"}, "15": {}}}
+                            "store": "runs/evidence/insteval"}, "15": {}, "17": {},
+                     "18": {"models": SIX, "store": "runs/evidence/insteval"}}}
 
 
 def parameters(number: str, scales: list[int]) -> dict:
@@ -49,7 +50,7 @@ def parameters(number: str, scales: list[int]) -> dict:
                    "hidden": [100, 800] if GPU else [100], "depths": [1, 3]},
             "06": {**five, "models": GRID, "scales": scales, "control_scale": min(4, max(scales))},
             "07": {**five, "rows": 0},
-            "15": {**five, "models": ["DNN", "DCNv2"], "scale": 4},
+            **{name: {**five, "models": ["DNN", "DCNv2"], "scale": 4} for name in ("15", "17", "18")},
             "12": {**five, "model": "DNN", "scale": 4, "row_counts": [8000, 25_000, 80_000],
                    "steps": [32, 100, 312]}}[number]
 

@@ -56,6 +56,7 @@ from collapse_nb.claims import (
     with_later_claims,
     without_gain_no_loss,
 )
+from collapse_nb.cuts import cut_claims, cut_rows
 from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, finding, findings
 from collapse_nb.ladder import step_claims, step_rows
@@ -64,6 +65,7 @@ from collapse_nb.overfitting import VIEWS
 from collapse_nb.prediction import prediction_claims, prediction_rows, prediction_tiles
 from collapse_nb.records import InputError, unknown
 from collapse_nb.results import read_table, save_table
+from collapse_nb.rivals import remedy_claims, remedy_rows
 from collapse_nb.show.evidence import SMALL_RHO
 from collapse_nb.show.multi_embedding import VARIOUS
 from collapse_nb.show.tables import bounds_of
@@ -256,6 +258,20 @@ def ladder(dataset: str) -> dict[str, pd.DataFrame]:
     steps = step_rows(cells).assign(dataset=dataset, scale=scale)
     return {"ladder-steps": steps, "findings-15": findings(step_claims(cells, runs["model"].unique(), scale))}
 
+def rivals(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 17."
+    runs = stored(f"rival-runs-{dataset}")
+    cells = {key: part.set_index("seed") for key, part in runs.groupby(["model", "arm"], sort=False)}
+    scale = int(runs["scale"].max())
+    rows = remedy_rows(cells).assign(dataset=dataset, scale=scale)
+    return {"rivals": rows, "findings-17": findings(remedy_claims(cells, runs["model"].unique(), scale))}
+
+def cuts(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 18."
+    scores = stored(f"cut-scores-{dataset}")
+    return {"cuts": cut_rows(scores).assign(dataset=dataset),
+            "findings-18": findings(cut_claims(scores, int(scores["scale"].max())))}
+
 def prediction(_: str) -> dict[str, pd.DataFrame]:
     "Notebook 16: of all tables together."
     rows = prediction_rows(pd.concat([stored(file.stem) for file in sorted(RESULTS.glob("measures-*.csv"))]))
@@ -263,7 +279,8 @@ def prediction(_: str) -> dict[str, pd.DataFrame]:
     return {"prediction": rows, "findings-16": verdicts, "prediction-tiles": prediction_tiles(rows, verdicts)}
 
 STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": overfitting,
-           "05": multi_embedding, "06": scaling, "12": regimes, "15": ladder, "16": prediction}
+           "05": multi_embedding, "06": scaling, "12": regimes, "15": ladder, "16": prediction, "17": rivals,
+           "18": cuts}
 
 
 def datasets(number: str) -> list[str]:

@@ -22,9 +22,13 @@ MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "resul
               "show": BASE | {"results"}, "nn": NN, "data": DATA, "train": TRAIN}
 MAY_IMPORT |= {"allocation": set()} | dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
+MAY_IMPORT["controls"] = MAY_IMPORT["controls"] | {"remedies"}
 MAY_IMPORT["toy_claims"] = BASE | MEASURES
 MAY_IMPORT["claims"] = BASE | MEASURES | PAPER | {"results", "show"}
 MAY_IMPORT["ladder"] = BASE | MEASURES | {"nn", "claims", "controls"}
+MAY_IMPORT["remedies"] = BASE | {"nn"}
+MAY_IMPORT["rivals"] = BASE | MEASURES | {"nn", "claims", "controls"}
+MAY_IMPORT["cuts"] = BASE | MEASURES | {"nn", "train", "claims"}
 MAY_IMPORT["prediction"] = BASE | MEASURES | {"nn", "data", "train", "evidence", "overfitting"}
 MAY_IMPORT["checkpoints"] = BASE
 YOURS = {"your_interaction", "your_sets", "random_tables", "diagnose", "monitor"}

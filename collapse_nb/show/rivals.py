@@ -17,7 +17,7 @@ from .ladder import steps_panel
 # %% ../../nbs/show/rivals.ipynb #f5000005
 SIDES = {"holds": ("raises it", COLOURS["ME"]), "does not hold": ("lowers it", COLOURS["SE"]),
          "cannot tell": ("cannot tell", UNDECIDED)}
-PANELS = {"ia": ("change of abundance", "+.2f"), "test_auc": ("change of test AUC", "+.4f")}
+PANELS = {"ia": ("change of abundance", "+.1f"), "test_auc": ("change of test AUC", "+.4f")}
 
 def _title(rows: pd.DataFrame) -> str:
     "How many remedies raise abundance, how many of these raise test AUC."
@@ -42,10 +42,10 @@ def remedy_chart(
     """
     panels = [steps_panel(rows[rows["measure"] == measure], SIDES, *words, width=200, labels=measure == "ia")
               for measure, words in PANELS.items()]
-    how = ["Each remedy against the same design without it, and ME against SE. Diamonds: mean over models with "
-           "its 95 % interval over seeds, at face value; a remedy of one model is of that model. Above them, "
-           "hollow: where each model lies by itself. Abundance: of a field's sets side by side, mean over "
-           "fields."]
+    how = ["Each remedy against the same design without it, and ME against SE. Diamonds: mean over models "
+           "with its 95 % interval over seeds, at face value; a remedy of one model is of that model. Above "
+           "them, hollow: where each model lies by itself. Abundance: of a field's sets side by side, "
+           "mean over fields."]
     return styled(alt.hconcat(*panels, spacing=24), _title(rows), how, rows)
 
 # %% ../../nbs/show/rivals.ipynb #f5000007
