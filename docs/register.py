@@ -242,7 +242,8 @@ class Register:
 
 SIGNS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?", "not run here": "–"}
 # dataset -> what it is called within a sentence, by the names that figures have
-CALLED = {name: words.split(" (")[0].lower() for name, words in charts.DATA.items() if "(" in words}
+CALLED = {name: words[0].lower() + words[1:].split(" (")[0] for name, words in charts.DATA.items()
+          if "(" in words}
 
 def heading(claim: Claim) -> str:
     "A claim's number and name; ours say that they are ours, and the paper's have its section."
@@ -283,7 +284,8 @@ def as_page(register: Register, notebooks: dict[str, str]) -> str:
     parts = ["# The paper, claim by claim",
              "Every statement of the paper in its order, in our words and a few of its own, and what became "
              "of it here. Flights left Houston in 2011 (the card `hflights`), hospital stays are those of "
-             "`diabetes130`, lecture ratings those of `insteval`, generated clicks those of `synthetic`, and "
+             "`diabetes130`, lecture ratings those of `insteval`, flights from "
+             "New York in 2013 those of `nycflights13`, generated clicks those of `synthetic`, and "
              "*tables together* are all of them. Findings are of full runs; each names "
              "its table, the verdict, the number behind it with its interval, and, where it cannot tell, "
              "what it could have seen. *Controls* are our own questions. Facts about cards, and algebra, "
