@@ -24,6 +24,11 @@ FOLDERS = [("ME", "norms restricted", {}, "96a72c4066a2669f"),
            ("SE", "block-diagonal W", {}, "25c2395dc68fc21e"),
            ("SE", "blocks", {"form": "paper", "weight": 1e-5}, "5a297d3aaa430ed0"),
            ("SE", "blocks", {"form": "released", "weight": 1e-5 / 3}, "0a773bce863ec045"),
+           ("SE", "white tables", {"weight": .01}, "63d25febe903b2f6"),
+           ("SE", "even batches", {"weight": .1}, "9797196a14b769af"),
+           ("ME", "unlike sets", {"weight": .001}, "774d10e60ae25d36"),
+           ("SE", "wide inside", {"times": 4}, "3fafc54eaba4d4a6"),
+           ("SE", "decay by gaps", {"alpha": .001}, "7ca2e3d6a8e080c6"),
            ("SE", "frozen", {"field": "user", "rank": 4, "norm": 2.6}, "dcf5decddd3e2273")]
 
 

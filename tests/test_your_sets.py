@@ -199,6 +199,15 @@ def test_two_tables_predict_nothing_and_three_do(tmp_path):
         odds.known.error, .001 / student.ppf(.975, 4))
 
 
+def test_means_over_other_models_are_not_pooled(tmp_path):
+    for table, models in ("one", ["DNN", "IPNN"]), ("two", ["DNN", "IPNN"]), ("three", ["DNN"]):
+        rows = pd.DataFrame({"model": ["mean over models", *models], "scale": 4, "seeds": 5,
+                             "difference": .002, "low": .001, "high": .003, "half_width": .001})
+        save_table(rows, f"differences-{table}", tmp_path)
+    frame = odds_of_gain(tmp_path).frame().set_index("model").tables
+    assert frame.to_dict() == {"mean over DNN, IPNN": 2, "mean over DNN": 1, "DNN": 3, "IPNN": 2}
+
+
 def test_the_stored_studies_are_told_as_they_are():
     "Every table with its own number, the model that gains and the one that does not."
     odds = odds_of_gain()

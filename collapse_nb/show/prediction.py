@@ -23,7 +23,8 @@ def _title(rows: pd.DataFrame) -> str: # of the chart
     "How many measures predict, and of which data."
     count = rows["verdict"].value_counts()
     parts = [f"{count[verdict]} {words}" for verdict, words in
-             zip(SIDES, ("go with test AUC", "do not go with test AUC", "leave it open"), strict=True) if verdict in count]
+             zip(SIDES, ("go with test AUC", "do not go with test AUC", "leave it open"), strict=True)
+             if verdict in count]
     return f"Of {len(rows)} pairs of measure and question {', '.join(parts)}"
 
 def prediction_chart(
