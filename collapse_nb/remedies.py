@@ -65,7 +65,7 @@ def _keep_lookups(model: Model) -> dict[str, Tensor]: # "e" is (G, B, N, K) of t
     "Has a model keep what it looked up, for a penalty that needs the batch."
     kept = {}
     def keep(module: nn.Module, args: tuple, e: Tensor) -> None:
-        if module.training: kept["e"] = e
+        if module.training: kept["e"] = e if e.dtype == torch.float64 else e.float()
     model.embedding.register_forward_hook(keep)
     return kept
 
@@ -156,34 +156,36 @@ def part_sets(
 
 # %% ../nbs/remedies.ipynb #f3000011
 class WideInside(nn.Module):
-    """Tables as products: (sum D, G * I) times `mix` (G, I, K) is (sum D, G * K).
+    """Tables as products, each field with a factor of its own: A_i (D_i, G * I) times `mix[i]` (G, I, K).
 
     Example:
 
-    >>> inside = WideInside(copies=1, width=3, dim=2)
-    >>> _ = nn.init.ones_(inside.mix)
-    >>> inside(torch.tensor([[1., 2., 3.]])).tolist()
-    [[6.0, 6.0]]
+    >>> inside = WideInside(sizes=[1, 1], copies=1, width=3, dim=2)
+    >>> with torch.no_grad(): _ = inside.mix.copy_(torch.tensor([1., 2.])[:, None, None, None])
+    >>> inside(torch.tensor([[1., 2., 3.], [1., 2., 3.]])).tolist()
+    [[6.0, 6.0], [12.0, 12.0]]
 
     References: [Deng et al. 2023](https://arxiv.org/abs/2309.15881), MLET.
     """
-    replica_dim = 0
+    replica_dim = 1
     def __init__(self,
-        copies: int, # G = replicas x sets
-        width: int,  # I, the inner dimension
-        dim: int,    # K, the embedding dimension
+        sizes: list[int], # D_i, of N fields
+        copies: int,      # G = replicas x sets
+        width: int,       # I, the inner dimension
+        dim: int,         # K, the embedding dimension
     ):
         super().__init__()
-        self.mix = nn.Parameter(torch.empty(copies, width, dim))
+        self.sizes = sizes
+        self.mix = nn.Parameter(torch.empty(len(sizes), copies, width, dim))
 
     def forward(self,
         weight: Tensor, # (sum D, G * I)
     ) -> Tensor:        # (sum D, G * K)
-        inner = weight.unflatten(1, self.mix.shape[:2]).transpose(0, 1) # (G, sum D, I)
-        return (inner @ self.mix).transpose(0, 1).flatten(1)
+        inner = weight.unflatten(1, self.mix.shape[1:3]).transpose(0, 1).split(self.sizes, 1) # (G, D_i, I)
+        return torch.cat([a @ b for a, b in zip(inner, self.mix, strict=True)], 1).transpose(0, 1).flatten(1)
 
     def right_inverse(self, weight: Tensor) -> Tensor: # where training starts is drawn afterwards
-        G, width, _ = self.mix.shape
+        _, G, width, _ = self.mix.shape
         return weight.new_zeros(len(weight), G * width)
 
 def widen_inside(
@@ -198,8 +200,8 @@ def widen_inside(
     >>> from collapse_nb.nn.zoo import ModelSpec, build
     >>> model = build(ModelSpec("DNN", base_dim=2, hidden=4), FieldSchema(["site", "device"], [4, 3]))
     >>> widen_inside(model, times=4)
-    >>> model.num_parameters()["table"], model.tables()[0, 0, 0].shape # 7 x 8 and 8 x 2 make 4 x 2 and 3 x 2
-    (72, torch.Size([4, 2]))
+    >>> model.num_parameters()["table"], model.tables()[0, 0, 0].shape # 4 x 8 by 8 x 2, and 3 x 8 by 8 x 2
+    (88, torch.Size([4, 2]))
 
     References: [Deng et al. 2023](https://arxiv.org/abs/2309.15881), MLET.
     """
@@ -208,13 +210,13 @@ def widen_inside(
                          "more.")
     own = model.embedding
     dim = own.blocks * own.dim
-    inside = WideInside(own.copies, times * dim, dim).to(own.weight)
+    inside = WideInside(list(own.schema.cardinalities), own.copies, times * dim, dim).to(own.weight)
     parametrize.register_parametrization(own, "weight", inside)
     own.parametrizations["weight"].replica_dim = 1
     generators = [Generator().manual_seed(2**41 + seed) for seed in model.seeds]
     draw(own.parametrizations["weight"].original, generators,
          uniform((6 / (own.schema.num_rows + own.dim))**.5), dim=1)
-    draw(inside.mix, generators, uniform((3 / (times * dim))**.5)) # of variance 1 / I
+    draw(inside.mix, generators, uniform((3 / (times * dim))**.5), dim=1) # of variance 1 / I
 
 # %% ../nbs/remedies.ipynb #f3000015
 class GapDecay(EmbeddingSets):
@@ -227,7 +229,7 @@ class GapDecay(EmbeddingSets):
     >>> from collapse_nb.fields import FieldSchema
     >>> tables = GapDecay(EmbeddingSets(FieldSchema(["hour"], [2]), copies=1, dim=1), replicas=1, alpha=.25)
     >>> _ = nn.init.ones_(tables.weight)
-    >>> for ids in [0], [0], [1]: _ = tables(torch.tensor([ids])) # gaps of 1, 1 and 3
+    >>> for ids in [0], [0], [1]: _ = tables(torch.tensor([ids])) # in training; gaps of 1, 1 and 3
     >>> tables.weight.flatten().tolist()
     [0.5625, 0.25]
 
@@ -247,7 +249,8 @@ class GapDecay(EmbeddingSets):
         x: Tensor, # (B, P) field-local ids
     ) -> Tensor:   # (G, B, N, blocks * K)
         "Shrink the rows of a training batch, and look them up."
-        if self.training: self.shrink(x)
+        # batch norm's statistics are recomputed in training mode, without gradients: no step, and no decay
+        if self.training and torch.is_grad_enabled(): self.shrink(x)
         return super().forward(x)
 
     @torch.no_grad()

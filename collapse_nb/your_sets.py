@@ -369,7 +369,7 @@ def odds_of_gain(
     for stem in stems:
         stored = read_table(stem, folder)
         stored = stored[stored.difference.notna() & (stored.seeds > 1)]
-        alone = stored[stored.model != MEAN].groupby("scale").model.agg(", ".join)
+        alone = stored[stored.model != MEAN].groupby("scale").model.agg(lambda of: ", ".join(sorted(of)))
         names = [f"mean over {alone.get(row.scale, 'models')}" if row.model == MEAN else row.model
                  for row in stored.itertuples()]
         frames.append(pd.DataFrame({

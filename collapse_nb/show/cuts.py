@@ -56,11 +56,13 @@ def cut_chart(
     said = [f"tables of {r.arm} keep {r.share:.0%} of their directions and "
             f"{'lose' if r.difference < 0 else 'gain'} {abs(r.difference):.4f} of test AUC".replace("%", " %")
             for r in means[own].sort_values("scale", ascending=False, kind="stable").head(1).itertuples()]
-    how = [f"Mean over {means['over'].iloc[0]} with its 95 % interval over seeds; ring: each table cut to "
+    over = "; ".join(dict.fromkeys(means["over"])) # of each arm, where they differ
+    how = [f"Mean over {over} with its 95 % interval over seeds; ring: each table cut to "
            "its own abundance, rounded up. Dotted: a loss of .001, which the paper calls significant. "
            "Nothing is trained after the cut; batch norm's statistics are taken anew."]
     chart = alt.layer(zero, margin, spans, lines, points, rings).properties(width=520, height=260)
-    return styled(chart, f"Cut to their abundance, {said[0]}", how, rows)
+    title = f"Cut to their abundance, {said[0]}" if said else "What cuts of tables change in test AUC"
+    return styled(chart, title, how, rows)
 
 # %% ../../nbs/show/cuts.ipynb #f8000007
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {"cuts": (cut_chart, ("cuts",))}

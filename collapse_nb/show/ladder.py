@@ -87,8 +87,10 @@ def ladder_chart(
     has_mean = rows.groupby("step")["model"].transform(lambda models: (models == "mean over models").any())
     means = rows[(rows["model"] == "mean over models") | ~has_mean]
     chart = steps_panel(rows, SIDES, "what the step adds in test AUC", "+.4f", width=400)
+    several = (rows["model"] == "mean over models").any()
     how = ["Diamonds: mean over models with its 95 % interval over seeds, at face value; a step that one "
-           "model has alone is of that model. Above them, hollow: where each model lies by itself."]
+           "model has alone is of that model. Above them, hollow: where each model lies by itself." if several
+           else f"{rows['model'].iloc[0]} with 95 % intervals over seeds, at face value."]
     return styled(chart, _title(means), how, rows)
 
 # %% ../../nbs/show/ladder.ipynb #c1000007

@@ -20,13 +20,16 @@ SIDES = {"holds": ("raises it", COLOURS["ME"]), "does not hold": ("lowers it", C
 PANELS = {"ia": ("change of abundance", "+.1f"), "test_auc": ("change of test AUC", "+.4f")}
 
 def _title(rows: pd.DataFrame) -> str:
-    "How many remedies raise abundance, how many of these raise test AUC."
-    first = rows[rows["step"] != "ME"].drop_duplicates(["measure", "step"]).set_index(["measure", "step"])
-    raised = {measure: {s for m, s in first.index
-                        if m == measure and first.loc[(m, s), "verdict"] == "holds"} for measure in PANELS}
-    both, steps = raised["ia"] & raised["test_auc"], first.index.get_level_values("step").nunique()
-    return (f"At face value {len(raised['ia'])} of {steps} remedies raise abundance, and {len(both)} of "
-            f"those {len(raised['ia'])} raise test AUC")
+    "How many changes raise abundance, and what these do to test AUC."
+    first = rows[rows["step"] != "ME"].drop_duplicates(["measure", "step"])
+    told = {measure: part.set_index("step")["verdict"] for measure, part in first.groupby("measure")}
+    raised = told["ia"].index[told["ia"] == "holds"]
+    counts = told["test_auc"].reindex(raised).value_counts()
+    parts = [f"{counts[verdict]} {words}" for verdict, words in (
+        ("holds", "raise test AUC"), ("does not hold", "lower test AUC"),
+        ("cannot tell", "leave open whether they raise or lower test AUC")) if verdict in counts]
+    of_those = f"; of those, {', '.join(parts)}" if parts else ""
+    return f"At face value {len(raised)} of {len(told['ia'])} changes raise abundance{of_those}"
 
 def remedy_chart(
     rows: pd.DataFrame, # from `rivals.remedy_rows`
@@ -38,7 +41,7 @@ def remedy_chart(
     >>> one = dict(step="white tables", model="DNN", seeds=5, difference=.2, low=.1, high=.3, verdict="holds")
     >>> rows = pd.DataFrame([one | {"measure": measure} for measure in ("test_auc", "ia")])
     >>> " ".join(remedy_chart(rows).to_dict()["title"]["text"])
-    'At face value 1 of 1 remedies raise abundance, and 1 of those 1 raise test AUC'
+    'At face value 1 of 1 changes raise abundance; of those, 1 raise test AUC'
     """
     panels = [steps_panel(rows[rows["measure"] == measure], SIDES, *words, width=200, labels=measure == "ia")
               for measure, words in PANELS.items()]
