@@ -425,13 +425,14 @@ TREATMENTS = {
         regularize_blocks, "a penalty makes the blocks of the cross layers unitary, up to a factor",
         "04, §4.2, Evidence III", " {form}, weight {weight:.6g}"),
     "white tables": Treatment(
-        whiten_tables, "a penalty makes the singular values of every table equal",
+        whiten_tables, "a penalty pulls the singular values of every table towards one another",
         "17, a rival", ", weight {weight:.6g}"),
     "even batches": Treatment(
-        even_batches, "a penalty makes the singular values of a batch's embeddings equal, field by field",
+        even_batches, "a penalty pulls the singular values of a batch's embeddings, field by field, "
+        "towards one another",
         "17, the released code", ", weight {weight:.6g}"),
     "unlike sets": Treatment(
-        part_sets, "a penalty keeps directions of one set from going with those of another",
+        part_sets, "a penalty on how far directions of one set go with those of another",
         "17, the released code", ", weight {weight:.6g}"),
     "wide inside": Treatment(
         widen_inside, "tables are products of a wider inner dimension while they train",

@@ -22,31 +22,26 @@ from .stats import verdict
 class Remedy(NamedTuple):
     """What is changed in a model, and how strongly it may be.
 
-    >>> REMEDIES["wide inside"].source
-    'Deng et al. 2023, MLET'
+    >>> REMEDIES["wide inside"].strengths
+    (2, 4, 8)
     """
     design: str      # of the model that it is done to
     said: str        # after "SE" or "ME", as a claim says it
     setting: str     # what its strength is called
     strengths: tuple # tried, from weak to strong
-    source: str      # who proposes it
     models: tuple = () # of the zoo, whose alone it can be done to; empty for all
 
 REMEDIES = {
-    "white tables": Remedy("SE", "with a penalty towards white tables", "weight", (.001, .01, .1),
-                           "a penalty of ours; orthogonality has other forms elsewhere"),
-    "even batches": Remedy("SE", "with even singular values of a batch", "weight", (.001, .01, .1),
-                           "released code, not in the paper"),
-    "wide inside": Remedy("SE", "with tables that are wider while they train", "times", (2, 4, 8),
-                          "Deng et al. 2023, MLET"),
-    "decay by gaps": Remedy("SE", "with decay by the gap since a row's last hit", "alpha", (1e-4, 1e-3, 1e-2),
-                            "Li & Lyu 2026, AdamAR"),
+    "white tables": Remedy("SE", "with a penalty towards white tables", "weight", (.001, .01, .1)),
+    "even batches": Remedy("SE", "with even singular values of a batch", "weight", (.001, .01, .1)),
+    "wide inside": Remedy("SE", "with tables that are wider while they train", "times", (2, 4, 8)), # MLET
+    "decay by gaps": Remedy("SE", "with decay by the gap since a row's last hit", "alpha",
+                            (1e-4, 1e-3, 1e-2)), # AdamAR
     "row-wise Adagrad": Remedy("SE", "with tables under row-wise Adagrad", "table_learning_rate",
-                               (.01, .03, .1), "production's optimiser of tables"),
-    "unlike sets": Remedy("ME", "with a penalty on the likeness of its sets", "weight", (.001, .01, .1),
-                          "released code, not in the paper"),
+                               (.01, .03, .1)),
+    "unlike sets": Remedy("ME", "with a penalty on the likeness of its sets", "weight", (.001, .01, .1)),
     "gated blocks": Remedy("ME", "with gated blocks that a penalty makes unitary", "weight",
-                           (1e-6, 1e-5, 1e-4), "released code, not in the paper", ("DCNv2",))}
+                           (1e-6, 1e-5, 1e-4), ("DCNv2",))}
 RECIPE = {"row-wise Adagrad": "RowWiseAdagrad"} # remedies that are an optimiser, and no treatment
 CHOOSING = 1000                                 # the seed of the runs that strengths are chosen by
 
@@ -126,9 +121,12 @@ def best_strength(
 MEASURES = {"test_auc": "test AUC", "ia": "abundance"}
 
 def _less(
-    cells: Mapping, measure: str, weights: Mapping[tuple[str, str], float], # (model, arm) -> weight
+    cells: Mapping, measure: str, ours: str, theirs: str, models: list[str], # arms, and of which models
 ):
-    return contrast_or_none({key: values[measure] for key, values in cells.items()}, weights)
+    "The mean over models of one arm less another, seed by seed; None where nobody ran it."
+    return contrast_or_none({key: values[measure] for key, values in cells.items()},
+                            {(m, arm): sign / len(models) for m in models
+                             for arm, sign in ((ours, 1), (theirs, -1))})
 
 def remedy_rows(
     cells: Mapping[tuple[str, str], pd.DataFrame], # (model, arm) -> by seed, with the columns of `MEASURES`
@@ -149,8 +147,7 @@ def remedy_rows(
             having = [m for m in models if {(m, arm), (m, base)} <= cells.keys()]
             asked = [("mean over models", having)] * (len(having) > 1) + [(m, [m]) for m in having]
             for name, of in asked:
-                less = _less(cells, measure, {(m, a): sign / len(of) for m in of
-                                              for a, sign in ((arm, 1), (base, -1))})
+                less = _less(cells, measure, arm, base, of)
                 rows.append({"measure": measure, "step": arm, "model": name, "over": ", ".join(of),
                              "seeds": less.seeds,
                              **dict(zip(("difference", "low", "high"), less, strict=True)), "se": less.se,
@@ -173,17 +170,14 @@ def remedy_claims(
     'SE with a penalty towards white tables beats SE at 4x'
     """
     rows, models = [], list(models)
-    def asked(measure: str, ours: str, theirs: str, having: list):
-        return _less(cells, measure, {(m, arm): sign / len(having) for m in having
-                                      for arm, sign in ((ours, 1), (theirs, -1))}) if having else None
     def auc(claim: str, ours: str, theirs: str, having: list) -> dict:
-        return finding(f"{claim} at {scale}x", "control, §5.1", asked("test_auc", ours, theirs, having),
-                       sought=SIGNIFICANT)
+        less = _less(cells, "test_auc", ours, theirs, having)
+        return finding(f"{claim} at {scale}x", "control, §5.1", less, sought=SIGNIFICANT)
     for name, remedy in REMEDIES.items():
         having, arm = [m for m in models if name in remedies_of(m)], f"{remedy.design} {remedy.said}"
         if not having: continue
         rows += [auc(f"{arm} beats {remedy.design}", name, remedy.design, having),
                  finding(f"{arm} has a higher abundance than {remedy.design} at {scale}x", "control, §5.1",
-                         asked("ia", name, remedy.design, having))]
+                         _less(cells, "ia", name, remedy.design, having))]
         if remedy.design == "SE": rows.append(auc(f"ME beats {arm}", "ME", name, having))
     return rows
