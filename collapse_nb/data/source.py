@@ -83,7 +83,7 @@ def open_source(
             where = f" It comes from {card.source}." if card.source else ""
             raise InputError(f"dataset {card.name} needs its file: name it, raw or encoded, as the "
                              f"source.{where}")
-        return synthetic().head(rows)
+        return synthetic(card=card.name).head(rows)
     refuse_lost_link(path)
     encoded = (path / "schema.json").exists()
     if not path.exists() and not glob.has_magic(source):
