@@ -181,7 +181,7 @@ def stands(
     return "is settled" if before in ("cannot tell", "not run here") else "is overturned"
 
 # notebooks that are judged by rows of which each is of one seed
-BY_SEED = ("02", "04", "06", "12", "15", "17", "18")
+BY_SEED = ("02", "04", "06", "12", "15", "17", "18", "20")
 
 def _new_alone(rerun: Rerun, results: Path, out: Path) -> pd.DataFrame | None:
     """Findings of the seeds that the stored run did not have; None where stored rows do not suffice, as for

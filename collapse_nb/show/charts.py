@@ -170,6 +170,7 @@ TITLE_LETTERS, READING_LETTERS = 63, 104 # of a line: 600 and 650 px, bold at 14
 # px; to the right, what letters can be wider in a browser, which gives each a whole number of pixels
 PADDING = {"left": 8, "top": 8, "bottom": 8, "right": 30}
 DATA = {"hflights": "Flights (hflights)", "synthetic": "Generated clicks (synthetic)", "criteo": "Criteo",
+        "synthetic-additive": "Generated clicks without interactions (synthetic-additive)",
         "diabetes130": "Hospital stays (diabetes130)", "avazu": "Avazu", "frappe": "Frappe",
         "movielens-1m": "MovieLens 1M", "toy": "The toy",
         "nycflights13": "Flights from New York (nycflights13)", "insteval": "Lecture ratings (insteval)",
