@@ -28,7 +28,7 @@ SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 SIX = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"]
 GRID = SIX if GPU else ["DNN", "DCNv2"]
 # cheap ones first; 06 after the others: it finds most of its runs in the store
-NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "17", "18", "07")
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "17", "18", "20", "07")
 # datasets, the notebooks that want them, and what these take else: the law of 03 wants many fields, but
 # freezing tables of 47 fields takes long and says nothing about the law
 def evidence(dataset: str, models: list[str]) -> dict:
@@ -38,7 +38,7 @@ def evidence(dataset: str, models: list[str]) -> dict:
 
 EVIDENCE = {"scales": [1, 4], "control_scale": 0} # of 06, where it was trained so
 ONLY = {"synthetic": {number: {} for number in NOTEBOOKS if number not in ("17", "18")},
-        "hflights": {number: {} for number in NOTEBOOKS if number not in ("17", "18")} |
+        "hflights": {number: {} for number in NOTEBOOKS if number not in ("17", "18", "20")} |
                     {"18": evidence("hflights", ["IPNN", "NFwFM", "xDeepFM", "FinalMLP"])},
         "diabetes130": {"00": {}, "03": {"ranks": []}, "15": {"models": ["DNN"]},
                         "06": EVIDENCE | evidence("diabetes130", ["DNN", "NFwFM", "DCNv2"])},
@@ -60,7 +60,7 @@ def parameters(number: str, scales: list[int]) -> dict:
                    "hidden": [100, 800] if GPU else [100], "depths": [1, 3]},
             "06": {**five, "models": GRID, "scales": scales, "control_scale": min(4, max(scales))},
             "07": {**five, "rows": 0},
-            **{name: {**five, "models": ["DNN", "DCNv2"], "scale": 4} for name in ("15", "17", "18")},
+            **{name: {**five, "models": ["DNN", "DCNv2"], "scale": 4} for name in ("15", "17", "18", "20")},
             "12": {**five, "model": "DNN", "scale": 4, "row_counts": [8000, 25_000, 80_000],
                    "steps": [32, 100, 312]}}[number]
 
@@ -71,7 +71,7 @@ def plan(files: dict[str, str], numbers: list[str], scales: list[int]) -> list[t
     for number in numbers:
         if number == "02": runs.append((number, parameters(number, scales)))
         for dataset, source in files.items() if number != "02" else ():
-            if number in ONLY.get(dataset, NOTEBOOKS):
+            if number in ONLY.get(dataset, [n for n in NOTEBOOKS if n != "20"]): # of made-up clicks alone
                 values = {"dataset": dataset, "source": source, **parameters(number, scales)}
                 if number not in ("00", "07"): values["store"] = "runs/models"
                 runs.append((number, values | ONLY.get(dataset, {}).get(number, {})))

@@ -71,6 +71,7 @@ from collapse_nb.show.multi_embedding import VARIOUS
 from collapse_nb.show.tables import bounds_of
 from collapse_nb.study import pool_studies, pooled_claims
 from collapse_nb.toy_claims import TOY_TABLES, toy_claims
+from collapse_nb.truths import truth_claims, truth_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 POOLED = "pooled" # the name of all tables together
@@ -272,6 +273,12 @@ def cuts(dataset: str) -> dict[str, pd.DataFrame]:
     return {"cuts": cut_rows(scores).assign(dataset=dataset),
             "findings-18": findings(cut_claims(scores, int(scores["scale"].max())))}
 
+def truths(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 20."
+    runs = stored(f"truth-runs-{dataset}")
+    claims = truth_claims(runs, runs["model"].unique(), int(runs["scale"].max()))
+    return {"truths": truth_rows(runs).assign(dataset=dataset), "findings-20": findings(claims)}
+
 def prediction(_: str) -> dict[str, pd.DataFrame]:
     "Notebook 16: of all tables together."
     rows = prediction_rows(pd.concat([stored(file.stem) for file in sorted(RESULTS.glob("measures-*.csv"))]))
@@ -280,7 +287,7 @@ def prediction(_: str) -> dict[str, pd.DataFrame]:
 
 STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": overfitting,
            "05": multi_embedding, "06": scaling, "12": regimes, "15": ladder, "16": prediction, "17": rivals,
-           "18": cuts}
+           "18": cuts, "20": truths}
 
 
 def datasets(number: str) -> list[str]:

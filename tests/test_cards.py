@@ -1,13 +1,15 @@
 """The cards of public tables say where to get them, are as large as is told, and have no field that tells the
-label."""
+label. Made-up clicks are those that stored runs were trained on."""
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from collapse_nb.data.cards import CardField, card_files, load_card, refuse_leaks
 from collapse_nb.data.encode import encode
+from collapse_nb.data.source import home, open_source
 from collapse_nb.records import InputError
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -50,3 +52,23 @@ def test_sizes_are_those_told_and_no_field_tells_the_label(tmp_path, name):
         assert auc_of_one_field(encode(leaking, DATA / name / file, tmp_path / sql), 0) > .8
     of_label = card.model_copy(update={"fields": (CardField(name="leak", sql=card.label),)})
     with pytest.raises(InputError, match="tells the answer"): refuse_leaks(of_label)
+
+
+@pytest.mark.parametrize("stem", ["runs", "regime-runs", "truth-runs"])
+def test_made_up_clicks_are_those_of_stored_runs(stem):
+    rows = pd.read_csv(home() / "data" / "results" / f"{stem}-synthetic.csv")
+    whole = rows if stem != "regime-runs" else rows[rows.train_rows == rows.train_rows.max()]
+    for name, of_card in whole.groupby("dataset"):
+        assert set(of_card.fingerprint) == {open_source(name).fingerprint}
+
+
+def test_both_kinds_of_made_up_clicks_show_the_same_ids_and_have_one_best_auc():
+    pairs, single = map(open_source, ("synthetic", "synthetic-additive"))
+    for part in ("train", "valid", "test"):
+        one, other = getattr(pairs, part), getattr(single, part)
+        assert (one.x == other.x).all()
+        assert .1 < (one.y != other.y).mean() < .5 # other clicks, by other probabilities
+    assert abs(pairs.label_rate - single.label_rate) < .002 # the standard error of 200,000 rows is .001
+    assert abs(pairs.bayes_auc - single.bayes_auc) < .003
+    alone = [max(auc_of_one_field(data, i) for i in range(13)) for data in (pairs, single)]
+    assert alone[0] + .03 < alone[1] # a field by itself says more where there are no pairs

@@ -22,7 +22,7 @@ def _title(rows: pd.DataFrame) -> str:
     if not {"DNN", "DCNv2"} <= set(by_kind): return "How far models stay from the best AUC there is"
     more = (by_kind["DCNv2"] - by_kind["DNN"]).dropna()
     told = " and ".join(f"{number(gap, 4)} on {kind}" for kind, gap in more.items())
-    return f"DCNv2 less DNN, SE at {rows['scale'].max()}x, is {told}"
+    return f"DCNv2 less DNN, SE at {rows['scale'].max()}x, mean over seeds: {told}"
 
 def truth_chart(
     rows: pd.DataFrame,  # from `truths.truth_rows`
@@ -36,33 +36,37 @@ def truth_chart(
     ...                      (("a", "DNN", -.1), ("a", "DCNv2", -.05),
     ...                       ("b", "DNN", -.02), ("b", "DCNv2", -.03))])
     >>> " ".join(truth_chart(rows).to_dict()["title"]["text"])
-    'DCNv2 less DNN, SE at 4x, is +0.0500 on a and −0.0100 on b'
+    'DCNv2 less DNN, SE at 4x, mean over seeds: +0.0500 on a and −0.0100 on b'
 
     References: §4.2, after Finding 2, of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
     rows = rows.assign(arm=[f"{r.design} {r.scale}x" for r in rows.itertuples()])
     colour, shape, _ = dressed("model:N", {model: model for model in rows["model"].unique()})
     models, arms, kinds = (list(rows[column].unique()) for column in ("model", "arm", "kind"))
-    ends = {"title": "test AUC less the best there is",
-            "scale": alt.Scale(domain=[rows[["low", "difference"]].min(axis=None), 0])}
+    span = rows.assign(least=rows[["low", "difference"]].min(axis=1),
+                       most=rows[["high", "difference"]].max(axis=1)).groupby("kind")
+    span = pd.DataFrame({"least": span["least"].min(), "most": span["most"].max()})
+    half = (span["most"] - span["least"]).max() * .55 # one unit for all panels
     tips = ["kind", "model", "arm", *(alt.Tooltip(n, format=".5f") for n in (
         "test_auc", "bayes_auc", "difference", "low", "high")), "seeds"]
     def panel(kind: str, first: bool) -> alt.LayerChart:
         chart = alt.Chart(rows[rows["kind"] == kind])
+        middle = span.loc[kind].mean()
+        ends = {"title": "test AUC less the best there is",
+                "scale": alt.Scale(domain=[middle - half, middle + half])}
         x = alt.X("difference:Q", axis=alt.Axis(format="+.3f", tickCount=4), **ends)
         y = alt.Y("arm:N", sort=arms, title=None,
                   axis=alt.Axis(ticks=False, domain=False, labelPadding=8) if first else None)
         side = alt.YOffset("model:N", sort=models)
-        zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#222222").encode(
-            alt.X("zero:Q", **ends))
         spans = chart.mark_rule(strokeWidth=3, opacity=.5).encode(
             alt.X("low:Q", **ends), alt.X2("high:Q"), y, side, colour)
         points = chart.mark_point(filled=True, size=60, opacity=1).encode(
             x, y, side, colour, shape, tooltip=tips)
         title = alt.TitleParams(kind, fontSize=11, fontWeight="normal")
-        return alt.layer(zero, spans, points).properties(width=210, height=alt.Step(16), title=title)
-    how = ["Means with their 95 % intervals over seeds, at face value. Zero: the AUC of the true "
-           "probabilities on the same test rows, which no model exceeds on average."]
+        return alt.layer(spans, points).properties(width=210, height=alt.Step(16), title=title)
+    how = ["Means with their 95 % intervals over seeds, at face value. The best there is: the AUC of the "
+           "true probabilities on the same test rows, which no model exceeds on average. The panels begin at "
+           "different numbers and have one unit."]
     chart = alt.hconcat(*(panel(kind, kind == kinds[0]) for kind in kinds), spacing=24)
     return styled(chart, _title(rows), how, rows)
 
