@@ -16,6 +16,7 @@ from website.missing import AGAIN, lacking
 from collapse_nb import stats
 from collapse_nb.claims import (
     ARM_TABLES,
+    BASE_MLP,
     abundance_arms,
     abundance_auc,
     abundance_auc_claims,
@@ -33,6 +34,7 @@ from collapse_nb.claims import (
     growth_claims,
     growth_exponents,
     low_rank_claims,
+    mlp_cells,
     mlp_claims,
     mlp_margins,
     optimiser_claims,
@@ -209,12 +211,12 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
               ("sets-abundance", "controls", "similarity", "restriction", "hidden", "findings-05")}
     sizes = sorted(tables["sets-abundance"].scale.unique(), reverse=True)
     control_scale, seeds = tables["restriction"].scale.iloc[0], tables["controls"].seed.nunique()
-    changes = list(tables["hidden"][["what", "value"]].drop_duplicates().itertuples(index=False, name=None))
-    cells = arm_cells(tables["controls"], tables["hidden"])
+    cells, mlps = arm_cells(tables["controls"]), mlp_cells(tables["hidden"])
+    changes = [cell for cell in mlps if cell[1:] != BASE_MLP]
     rows = set_abundance_claims(tables["sets-abundance"], sizes, control_scale)
     rows += restriction_claims(cells, tables["restriction"], control_scale)
     rows += arm_claims(cells, control_scale) + similarity_claims(tables["similarity"])
-    rows += mlp_claims(cells, changes)
+    rows += mlp_claims(mlps, changes)
     by_claim = {row["claim"]: row for row in rows}
     listed = spread_out(tables["findings-05"])
     algebra = listed["where"].str.startswith("App., non-linearity")
@@ -226,7 +228,7 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
     proved_since = [row for row in proofs if row["claim"] not in set(listed.claim)]
     table = without_gain_no_loss(findings(in_order + proved_since), control_scale)
     return {"control-arms": arm_rows(tables["controls"], cells, control_scale), "findings-05": table,
-            "hidden-margins": mlp_margins(cells, changes, table)}
+            "hidden-margins": mlp_margins(mlps, changes, table)}
 
 def scaling(dataset: str) -> dict[str, pd.DataFrame]:
     """Notebook 06, but for what test rows add: that takes their logits. Abundance beside AUC is of rows of

@@ -233,7 +233,7 @@ def made_up(num_fields: int, null_at_ten: bool = True) -> dict[str, pd.DataFrame
     findings = findings.assign(value=.2, low=.1, high=.3, p=.06, verdict="cannot tell", alone="holds")
     alike = [dict(design=k, weighted=w, cka=rng.uniform(0, 1), **c) for k in figures.SETS
              for w in (False, True) for c in cells]
-    mlps = pd.DataFrame([("hidden", 100, .0002)], columns=["what", "value", "difference"])
+    mlps = pd.DataFrame([("DNN", "hidden", 100, .0002)], columns=["of", "what", "value", "difference"])
     return {"sets-abundance": pd.DataFrame(whole + single), "control-arms": arms,
             "similarity": pd.DataFrame(alike),
             "findings-05": findings,

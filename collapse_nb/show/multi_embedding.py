@@ -382,23 +382,24 @@ def similarity_chart(
 
 # %% ../../nbs/show/multi_embedding.ipynb #0000001d
 def hidden_chart(
-    margins: pd.DataFrame, # what, value, n, difference, low, high, margin, verdict
+    margins: pd.DataFrame, # of, what, value, n, difference, low, high, margin, verdict
 ) -> alt.LayerChart:       # 600 px wide
     """Test AUC with another MLP less that with 400 x 2, against the margin (App. Hyperparameters).
 
     Example:
 
-    >>> margins = pd.DataFrame({"what": ["hidden", "layers"], "value": [200, 3], "n": 5, "difference": 0.0001,
-    ...                         "low": -0.0001, "high": 0.0003, "margin": 0.001,
+    >>> margins = pd.DataFrame({"of": "DNN", "what": ["hidden", "layers"], "value": [200, 3], "n": 5,
+    ...                         "difference": 0.0001, "low": -0.0001, "high": 0.0003, "margin": 0.001,
     ...                         "verdict": ["holds", "cannot tell"]})
     >>> " ".join(hidden_chart(margins).to_dict()["title"]["text"])
-    'Test AUC stays within 0.001 of that of 400 x 2: holds for 200 x 2; cannot tell for 400 x 3'
+    'Test AUC stays within 0.001 of that of 400 x 2: holds for DNN 200 x 2; cannot tell for DNN 400 x 3'
 
     References: App. Hyperparameters of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
     rows, margin = _checked(margins, "other MLPs"), margins["margin"].iloc[0]
-    rows = rows.assign(row=[f"{value} x 2" if what == "hidden" else f"400 x {value}"
-                            for what, value in zip(rows["what"], rows["value"], strict=True)])
+    sizes = rows[["of", "what", "value"]].itertuples(index=False, name=None)
+    rows = rows.assign(row=[f"{of} {value} x 2" if what == "hidden" else f"{of} 400 x {value}"
+                            for of, what, value in sizes])
     y = alt.Y("row:N", sort=rows["row"].tolist(), title="hidden width x layers",
               axis=alt.Axis(ticks=False, domain=False))
     axis = alt.Axis(title="test AUC less that of 400 x 2", format="+.3f", tickCount=4, labelOverlap=True)

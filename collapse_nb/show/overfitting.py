@@ -44,6 +44,9 @@ CLAIMS = {
     "swept blocks": Claim("From weight {first} to {last} the blocks become more even (IA(W) / K)"),
     "swept tables": Claim("From weight {first} to {last} mean IA / min(D, K) rises"),
     "swept auc": Claim("From weight {first} to {last} test AUC falls", sign=-1),
+    "kept": Claim("At {scale}x with {form} a projection moves IA by less than a tenth, mean of "
+                  "|IA(E_i Wᵀ) / IA(E_i) − 1|", sign=-1, limit=.1),
+    "moved": Claim("At {scale}x with {form} a projection moves IA less than without", sign=-1),
     "ia": Claim("At {scale}x {form} raises mean IA over plain DCNv2's"),
     "steeper": Claim("At {scale}x with {form} validation AUC falls more than without", sign=-1),
     "DNN ia": Claim("At {scale}x DNN's mean IA is higher than DCNv2's"),
