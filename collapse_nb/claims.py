@@ -704,7 +704,7 @@ def algebra_claims(
 # %% ../nbs/claims.ipynb #00000033
 TABLE_KEYS = ["model", "scale", "dim", "table"]
 TABLE_MEASURES = ["ia", "ia_normalised", "ia_weighted", "effective_rank", "stable_rank", "small", "ia_hit",
-                  "small_hit", "ia_rest", "ia_centred", "rankme"]
+                  "small_hit", "ia_rest", "ia_centred", "rankme", "intrinsic"]
 LARGE_FIELDS = "fields with D ≥ K"
 NOTHING = (np.nan,) * 3 # measured, of nothing that there is
 
@@ -809,6 +809,8 @@ def random_table_claims(
     for measure, words in (("ia_rest", "without the first direction of each"), ("ia_centred", "centred")):
         claim(f"Learned tables of {size} have lower IA than random ones {words}, too", "control, Fig. 2",
               against(measure), sign=-1)
+    claim(f"Intrinsic dimension (TwoNN) of {size} is lower than that of random tables too: less than all of "
+          "it", "§6", mean_or_none(sample("intrinsic") / sample("intrinsic", "random")), sign=-1, limit=1.)
     return rows
 
 # %% ../nbs/claims.ipynb #b1000002
@@ -870,8 +872,10 @@ NO_GROWTH = .05 # the exponent of K below which a table ten times as wide has at
 
 def growth_exponents(
     tables: pd.DataFrame, # abundance
+    measure: str = "ia",  # one of `TABLE_MEASURES`; where it was not measured there is no exponent
 ) -> dict[tuple[str, str], tuple[int, int, Measured]]: # (model, table) -> smallest K, largest K, exponent
-    """The exponent of K in mean IA between the smallest and the largest size, over seeds; none for one size.
+    """The exponent of K in a mean measure between the smallest and the largest size, over seeds; none for one
+    size.
 
     Example:
 
@@ -883,8 +887,9 @@ def growth_exponents(
     {('DNN', 'learned'): 0.5}
     """
     means, exponents = with_field_means(tables, tables.dim.max()), {}
-    for key, part in means[means.field == LARGE_FIELDS].groupby(["model", "table"], sort=False):
-        sizes = {dim: np.log(of_one.set_index("seed").ia) for dim, of_one in part.groupby("dim")}
+    large_fields = means[(means.field == LARGE_FIELDS) & means[measure].notna()]
+    for key, part in large_fields.groupby(["model", "table"], sort=False):
+        sizes = {dim: np.log(of_one.set_index("seed")[measure]) for dim, of_one in part.groupby("dim")}
         small, large = min(sizes), max(sizes)
         if small == large: continue
         span = math.log(large / small)
@@ -925,6 +930,9 @@ def growth_claims(
         logs = [np.log(sample("ia", s)) - np.log(sample("ia", s, "random")) for s in (top, base)]
         claim(f"{model} loses more share than random tables do: ln(IA / IA random) falls from {base}x to "
               f"{top}x", "control, Fig. 2", paired_or_none(*logs))
+        *_, exponent = growth_exponents(tables, "intrinsic").get((model, "learned"), (None,))
+        rows.append(finding(f"{model}: intrinsic dimension (TwoNN) grows less than K, exponent of K below 1"
+                            + OF_LARGE_FIELDS, "§6", exponent, sign=-1, limit=1.))
     return rows
 
 # %% ../nbs/claims.ipynb #0000003c
