@@ -13,9 +13,9 @@ __all__ = ['ALIKE', 'ENSEMBLE', 'SIZES', 'BASE_MLP', 'ROUNDING', 'TABLE_KEYS', '
            'low_rank_claims', 'growth_exponents', 'growth_claims', 'small_field_claims', 'catalyst_claims',
            'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'optimiser_intervals', 'law_claims',
            'sub_embedding_matrix', 'partner_slopes', 'row_spread', 'sub_embedding_claims', 'with_later_claims',
-           'rank_slopes', 'frozen_claims', 'and_listed', 'scaling_claims', 'least_sure', 'size_claims', 'cost_rows',
-           'abundance_arms', 'abundance_auc', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts',
-           'regime_claims']
+           'rank_slopes', 'frozen_claims', 'and_listed', 'cost_claims', 'scaling_claims', 'least_sure', 'size_claims',
+           'cost_rows', 'abundance_arms', 'abundance_auc', 'abundance_auc_claims', 'batch_norm_rows',
+           'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -1324,6 +1324,45 @@ def and_listed(
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last
 
+def _same_size(
+    runs: pd.DataFrame, # one row per run of one dataset and variant
+    auc: Mapping,       # from `auc_cells`, of the same
+) -> tuple[int, list[str], str, Measured | None] | None: # size, models, these in words, their mean ME − SE
+    "The contrast that was fixed before looking; None where no size was run in both designs."
+    differences = stats.contrasts(runs)
+    if differences.empty: return None
+    first, names = differences.iloc[0], list(dict.fromkeys(stats.cells(runs)["model"]))
+    size = int(first["scale"])
+    compared = [m for m in names if {(m, "ME", size), (m, "SE", size)} <= set(auc)]
+    over, all_six = compared or names, published("criteo")["model"].nunique()
+    named = (f"mean over {and_listed(over)} ({len(over)} of the paper's {all_six} models)"
+             if first["model"] == "mean over models" else first["model"])
+    weights = {(m, design, size): sign / len(compared) for m in compared
+               for sign, design in ((1, "ME"), (-1, "SE"))}
+    return size, over, named, contrast_or_none(auc, weights, _stage_one(runs))
+
+def _stage_one(runs: pd.DataFrame) -> pd.Series: # seeds that were not added for an interval's sake
+    return runs["seed"][runs.get("stage", pd.Series(1, runs.index)) == 1]
+
+def cost_claims(
+    runs: pd.DataFrame, # one row per run of one dataset and variant; `stage` 2 for seeds that were added
+) -> list[dict]:        # none where no size was run in both designs
+    """What notebook 06 claims about efficiency (§5.1): what is saved must not be paid for in AUC.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"design": ["SE", "SE", "ME"], "scale": [1, 4, 4], "test_auc": [.8, .81, .82]})
+    >>> runs = runs.assign(dataset="a", variant="paper", model="DNN", seed=0, status="done")
+    >>> [row["claim"] for row in cost_claims(runs)]
+    ['ME at 4x loses less than 0.001 of the test AUC of SE, DNN']
+
+    References: §5.1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
+    """
+    if not (same := _same_size(runs, auc_cells(runs, *CELL))): return []
+    size, _, named, difference = same
+    return [finding(f"ME at {size}x loses less than {SIGNIFICANT} of the test AUC of SE, {named}",
+                    "control, §5.1", difference or NOTHING, limit=-SIGNIFICANT, sought=SIGNIFICANT)]
+
 def scaling_claims(
     runs: pd.DataFrame, # one row per run of one dataset and variant; `stage` 2 for seeds that were added
     dataset: str,       # its name; where the paper has no numbers of it, those of Criteo stand beside ours
@@ -1340,7 +1379,7 @@ def scaling_claims(
 
     References: §5.2 and Table 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
-    table, differences, auc = stats.cells(runs), stats.contrasts(runs), auc_cells(runs, *CELL)
+    table, auc = stats.cells(runs), auc_cells(runs, *CELL)
     paper_on = dataset if len(published(dataset)) else "criteo"
     theirs = published(paper_on).set_index(CELL)["mean"]
     def in_paper(scale: int) -> int: return scale if scale in (2, 3, 4, 10) else 10
@@ -1349,32 +1388,21 @@ def scaling_claims(
     def printed(number: float, scale: int) -> str: # the paper's number, in words
         if np.isnan(number): return ""
         return f"{number:+.5f}".replace("-", "−") + f" at {in_paper(scale)}x on {paper_on.capitalize()}"
-    stage_one = runs["seed"][runs.get("stage", pd.Series(1, runs.index)) == 1]
-    def difference(models: list, ours: tuple, base: tuple) -> Measured | None: # mean over models
-        weights = {(m, *cell): sign / len(models) for m in models for sign, cell in ((1, ours), (-1, base))}
-        return contrast_or_none(auc, weights, stage_one)
     rows = []
-    if len(differences):
-        first, names = differences.iloc[0], list(dict.fromkeys(table["model"]))
-        designs = [(design, first["scale"]) for design in ("ME", "SE")]
-        compared = [m for m in names if all((m, *cell) in auc for cell in designs)]
-        paper = np.mean([gain_in_paper(m, "ME", first["scale"]) - gain_in_paper(m, "SE", first["scale"])
-                         for m in compared or names])
-        all_six = published("criteo")["model"].nunique()
-        over = compared or names
-        named = f"mean over {and_listed(over)} ({len(over)} of the paper's {all_six} models)"
-        claim = (f"ME beats SE at {int(first['scale'])}x, "
-                 f"{named if first['model'] == 'mean over models' else first['model']}")
-        rows.append(finding(claim, "§5.2, Table 1, Fig. 7", difference(compared, *designs) or NOTHING,
-                            printed(paper, first["scale"]), sought=SIGNIFICANT))
+    if same := _same_size(runs, auc):
+        size, over, named, difference = same
+        paper = np.mean([gain_in_paper(m, "ME", size) - gain_in_paper(m, "SE", size) for m in over])
+        rows.append(finding(f"ME beats SE at {size}x, {named}", "§5.2, Table 1, Fig. 7",
+                            difference or NOTHING, printed(paper, size), sought=SIGNIFICANT))
     tops = table.groupby("model")["scale"].transform("max") # a model may have been run to a size of its own
     for cell in table[(table["scale"] == tops) & (tops > 1) & table["gain"].notna()].itertuples():
         grows = cell.design == "ME"
         gains = "gains" if grows else f"gains less than {MARGIN:g}" # or loses
         claim = f"{cell.model} {cell.design} {gains} from 1x to {cell.scale}x"
         tested = {"sought": SIGNIFICANT} if grows else {"sign": -1, "limit": MARGIN, "sought": MARGIN}
+        gained = {(cell.model, cell.design, cell.scale): 1, (cell.model, "SE", 1): -1}
         rows.append(finding(claim, "§5.2, Table 1, Fig. 7" if grows else "§1, Fig. 1a",
-                            difference([cell.model], (cell.design, cell.scale), ("SE", 1)),
+                            contrast_or_none(auc, gained, _stage_one(runs)),
                             printed(gain_in_paper(cell.model, cell.design, cell.scale), cell.scale),
                             **tested))
     others = ("Criteo", 3, 9), ("Avazu", 4, 10)

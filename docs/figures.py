@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, FIGURES = ROOT / "data" / "results", ROOT / "figures"
 # the modules of collapse_nb.show that draw the paper's figures, each with a FIGURES of its own
 MODULES = ("toy", "spectrum", "abundance", "evidence", "overfitting", "multi_embedding", "regimes", "ladder",
-           "rivals", "cuts", "truths", "prediction", "pooled", "schedule", "speed")
+           "rivals", "cuts", "truths", "cost", "prediction", "pooled", "schedule", "speed")
 
 
 def scaling(runs: pd.DataFrame, differences: pd.DataFrame) -> alt.TopLevelMixin:

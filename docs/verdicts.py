@@ -28,6 +28,7 @@ from collapse_nb.claims import (
     batch_claims,
     bucket_rows,
     catalyst_claims,
+    cost_claims,
     cost_rows,
     dnn_claims,
     frozen_claims,
@@ -245,7 +246,7 @@ def scaling(dataset: str) -> dict[str, pd.DataFrame]:
     if all((RESULTS / f"{stem}.csv").is_file() for stem in stems):
         tables["abundance-auc"] = abundance_auc(abundance_arms(*map(stored, stems)))
         rows += abundance_auc_claims(tables["abundance-auc"])
-    return tables | {"findings-06": findings(rows)}
+    return tables | {"findings-06": with_later_claims(findings(rows), cost_claims(runs))}
 
 def regimes(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 12."
