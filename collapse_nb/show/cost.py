@@ -91,8 +91,8 @@ def cost_chart(
     ordered = rows.sort_values("ratio", kind="stable")
     least, most = (f"{ordered['ratio'].iloc[k]:.2f}" for k in (0, -1))
     cheapest, dearest = (ordered["name"].iloc[k] for k in (0, -1))
-    said = (f"Besides tables, ME has from {least} ({cheapest}) to {most} times ({dearest}) the parameters of SE"
-            if len(rows) > 1 else f"Besides tables, ME has {least} times the parameters of SE, {cheapest}")
+    said = (f"Besides tables, ME has from {least} ({cheapest}) to {most} times ({dearest}) the parameters of "
+            "SE" if len(rows) > 1 else f"Besides tables, ME has {least} times the parameters of SE, {cheapest}")
     how = ["Each model at its largest size, with 95 % intervals over seeds, not adjusted for their number."]
     return styled(alt.hconcat(left, right, spacing=18), said, how, differences)
 
