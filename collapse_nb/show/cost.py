@@ -91,9 +91,10 @@ def cost_chart(
     ordered = rows.sort_values("ratio", kind="stable")
     least, most = (f"{ordered['ratio'].iloc[k]:.2f}" for k in (0, -1))
     cheapest, dearest = (ordered["name"].iloc[k] for k in (0, -1))
-    said = (f"Besides tables, ME has from {least} ({cheapest}) to {most} times ({dearest}) the parameters of "
-            "SE" if len(rows) > 1 else f"Besides tables, ME has {least} times the parameters of SE, {cheapest}")
+    said = (f"from {least} ({cheapest}) to {most} times ({dearest})" if len(rows) > 1 else
+            f"{least} times ({cheapest})")
     how = ["Each model at its largest size, with 95 % intervals over seeds, not adjusted for their number."]
+    said = f"Besides tables, ME has {said} the parameters of SE"
     return styled(alt.hconcat(left, right, spacing=18), said, how, differences)
 
 # %% ../../nbs/show/cost.ipynb #fa000008
