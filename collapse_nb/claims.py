@@ -5,21 +5,21 @@
 # %% auto #0
 __all__ = ['ALIKE', 'ENSEMBLE', 'SIZES', 'BASE_MLP', 'ROUNDING', 'TABLE_KEYS', 'TABLE_MEASURES', 'LARGE_FIELDS', 'NOTHING',
            'OF_LARGE_FIELDS', 'MOST_ARE_SMALL', 'FAR_LOWER', 'NO_GROWTH', 'LATER', 'TOWARDS', 'ARM_TABLES',
-           'FEWEST_ARMS', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'auc_cells',
-           'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims', 'dnn_claims', 'batch_claims',
-           'overfitting_claims', 'set_abundance_claims', 'set_variety_claims', 'arm_cells', 'arm_auc', 'arm_rows',
-           'restriction_claims', 'without_gain_no_loss', 'arm_claims', 'similarity_claims', 'mlp_cells', 'mlp_claims',
-           'mlp_margins', 'algebra_claims', 'with_field_means', 'table_intervals', 'random_table_claims', 'low_shares',
-           'low_rank_claims', 'growth_exponents', 'growth_claims', 'small_field_claims', 'catalyst_claims',
-           'bucket_rows', 'optimiser_auc', 'optimiser_claims', 'optimiser_intervals', 'law_claims',
-           'sub_embedding_matrix', 'partner_slopes', 'row_spread', 'sub_embedding_claims', 'with_later_claims',
-           'rank_slopes', 'frozen_claims', 'and_listed', 'cost_claims', 'scaling_claims', 'least_sure', 'size_claims',
-           'cost_rows', 'abundance_arms', 'abundance_auc', 'abundance_auc_claims', 'batch_norm_rows',
-           'regime_contrasts', 'regime_claims']
+           'FEWEST_ARMS', 'REGIME', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none',
+           'mean_contrast', 'auc_cells', 'auc_gain', 'regularised_claims', 'sweep_weights', 'sweep_claims',
+           'dnn_claims', 'batch_claims', 'overfitting_claims', 'set_abundance_claims', 'set_variety_claims',
+           'arm_cells', 'arm_auc', 'arm_rows', 'restriction_claims', 'without_gain_no_loss', 'arm_claims',
+           'similarity_claims', 'mlp_cells', 'mlp_claims', 'mlp_margins', 'algebra_claims', 'with_field_means',
+           'table_intervals', 'random_table_claims', 'low_shares', 'low_rank_claims', 'growth_exponents',
+           'growth_claims', 'small_field_claims', 'catalyst_claims', 'bucket_rows', 'optimiser_auc', 'optimiser_claims',
+           'optimiser_intervals', 'law_claims', 'sub_embedding_matrix', 'partner_slopes', 'row_spread',
+           'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'frozen_claims', 'and_listed', 'cost_claims',
+           'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
+           'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -96,6 +96,23 @@ def contrast_or_none(
     (0.375, None)
     """
     return seed_contrast(cells, weights, first) if weights and cells.keys() >= weights.keys() else None
+
+def mean_contrast(
+    cells: Mapping,          # (model, …) -> Series of test AUC by seed
+    models: Iterable[str],   # over which the mean is taken
+    ours: tuple,             # a cell of each model, by what follows its name
+    theirs: tuple,           # the cell that it is held against
+    first: Collection | None = None, # as `seed_contrast`
+) -> Measured | None:        # None where a cell has no runs, and without models
+    """The mean over models of one cell less another, seed by seed.
+
+    >>> cells = {("DNN", "ME"): pd.Series([0.75, 1.0]), ("DNN", "SE"): pd.Series([0.5, 0.5])}
+    >>> mean_contrast(cells, ["DNN"], ("ME",), ("SE",))[0]
+    0.375
+    """
+    models = list(models)
+    return contrast_or_none(cells, {(m, *cell): sign / len(models) for m in models
+                                    for sign, cell in ((1, ours), (-1, theirs))}, first)
 
 # %% ../nbs/claims.ipynb #00000008
 def auc_cells(
@@ -1337,9 +1354,7 @@ def _same_size(
     over, all_six = compared or names, published("criteo")["model"].nunique()
     named = (f"mean over {and_listed(over)} ({len(over)} of the paper's {all_six} models)"
              if first["model"] == "mean over models" else first["model"])
-    weights = {(m, design, size): sign / len(compared) for m in compared
-               for sign, design in ((1, "ME"), (-1, "SE"))}
-    return size, over, named, contrast_or_none(auc, weights, _stage_one(runs))
+    return size, over, named, mean_contrast(auc, compared, ("ME", size), ("SE", size), _stage_one(runs))
 
 def _stage_one(runs: pd.DataFrame) -> pd.Series: # seeds that were not added for an interval's sake
     return runs["seed"][runs.get("stage", pd.Series(1, runs.index)) == 1]
@@ -1400,9 +1415,9 @@ def scaling_claims(
         gains = "gains" if grows else f"gains less than {MARGIN:g}" # or loses
         claim = f"{cell.model} {cell.design} {gains} from 1x to {cell.scale}x"
         tested = {"sought": SIGNIFICANT} if grows else {"sign": -1, "limit": MARGIN, "sought": MARGIN}
-        gained = {(cell.model, cell.design, cell.scale): 1, (cell.model, "SE", 1): -1}
+        gained = mean_contrast(auc, [cell.model], (cell.design, cell.scale), ("SE", 1), _stage_one(runs))
         rows.append(finding(claim, "§5.2, Table 1, Fig. 7" if grows else "§1, Fig. 1a",
-                            contrast_or_none(auc, gained, _stage_one(runs)),
+                            gained,
                             printed(gain_in_paper(cell.model, cell.design, cell.scale), cell.scale),
                             **tested))
     others = ("Criteo", 3, 9), ("Avazu", 4, 10)

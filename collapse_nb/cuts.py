@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .claims import SIGNIFICANT, contrast_or_none, finding
+from .claims import SIGNIFICANT, mean_contrast, finding
 from .nn.zoo import Model
 from .records import InputError
 from .stats import verdict
@@ -136,8 +136,7 @@ def _loss(
     cells: Mapping, design: str, scale: int, kept: str, models: list, # of one size and design
 ):
     "The mean over models of test AUC after a cut less that before, seed by seed; None where nobody ran it."
-    return contrast_or_none(cells, {(m, design, scale, cut): sign / len(models) for m in models
-                                    for cut, sign in ((kept, 1), ("all", -1))}) if models else None
+    return mean_contrast(cells, models, (design, scale, kept), (design, scale, "all"))
 
 def _cells(scores: pd.DataFrame) -> dict[tuple, pd.Series]: # (model, design, scale, kept) -> test AUC by seed
     return {key: part.dropna(subset="test_auc").set_index("seed").test_auc

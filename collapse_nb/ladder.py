@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .claims import ENSEMBLE, SIGNIFICANT, contrast_or_none, finding
+from .claims import ENSEMBLE, SIGNIFICANT, mean_contrast, finding
 from .controls import TREATMENTS, arm_name, treatment
 from .fields import FieldSchema
 from .nn.zoo import ModelSpec, build
@@ -136,9 +136,7 @@ def step_contrast(
     >>> step_contrast(cells, "sets instead of width", ["DNN"])[0]
     0.25
     """
-    models, rung = list(models), RUNGS[step]
-    return contrast_or_none(cells, {(m, arm): sign / len(models) for m in models
-                                    for arm, sign in ((rung.ours, 1), (rung.theirs, -1))})
+    return mean_contrast(cells, models, (RUNGS[step].ours,), (RUNGS[step].theirs,))
 
 def step_claims(
     cells: Mapping[tuple[str, str], pd.Series], # as `step_rows` takes them

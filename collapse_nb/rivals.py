@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .claims import SIGNIFICANT, contrast_or_none, finding
+from .claims import SIGNIFICANT, finding, mean_contrast
 from .controls import treatment
 from .nn.zoo import ModelSpec
 from .records import InputError, unknown
@@ -144,9 +144,7 @@ def _less(
     cells: Mapping, measure: str, ours: str, theirs: str, models: list[str], # arms, and of which models
 ):
     "The mean over models of one arm less another, seed by seed; None where nobody ran it."
-    return contrast_or_none({key: values[measure] for key, values in cells.items()},
-                            {(m, arm): sign / len(models) for m in models
-                             for arm, sign in ((ours, 1), (theirs, -1))})
+    return mean_contrast({key: values[measure] for key, values in cells.items()}, models, (ours,), (theirs,))
 
 def remedy_rows(
     cells: Mapping[tuple[str, str], pd.DataFrame], # (model, arm) -> by seed, with the columns of `MEASURES`
