@@ -159,7 +159,8 @@ def step_claims(
 def pooled_steps(
     tables: Mapping[str, pd.DataFrame], # dataset -> its `step_rows`
 ) -> pd.DataFrame: # step, over, tables, effect, low, high, tau, predicted_low, predicted_high, odds
-    """Each step over tables, as the mean over the same models; a step of one table alone is not pooled.
+    """Each step over tables, of the same model or as the mean over the same models; a step of one table alone
+    is not pooled.
 
     Example:
 
@@ -168,8 +169,8 @@ def pooled_steps(
     >>> pooled_steps(two)[["step", "tables", "effect"]].values.tolist()
     [['own tables', 2, 0.003]]
     """
-    # of each step the first row, which is the mean over the models that have it
-    every = pd.concat([rows.drop_duplicates("step") for rows in tables.values()])
+    # where one model alone has a step, its row and the mean over models are the same
+    every = pd.concat([rows.drop_duplicates(["step", "over"]) for rows in tables.values()])
     rows = []
     for (step, over), part in every[every["se"] > 0].groupby(["step", "over"], sort=False):
         if len(part) < 2: continue
