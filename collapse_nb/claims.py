@@ -192,15 +192,15 @@ ALIKE = .1 # of a level of abundance: what counts as the same
 def _moved_claims(
     runs: pd.DataFrame, # regularised; `moved` is the mean of |IA(E_i W^T) / IA(E_i) - 1| over pairs of fields
     scales: tuple,      # that were regularised
-) -> list[dict]:        # without a number where it was not measured
+) -> list[dict]:        # none of rows that were stored before it was measured
     "That a projection under the penalty keeps abundance, and moves it less than a plain one does."
-    rows, there = [], "moved" in runs
+    rows = []
+    if "moved" not in runs: return rows
     for form, scale in [(form, scale) for form in ("paper", "released") for scale in scales]:
         ours, plain = (_cell(runs, "DCNv2", kind, scale) for kind in (form, "plain"))
         words = {"form": overfitting.NAMES[form], "scale": scale}
-        rows += [_worded("kept", "§4.2, Evidence III", mean_or_none(ours.moved) if there else None, **words),
-                 _worded("moved", "control, Evidence III",
-                         paired_or_none(ours.moved, plain.moved) if there else None, **words)]
+        rows += [_worded("kept", "§4.2, Evidence III", mean_or_none(ours.moved), **words),
+                 _worded("moved", "control, Evidence III", paired_or_none(ours.moved, plain.moved), **words)]
     return rows
 
 def regularised_claims(
@@ -826,6 +826,7 @@ def random_table_claims(
     for measure, words in (("ia_rest", "without the first direction of each"), ("ia_centred", "centred")):
         claim(f"Learned tables of {size} have lower IA than random ones {words}, too", "control, Fig. 2",
               against(measure), sign=-1)
+    if "intrinsic" not in tables: return rows # stored before it was measured
     claim(f"Intrinsic dimension (TwoNN) of {size} is lower than that of random tables too: less than all of "
           "it", "§6", mean_or_none(sample("intrinsic") / sample("intrinsic", "random")), sign=-1, limit=1.)
     return rows
@@ -947,6 +948,7 @@ def growth_claims(
         logs = [np.log(sample("ia", s)) - np.log(sample("ia", s, "random")) for s in (top, base)]
         claim(f"{model} loses more share than random tables do: ln(IA / IA random) falls from {base}x to "
               f"{top}x", "control, Fig. 2", paired_or_none(*logs))
+        if "intrinsic" not in tables: continue # stored before it was measured
         *_, exponent = growth_exponents(tables, "intrinsic").get((model, "learned"), (None,))
         rows.append(finding(f"{model}: intrinsic dimension (TwoNN) grows less than K, exponent of K below 1"
                             + OF_LARGE_FIELDS, "§6", exponent, sign=-1, limit=1.))
