@@ -13,9 +13,9 @@ __all__ = ['ALIKE', 'ENSEMBLE', 'SIZES', 'BASE_MLP', 'ROUNDING', 'TABLE_KEYS', '
            'table_intervals', 'random_table_claims', 'low_shares', 'low_rank_claims', 'growth_exponents',
            'growth_claims', 'small_field_claims', 'catalyst_claims', 'bucket_rows', 'optimiser_auc', 'optimiser_claims',
            'optimiser_intervals', 'law_claims', 'sub_embedding_matrix', 'partner_slopes', 'row_spread',
-           'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'frozen_claims', 'and_listed', 'cost_claims',
-           'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms', 'abundance_auc',
-           'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
+           'sub_embedding_claims', 'with_later_claims', 'rank_slopes', 'rank_rows', 'rank_share', 'frozen_claims',
+           'and_listed', 'cost_claims', 'scaling_claims', 'least_sure', 'size_claims', 'cost_rows', 'abundance_arms',
+           'abundance_auc', 'abundance_auc_claims', 'batch_norm_rows', 'regime_contrasts', 'regime_claims']
 
 # %% ../nbs/claims.ipynb #00000002
 import math
@@ -1305,9 +1305,43 @@ def rank_slopes(
     return {outcome: np.polyfit(part.columns.to_numpy(float), part.to_numpy().T, 1)[0]
             for outcome, part in by_rank.groupby("outcome", sort=False)}
 
+def rank_rows(
+    by_rank: pd.DataFrame, # as `rank_slopes` takes it
+) -> pd.DataFrame: # outcome, rank, seed, ia; mean, low, high at the rank; slope, slope_low, slope_high
+    """A row per outcome, rank and seed, with intervals over seeds of the mean at the rank and of the slope.
+
+    >>> by_rank = pd.DataFrame({1: [4.0, 5.0], 3: [5.0, 6.0]}, index=pd.MultiIndex.from_product(
+    ...     [["tables"], [0, 1]], names=["outcome", "seed"]))
+    >>> rank_rows(by_rank)[["rank", "seed", "ia", "mean", "slope"]].round(9).values.tolist()[-1]
+    [3.0, 1.0, 6.0, 5.5, 0.5]
+    """
+    rows = []
+    for outcome, slopes in rank_slopes(by_rank).items():
+        part = by_rank.loc[outcome]
+        slope = dict(zip(("slope", "slope_low", "slope_high"), mean_interval(slopes), strict=True))
+        for rank, values in part.items():
+            span = dict(zip(("mean", "low", "high"), mean_interval(values), strict=True))
+            rows += [{"outcome": outcome, "rank": rank, "seed": seed, "ia": ia, **span, **slope}
+                     for seed, ia in values.items()]
+    return pd.DataFrame(rows)
+
+def rank_share(
+    rows: pd.DataFrame, # of one outcome, from `rank_rows`
+) -> tuple[float, float, float]: # per cent, with the ends of its interval
+    """What a slope adds over the whole range of ranks, of the mean abundance at the lowest one.
+
+    >>> rows = pd.DataFrame({"rank": [1, 10], "mean": [4.5, 4.9], "slope": .05, "slope_low": 0.,
+    ...                      "slope_high": .1})
+    >>> [round(end, 9) for end in rank_share(rows)]
+    [10.0, 0.0, 20.0]
+    """
+    first = rows.sort_values("rank").iloc[0]
+    scale = 100 * (rows["rank"].max() - first["rank"]) / first["mean"]
+    return tuple(float(first[end] * scale) for end in ("slope", "slope_low", "slope_high"))
+
 def frozen_claims(
     slopes: Mapping[str, np.ndarray], # from `rank_slopes`; empty without the experiment
-) -> list[dict]:                      # and one claim of the paper's that was not run
+) -> list[dict]:
     """What notebook 03 claims about the law as a cause (§4.1, Finding 1).
 
     Example:
@@ -1315,7 +1349,7 @@ def frozen_claims(
     >>> slopes = {TOWARDS: np.array([.2, .3]), "towards other fields": np.array([.1, .1]),
     ...           "tables": np.array([.1, .2])}
     >>> [round(row["value"], 2) for row in frozen_claims(slopes)]
-    [0.25, 0.15, 0.15, nan]
+    [0.25, 0.15, 0.15]
 
     References: §4.1, Finding 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
@@ -1327,9 +1361,7 @@ def frozen_claims(
                 **matters),
         finding("DCNv2: more so than IA(E_i→l) towards other fields", "control, Fig. 3", gap, **matters),
         finding("DCNv2: IA(E_i) of the other tables rises with that rank", cause, slope.get("tables"),
-                **matters),
-        finding("the law applies to general recommendation models, not only to those with sub-embeddings",
-                "§4.1, after Finding 1")]
+                **matters)]
 
 # %% ../nbs/claims.ipynb #0000004b
 def and_listed(

@@ -28,7 +28,7 @@ SCALES = "1,2,3,4,10" if GPU else "1,4,10"
 SIX = ["DNN", "IPNN", "NFwFM", "xDeepFM", "DCNv2", "FinalMLP"]
 GRID = SIX if GPU else ["DNN", "DCNv2"]
 # cheap ones first; 06 after the others: it finds most of its runs in the store
-NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "17", "18", "20", "07")
+NOTEBOOKS = ("00", "02", "03", "01", "04", "05", "06", "12", "15", "17", "18", "19", "20", "07")
 # datasets, the notebooks that want them, and what these take else: the law of 03 wants many fields, but
 # freezing tables of 47 fields takes long and says nothing about the law
 def evidence(dataset: str, models: list[str]) -> dict:
@@ -38,15 +38,15 @@ def evidence(dataset: str, models: list[str]) -> dict:
 
 EVIDENCE = {"scales": [1, 4], "control_scale": 0} # of 06, where it was trained so
 LADDER = {"15": {"models": ["DNN"]}} # where DCNv2's was not run
-ONLY = {"synthetic": {number: {} for number in NOTEBOOKS if number not in ("17", "18")} | LADDER,
-        "hflights": {number: {} for number in NOTEBOOKS if number not in ("15", "17", "18", "20")} |
+ONLY = {"synthetic": {number: {} for number in NOTEBOOKS if number not in ("17", "18", "19")} | LADDER,
+        "hflights": {number: {} for number in NOTEBOOKS if number not in ("15", "17", "18", "19", "20")} |
                     {"18": evidence("hflights", ["IPNN", "NFwFM", "xDeepFM", "FinalMLP"])},
         "diabetes130": {"00": {}, "03": {"ranks": []}, **LADDER,
                         "06": EVIDENCE | evidence("diabetes130", ["DNN", "NFwFM", "DCNv2"])},
         "nycflights13": {"06": EVIDENCE | evidence("nycflights13", SIX), "18": evidence("nycflights13", SIX)},
         "insteval": {"01": {}, "04": {"regularised_scales": [1, 4, 10]}, "05": {"control_scale": 10},
                      "06": EVIDENCE | evidence("insteval", SIX), "15": {}, "17": {},
-                     "18": evidence("insteval", SIX)}}
+                     "18": evidence("insteval", SIX), "19": {}}}
 
 
 def parameters(number: str, scales: list[int]) -> dict:
@@ -63,6 +63,7 @@ def parameters(number: str, scales: list[int]) -> dict:
             "06": {**five, "models": GRID, "scales": scales, "control_scale": min(4, max(scales))},
             "07": {**five, "rows": 0},
             **{name: {**five, "models": ["DNN", "DCNv2"], "scale": 4} for name in ("15", "17", "18", "20")},
+            "19": {**five, "ranks": [1, 3, 10]},
             "12": {**five, "model": "DNN", "scale": 4, "row_counts": [8000, 25_000, 80_000],
                    "steps": [32, 100, 312]}}[number]
 

@@ -62,6 +62,7 @@ from collapse_nb.claims import (
 from collapse_nb.cuts import cut_claims, cut_rows
 from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, finding, findings
+from collapse_nb.general_law import general_claims, general_rows
 from collapse_nb.ladder import step_claims, step_rows
 from collapse_nb.multi_embedding import appendix_proofs
 from collapse_nb.overfitting import VIEWS
@@ -282,6 +283,12 @@ def truths(dataset: str) -> dict[str, pd.DataFrame]:
     claims = truth_claims(runs, runs["model"].unique(), int(runs["scale"].max()))
     return {"truths": truth_rows(runs).assign(dataset=dataset), "findings-20": findings(claims)}
 
+def general_law(dataset: str) -> dict[str, pd.DataFrame]:
+    "Notebook 19."
+    runs = stored(f"frozen-runs-{dataset}")
+    return {"general": general_rows(runs).assign(dataset=dataset),
+            "findings-19": findings(general_claims(runs))}
+
 def prediction(_: str) -> dict[str, pd.DataFrame]:
     "Notebook 16: of all tables together."
     rows = prediction_rows(pd.concat([stored(file.stem) for file in sorted(RESULTS.glob("measures-*.csv"))]))
@@ -290,7 +297,7 @@ def prediction(_: str) -> dict[str, pd.DataFrame]:
 
 STUDIES = {"00": preliminaries, "01": abundance, "02": toy, "03": law, "04": overfitting,
            "05": multi_embedding, "06": scaling, "12": regimes, "15": ladder, "16": prediction, "17": rivals,
-           "18": cuts, "20": truths}
+           "18": cuts, "19": general_law, "20": truths}
 
 
 def datasets(number: str) -> list[str]:

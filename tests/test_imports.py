@@ -30,6 +30,7 @@ MAY_IMPORT["remedies"] = BASE | {"nn"}
 MAY_IMPORT["rivals"] = BASE | MEASURES | {"nn", "claims", "controls"}
 MAY_IMPORT["cuts"] = BASE | MEASURES | {"nn", "train", "claims"}
 MAY_IMPORT["truths"] = BASE | MEASURES | {"data", "claims"}
+MAY_IMPORT["general_law"] = BASE | MEASURES | {"nn", "train", "evidence", "claims", "show"}
 MAY_IMPORT["prediction"] = BASE | MEASURES | {"nn", "data", "train", "evidence", "overfitting"}
 MAY_IMPORT["checkpoints"] = BASE
 YOURS = {"your_interaction", "your_sets", "random_tables", "diagnose", "monitor"}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALL_RHO', 'SMALL_SLOPE', 'ROOM', 'STATES', 'CENTRED', 'OUTCOMES', 'FIGURES', 'law_row', 'is_seen', 'law_sentence',
            'law_beside_shuffled', 'sum_sentence', 'frozen_sentence', 'matrix_chart', 'sum_chart', 'law_chart',
-           'frozen_chart']
+           'frozen_chart', 'general_chart']
 
 # %% ../../nbs/show/evidence.ipynb #00000002
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..records import InputError
 from . import sentences
-from .charts import SHADES, dressed, styled
+from .charts import PALETTE, SHADES, dressed, styled
 
 # %% ../../nbs/show/evidence.ipynb #707dd0fd
 SMALL_RHO = .1    # the smallest rank correlation within rows that would matter: Cohen's small one
@@ -361,6 +361,44 @@ def frozen_chart(
             "The axis does not start at zero. “tables”: IA(E_i); the others: IA(E_i→j) by partner."]
     return styled(alt.layer(*layers).properties(width=530, height=260), frozen_sentence(causal), note, causal)
 
+# %% ../../nbs/show/evidence.ipynb #80e00002
+def general_chart(
+    rows: pd.DataFrame, # from `general_law.general_rows`
+) -> alt.LayerChart:    # 600 px wide
+    """Slopes of the other tables' abundance over the rank of a frozen one, by model (§4.1, after Finding 1).
+
+    Example:
+
+    >>> rows = pd.DataFrame({"model": "FM", "over": "FM", "field": "city", "rank": [1, 2], "seed": 0,
+    ...                      "slope": 0.2, "slope_low": 0.1, "slope_high": 0.3})
+    >>> " ".join(general_chart(rows).to_dict()["title"]["text"]).split(", ")[1]
+    'FM: +0.20 a rank (95 % interval +0.10 to +0.30)'
+
+    References: §4.1, Finding 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400), tried by intervention.
+    """
+    slopes, first = rows.drop_duplicates("model"), rows.iloc[0]
+    def x(column: str) -> alt.X:
+        return alt.X(f"{column}:Q", title="slope, in abundance per rank", axis=alt.Axis(tickCount=7))
+    y = alt.Y("model:N", sort=slopes["model"].tolist(), title=None,
+              axis=alt.Axis(ticks=False, domain=False, labelPadding=8, labelLimit=150))
+    ink, numbers = alt.value(PALETTE["first"].colour), ("slope", "slope_low", "slope_high")
+    tips = ["model", "over", *(alt.Tooltip(n, format="+.4f") for n in numbers)]
+    def line(at: float, **look) -> alt.Chart:
+        return alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(**look).encode(x("at"))
+    means = alt.Chart(slopes).encode(y, color=ink)
+    bars = means.mark_rule(strokeWidth=5, opacity=.4).encode(x("slope_low"), alt.X2("slope_high:Q"))
+    points = means.mark_point(filled=True, size=60, opacity=1).encode(x("slope"), tooltip=tips)
+    chart = alt.layer(line(0, color="#222222"), line(SMALL_SLOPE, color="#888888", strokeDash=[2, 3]), bars,
+                      points).properties(width=430, height=alt.Step(30))
+    band = "bars: 95 % intervals over seeds, uncorrected" if slopes["slope_low"].notna().any() \
+        else "one seed, so no intervals"
+    ranks = ", ".join(map(str, sorted(rows["rank"].unique())))
+    note = [f"Retrained at ranks {ranks} of the frozen table; slopes by least squares. Points: means over "
+            f"seeds; {band}. Dotted: {SMALL_SLOPE:g}, the least that would matter."]
+    title = (f"Slope of the other tables' mean abundance over the rank at which that of {first['field']} is "
+             f"frozen, {first['over']}: {sentences.estimate(*first[[*numbers]], 'a rank', sentences.LEVEL)}")
+    return styled(chart, title, note, rows)
+
 # %% ../../nbs/show/evidence.ipynb #00000023
 FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     **{name: (partial(matrix_chart, model), ("sub-embeddings", "sub-embedding-marginals", "law"))
@@ -369,4 +407,5 @@ FIGURES: dict[str, tuple[Callable, tuple[str, ...]]] = {
        for name, model in (("fig3b", "FFM"), ("fig3e", "DCNv2"))},
     **{name: (partial(sum_chart, model, "over fields i"), ("sub-embedding-marginals", "law"))
        for name, model in (("fig3c", "FFM"), ("fig3f", "DCNv2"))},
-    "fig3-law": (law_chart, ("law",)), "fig3-causal": (frozen_chart, ("causal",))}
+    "fig3-law": (law_chart, ("law",)), "fig3-causal": (frozen_chart, ("causal",)),
+    "fig3-general": (general_chart, ("general",))}

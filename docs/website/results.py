@@ -21,8 +21,8 @@ ROWS = ROOT / "data" / "results"
 LEAD = ("5.2.5", "1.2", "3.6", "1.5", "4.1.9", "ours.1")
 # where figures are at home, by the longest beginning of their name
 HOMES = {stem: number for number, stem in ITEMS.values() if stem}
-HOMES |= {"difference": "06", "regimes": "12", "ladder": "15", "prediction": "16", "rivals": "17",
-          "cuts": "18", "truths": "20", "forest": "06",
+HOMES |= {"fig3-general": "19", "difference": "06", "cost": "06", "regimes": "12", "ladder": "15",
+          "prediction": "16", "rivals": "17", "cuts": "18", "truths": "20", "forest": "06",
           "spectrum": "01",
           "fig7-architecture": "05", "fig-hidden": "05", "encoding": "09", "grid-plan": "06"}
 TOY_PAGE = ("The toy of notebook 02, three small tables and random labels, a drawing, "
@@ -35,7 +35,7 @@ RULES = ("✓ holds, ✗ does not hold, ? cannot tell; the rules are those of [I
          "seen x*: the smallest effect that these runs would have found with probability .8; *x needs n*: "
          "the seeds that it takes to see x. *Not among n tests*: the interval decides, and after Holm's "
          "correction for all the notebook's tests it does not.")
-ORDER = ("06", "15", "17", "18", "20", "16", "12", "00", "01", "02", "03", "04", "05", "09")
+ORDER = ("06", "15", "17", "18", "20", "16", "12", "00", "01", "02", "03", "19", "04", "05", "09")
 
 
 def numbered(number: str) -> Path | None:
