@@ -38,7 +38,7 @@ def evidence(dataset: str, models: list[str]) -> dict:
 
 EVIDENCE = {"scales": [1, 4], "control_scale": 0} # of 06, where it was trained so
 LADDER = {"15": {"models": ["DNN"]}} # where DCNv2's was not run
-ONLY = {"synthetic": {number: {} for number in NOTEBOOKS if number not in ("17", "18", "19")} | LADDER,
+ONLY = {"synthetic": {number: {} for number in NOTEBOOKS if number not in ("17", "18")} | LADDER,
         "hflights": {number: {} for number in NOTEBOOKS if number not in ("17", "18", "19", "20")} | LADDER |
                     {"18": evidence("hflights", ["IPNN", "NFwFM", "xDeepFM", "FinalMLP"])},
         "diabetes130": {"00": {}, "03": {"ranks": []}, **LADDER,

@@ -62,7 +62,7 @@ from collapse_nb.claims import (
 from collapse_nb.cuts import cut_claims, cut_rows
 from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, finding, findings
-from collapse_nb.general_law import general_claims, general_rows
+from collapse_nb.general_law import general_claims, general_rows, large_field_claims
 from collapse_nb.ladder import step_claims, step_rows
 from collapse_nb.multi_embedding import appendix_proofs
 from collapse_nb.overfitting import VIEWS
@@ -287,7 +287,7 @@ def general_law(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 19."
     runs = stored(f"frozen-runs-{dataset}")
     return {"general": general_rows(runs).assign(dataset=dataset),
-            "findings-19": findings(general_claims(runs))}
+            "findings-19": with_later_claims(findings(general_claims(runs)), large_field_claims(runs))}
 
 def prediction(_: str) -> dict[str, pd.DataFrame]:
     "Notebook 16: of all tables together."
