@@ -348,3 +348,20 @@ def test_every_proof_of_the_appendix_has_a_row(dataset, monkeypatch):
     monkeypatch.setattr(verdicts, "stored", with_older)
     again = verdicts.multi_embedding(dataset)["findings-05"]
     assert list(again.claim) == list(table.claim) and list(again.verdict) == list(table.verdict)
+
+
+@pytest.mark.parametrize("dataset", datasets("19"))
+def test_slopes_over_the_rank_of_a_frozen_table_are_those_of_scipy(dataset):
+    "By model and in their mean, of all other tables and of those with room: seed by seed, SciPy's tests."
+    runs, table = stored(f"frozen-runs-{dataset}"), stored(f"findings-19-{dataset}").set_index("claim")
+    runs = runs[(runs["rank"] > 0) & (runs.status == "done") & (runs.epochs < 100)]
+    for measure, which in (("ia", "other tables rises"), ("ia_large", "other tables with D_i ≥ K rises")):
+        slopes = pd.Series({key: linregress(part["rank"], part[measure]).slope
+                            for key, part in runs.groupby(["model", "seed"])}).unstack()
+        assert slopes.shape == (4, 5) and slopes.notna().all(axis=None)
+        for name, by_seed in ({"mean": slopes.mean()} | dict(slopes.iterrows())).items():
+            row = table[table.index.str.startswith(f"{name}") & table.index.str.contains(which)]
+            test = ttest_1samp(by_seed, 0)
+            np.testing.assert_allclose(row[NUMBERS].to_numpy()[0],
+                                       [by_seed.mean(), *test.confidence_interval(.95)], atol=1e-9)
+            assert len(row) == 1 and row.seeds.iloc[0] == 5
