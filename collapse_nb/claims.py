@@ -1287,7 +1287,7 @@ def with_later_claims(
     raw = pd.Series([row["verdict"] for row in later])
     taken_away = (adjusted >= .05) & raw.isin(["holds", "does not hold"])
     below = below.assign(p=adjusted, verdict=raw.mask(taken_away, "cannot tell"))
-    seeds_needed = below["seeds_needed"].where(below["verdict"] == "cannot tell")
+    seeds_needed = pd.Series([row["seeds_needed"] for row in later]).where(below["verdict"] == "cannot tell")
     return pd.concat([earlier, below.assign(seeds_needed=seeds_needed)], ignore_index=True)
 
 # %% ../nbs/claims.ipynb #00000045
