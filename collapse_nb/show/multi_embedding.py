@@ -401,6 +401,8 @@ def hidden_chart(
     sizes = rows[["of", "what", "value"]].itertuples(index=False, name=None)
     rows = rows.assign(row=[f"{of} {value} x 2" if what == "hidden" else f"{of} 400 x {value}"
                             for of, what, value in sizes])
+    order = list(dict.fromkeys(rows["of"])) # model by model
+    rows = rows.sort_values("of", key=lambda names: names.map(order.index), kind="stable")
     y = alt.Y("row:N", sort=rows["row"].tolist(), title="hidden width x layers",
               axis=alt.Axis(ticks=False, domain=False))
     axis = alt.Axis(title="test AUC less that of 400 x 2", format="+.3f", tickCount=4, labelOverlap=True)
@@ -410,8 +412,9 @@ def hidden_chart(
     tips = ["row", "n", *(alt.Tooltip(c, format="+.5f") for c in ("difference", "low", "high")), "verdict"]
     points = alt.Chart(rows).mark_point(filled=True, size=60, opacity=1, color="#555555")
     points = points.encode(x("difference:Q"), y, tooltip=tips)
-    verdicts = {v: ", ".join(rows[rows["verdict"] == v]["row"])
-                for v in ("holds", "does not hold", "cannot tell")}
+    named = {v: rows["row"][rows["verdict"] == v].tolist() for v in ("holds", "does not hold", "cannot tell")}
+    verdicts = {v: ", ".join(names) if len(rows) < 5 else f"{len(names)} of {len(rows)} changes" * bool(names)
+                for v, names in named.items()}
     outcome = "; ".join(f"{verdict} for {names}" for verdict, names in verdicts.items() if names)
     title = f"Test AUC stays within {margin} of that of 400 x 2: {outcome}"
     note = (f"Differences with 95 % intervals over seeds. Grey: within ±{margin}, "

@@ -34,7 +34,7 @@ def _title(rows: pd.DataFrame) -> str:
 def remedy_chart(
     rows: pd.DataFrame, # from `rivals.remedy_rows`
 ) -> alt.HConcatChart:  # 600 px wide
-    """Every remedy with its interval: the mean over models, and each model.
+    """Every change with its interval: the mean over models, and each model.
 
     Example:
 
@@ -45,8 +45,8 @@ def remedy_chart(
     """
     panels = [steps_panel(rows[rows["measure"] == measure], SIDES, *words, width=200, labels=measure == "ia")
               for measure, words in PANELS.items()]
-    how = ["Each remedy against the same design without it, and ME against SE. Diamonds: mean over models "
-           "with its 95 % interval over seeds, at face value; a remedy of one model is of that model. Above "
+    how = ["Each change against the same design without it, and ME against SE. Diamonds: mean over models "
+           "with its 95 % interval over seeds, at face value; a change of one model is of that model. Above "
            "them, hollow: where each model lies by itself. Abundance: of a field's sets side by side, "
            "mean over fields."]
     return styled(alt.hconcat(*panels, spacing=24), _title(rows), how, rows)
