@@ -148,7 +148,8 @@ def stored_findings(
         try:
             table = checked_findings(file)
             tables.append(table.assign(number=number, dataset=dataset or TOY, stem=file.stem,
-                                       tests=sentences.tests_in(table)))
+                                       tests=[sentences.tests_in(table, note == sentences.LATER)
+                                              for note in table.get("note", [""] * len(table))]))
             if number == "06" and dataset != POOLED:
                 tables.append(by_model(file.with_name(f"differences-{dataset}.csv")))
         except InputError as err:

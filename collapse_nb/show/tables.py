@@ -230,7 +230,9 @@ def findings_table(
                ".8; where it cannot tell, the seeds that its effect takes.",
                "Controls are ours."]
     caption += [f"In {', '.join(map(str, places + 1))}: {note}." for note, places in _noted(findings)]
-    if changed := sentences.corrected_away(findings):
-        caption.append(f"In {', '.join(map(str, changed))} the interval decides at face value; not among "
-                       f"{sentences.tests_in(findings)} tests.")
+    after = findings["note"] == sentences.LATER if "note" in findings else pd.Series(False, findings.index)
+    for later in (False, True): # later claims are corrected for all tests
+        if changed := [at for at in sentences.corrected_away(findings) if after.iloc[at - 1] == later]:
+            caption.append(f"In {', '.join(map(str, changed))} the interval decides at face value; not among "
+                           f"{sentences.tests_in(findings, later)} tests.")
     return Shown(frame, " ".join(caption))
