@@ -195,7 +195,7 @@ def _pattern(
     bare = dict(ticks=False, domain=False, labelLimit=60, labelFontSize=9)
     x = alt.X("j:N", sort=order, axis=alt.Axis(title="to j", labels=False, **bare))
     named = alt.Axis(title="from i" if first else None, labels=first and len(order) <= 26, **bare)
-    told = ["design", "set", "i", "j", "norm"] # no other column goes into the file
+    told = ["i", "j", "norm"] # no other column goes into the file; the panel's head says which set
     base = alt.Chart(part[told]).mark_rect().encode(x, alt.Y("i:N", sort=order, axis=named), shades)
     chart = base.encode(tooltip=told)
     return chart.properties(width=122, height=122, title=alt.TitleParams(head, fontSize=11, offset=3))
