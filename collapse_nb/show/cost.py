@@ -11,7 +11,8 @@ from collections.abc import Callable
 import altair as alt
 import pandas as pd
 
-from .charts import COLOURS, UNDECIDED, styled
+from .charts import styled
+from .pooled import BETTER, better
 
 # %% ../../nbs/show/cost.ipynb #fa000005
 def cost_beside_auc(
@@ -38,9 +39,6 @@ def cost_beside_auc(
     return rows.assign(ratio=ratio)[["model", "scale", "ratio", "difference", "low", "high"]]
 
 # %% ../../nbs/show/cost.ipynb #fa000006
-def _side(low: float, high: float) -> str: # of zero
-    return "ME is better" if low > 0 else "SE is better" if high < 0 else "cannot tell"
-
 def cost_chart(
     costs: pd.DataFrame,       # from `claims.cost_rows`
     differences: pd.DataFrame, # from `stats.contrasts`
@@ -60,10 +58,9 @@ def cost_chart(
     """
     rows = cost_beside_auc(costs, differences)
     rows = rows.assign(name=[f"{m} {s}x" for m, s in zip(rows["model"], rows["scale"], strict=True)],
-                       side=[_side(*ends) for ends in zip(rows["low"], rows["high"], strict=True)])
-    colours = {"ME is better": COLOURS["ME"], "SE is better": COLOURS["SE"], "cannot tell": UNDECIDED}
+                       side=[better(*ends) for ends in zip(rows["low"], rows["high"], strict=True)])
     colour = alt.Color("side:N", title=None,
-                       scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+                       scale=alt.Scale(domain=list(BETTER), range=list(BETTER.values())),
                        legend=alt.Legend(symbolOpacity=1))
     y = alt.Y("name:N", sort=alt.EncodingSortField("ratio", op="min"), title=None,
               axis=alt.Axis(ticks=False, domain=False, labelPadding=8))
