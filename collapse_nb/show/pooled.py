@@ -21,7 +21,7 @@ BETTER = {"ME is better": COLOURS["ME"], "SE is better": COLOURS["SE"], "cannot 
 
 def better(
     low: float,  # of the interval of ME − SE
-    high: float,
+    high: float, # of the same
 ) -> str:        # a key of `BETTER`
     """Which design an interval of ME − SE is for.
 
