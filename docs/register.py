@@ -28,6 +28,8 @@ Outcome = Literal["holds", "does not hold", "cannot tell", "not run here"]
 # columns of a table of findings that are read
 NEEDED = ("claim", "where", "value", "low", "high", "p", "verdict", "alone", "seeds", "half_width",
           "detectable", "sought", "seeds_needed", "paper")
+FINDING = ["number", "dataset", "claim"] # which finding it is
+REPLAYED = [*FINDING, "value", "low", "high", "p", "verdict", "seeds"]
 # instead of findings
 REASONS = {"built": "built and tested", "nothing": "nothing to test", "not_run": "not run", "same_as": "see"}
 
@@ -159,6 +161,13 @@ def stored_findings(
     return pd.concat(tables, ignore_index=True)
 
 
+def stored_replays(results: Path = RESULTS) -> pd.DataFrame:
+    "What replays found (docs/replays.py makes them): `FINDING`, and verdict, value, low, high, p, seeds."
+    if not (results / "replays.csv").is_file(): return pd.DataFrame(columns=REPLAYED)
+    rows = read_table("replays", results)
+    return rows.assign(number=rows["number"].astype(str).str.zfill(2))[REPLAYED].drop_duplicates(FINDING)
+
+
 def worst(verdicts: Iterable[str]) -> Outcome:
     "What became of a claim with several findings: it holds where all do, and does not where one does not."
     verdicts = set(verdicts) - {"not run here"}
@@ -186,7 +195,9 @@ class Register:
     "The claims, with the findings that belong to each."
     def __init__(self, claims: Path = REGISTER, results: Path = RESULTS,
                  note: Callable[[str, str], object] | None = None):
-        self.claims, self.findings = read_claims(claims), stored_findings(results, note)
+        self.claims, findings = read_claims(claims), stored_findings(results, note)
+        self.findings = findings.merge(stored_replays(results).add_suffix("_again").rename(
+            columns={f"{key}_again": key for key in FINDING}), on=FINDING, how="left")
         self._names = list(zip(self.findings["number"], self.findings["claim"], strict=True))
         self._places = {p: [fits(p, *name) for name in self._names]
                         for c in self.claims.values() for p in (*c.rows, *c.against, *c.controls)}
@@ -274,11 +285,20 @@ def listed(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     return [("" if same[place] else CALLED.get(row["dataset"], row["dataset"]), row)
             for place, row in once.iterrows()]
 
+def again(row) -> str:
+    "What a replay of a finding found; empty where there was none."
+    if pd.isna(row.get("verdict_again")): return ""
+    return (f"{row['seeds_again']:.0f} new seeds: **{row['verdict_again']}**, "
+            + sentences.estimate(row["value_again"], row["low_again"], row["high_again"]))
+
 def listing(rows: pd.DataFrame) -> str:
     "Findings as a list, a dataset in front of each."
-    return "\n".join("- " + ": ".join(part for part in (
-        dataset, "against it, where it holds" * bool(row.get("refutes", False)), sentence(row)) if part) + "."
-        for dataset, row in listed(rows))
+    lines = []
+    for dataset, row in listed(rows):
+        parts = dataset, "against it, where it holds" * bool(row.get("refutes", False)), sentence(row)
+        lines.append("- " + ": ".join(part for part in parts if part) + ".")
+        if replayed := again(row): lines[-1] += f" Replayed with {replayed}."
+    return "\n".join(lines)
 
 def as_page(register: Register, notebooks: dict[str, str]) -> str:
     "The whole register in Markdown: `notebooks` says where a notebook's number leads."

@@ -9,7 +9,7 @@ import yaml
 from collapse_nb import replay as module
 from collapse_nb.data.encode import encode
 from collapse_nb.records import InputError
-from collapse_nb.replay import execute, replay
+from collapse_nb.replay import FIRST_SEED, execute, replay
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
@@ -45,34 +45,29 @@ def commands(results: Path, runs: dict[str, dict]) -> None:
     rows = [(run, yaml.safe_dump(words)) for run, words in runs.items()]
     pd.DataFrame(rows, columns=["run", "parameters"]).to_csv(results / "commands.csv", index=False)
 
-def rows_of(rerun, out, verdicts, shift=0.):
+def rows_of(rerun, out, verdicts):
     "What a notebook leaves: the stored tables with other verdicts."
     place = out / rerun.label.replace(" ", "-")
     place.mkdir(parents=True, exist_ok=True)
-    for stem in ("findings-06", "differences", "runs"):
+    for stem in ("findings-06", "differences"):
         table = pd.read_csv(RESULTS / f"{stem}-{rerun.dataset}.csv")
         if stem == "findings-06":
             table["verdict"] = [verdicts.get(claim, verdict) for claim, verdict
                                 in zip(table.claim, table.verdict, strict=True)]
-        if stem == "runs": # five more seeds, of which ME gains by more or less
-            gains = (table.design == "ME") & (table.scale == 10)
-            more = table.assign(seed=table.seed + 5, test_auc=table.test_auc + shift * gains)
-            table = pd.concat([table, more])
         table.to_csv(place / f"{stem}-{rerun.dataset}.csv", index=False)
 
 
-def test_verdicts_are_set_side_by_side_and_the_new_seeds_are_judged_alone(stored):
+def test_verdicts_are_set_side_by_side(stored):
     before = pd.read_csv(RESULTS / "findings-06-synthetic.csv").set_index("claim")["verdict"]
     best = next(claim for claim in before.index if claim.startswith("DNN ME is best at"))
     assert before[best] != "holds"
     def run(rerun, out):
-        rows_of(rerun, out, {best: "holds"}, shift=.2)
+        rows_of(rerun, out, {best: "holds"})
         return ""
     found = replay("1.1", {}, seeds=2, run=run, **stored)
     frame = found.frame.set_index("claim")
     assert set(frame["dataset"]) == {"synthetic"} and (frame.loc[best, ["before", "after"]].tolist()
                                                       == [before[best], "holds"])
-    assert frame.loc[best, "new_seeds"] == "holds"
     assert frame.loc[best, "outcome"] == ("is settled" if before[best] == "cannot tell" else "is overturned")
     others = frame.drop(best)
     assert len(others) and (others["outcome"] == "stands").all() # of the table of differences
@@ -135,7 +130,7 @@ def test_without_a_checkout_it_is_a_sentence(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="is replayed in a checkout"): replay("5.2.5", {})
 
 
-def test_a_notebook_is_run_with_more_seeds_and_patience_and_once_only(stored, tmp_path):
+def test_a_notebook_is_run_with_new_seeds_and_patience_and_once_only(stored, tmp_path):
     (card := tmp_path / "own.toml").write_text('label = "y = 1"\nfields = ["user", "site"]\n')
     rows = [f"{i % 2},u{i * 7 % 31},s{(i + i % 2) % 5}" for i in range(800)]
     (table := tmp_path / "own.csv").write_text("\n".join(["y,user,site", *rows]))
@@ -151,7 +146,7 @@ def test_a_notebook_is_run_with_more_seeds_and_patience_and_once_only(stored, tm
     assert not any(" failed: " in line for line in found.left_out), (place / "log.txt").read_text()[-3000:]
     assert found.frame["claim"].tolist() == ["ME beats SE at 2x, DNN"]
     runs = pd.read_csv(place / "runs-own.csv")
-    assert runs.groupby(["design", "scale"]).seed.apply(list).tolist() == [[0, 1]] * 3
+    assert runs.groupby(["design", "scale"]).seed.apply(list).tolist() == [[FIRST_SEED, FIRST_SEED + 1]] * 3
     assert (runs.patience == 6).all() and len(list((stored["out"] / "store").glob("*/group.json"))) == 3
     before = {f: f.stat().st_mtime_ns for f in place.rglob("*")}
     again = replay("1.1", files, seeds=2, epochs=2, **stored)
@@ -160,7 +155,7 @@ def test_a_notebook_is_run_with_more_seeds_and_patience_and_once_only(stored, tm
 
 
 def test_a_notebook_that_fails_says_why(tmp_path):
-    wrong = module.Rerun("06", "synthetic", {"dataset": "synthetic", "models": ["FNN"]}, 5)
+    wrong = module.Rerun("06", "synthetic", {"dataset": "synthetic", "models": ["FNN"]})
     said = execute(wrong, tmp_path)
     assert said.startswith("06 synthetic failed: ") and "unknown model 'FNN'" in said, said
     assert not (tmp_path / "06-synthetic" / "done.yaml").exists() # so that it is tried again

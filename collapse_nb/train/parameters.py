@@ -79,7 +79,8 @@ class Study(Record):
     """
     dataset: str = "synthetic"             # a dataset card: its name or the path of a .toml file
     source: str = ""                       # the raw file or an encoded folder, empty for embedded data
-    seeds: StrictInt = Field(2, ge=1)      # runs of each model, seeds 0, 1, …
+    seeds: StrictInt = Field(2, ge=1)      # runs of each model
+    first_seed: StrictInt = Field(0, ge=0) # the seed of the first run; those of the others follow
     rows: StrictInt = Field(0, ge=0)       # training rows, 0 for all
     max_epochs: StrictInt = Field(0, ge=0) # 0 for the 100 of the recipe with early stopping
     patience: StrictInt = Field(0, ge=0)   # epochs without progress that end a run, 0 for the recipe's 3
@@ -88,6 +89,13 @@ class Study(Record):
     out_dir: str = ""                      # folder for tables and figures, empty for one in the repository
 
     def model_post_init(self, _) -> None: find_device(self.device)
+
+    def seed_range(self,
+        member: int = 0, # of a team of models, whose members have seeds of their own
+    ) -> range:          # as many as `seeds`
+        "The seeds of the runs of a model."
+        first = self.first_seed + member * self.seeds
+        return range(first, first + self.seeds)
 
     def group(self,
         data: Encoded,        # the rows to train on
@@ -99,7 +107,7 @@ class Study(Record):
         given = {"max_epochs": self.max_epochs, "patience": self.patience}
         epochs = {name: value for name, value in given.items() if value}
         return Group(dataset=data.name, fingerprint=data.fingerprint, spec=spec, treatment=treatment,
-                     recipe=recipe_for(self.dataset, **epochs, **recipe), seeds=range(self.seeds),
+                     recipe=recipe_for(self.dataset, **epochs, **recipe), seeds=self.seed_range(),
                      origin=(self.dataset, self.source, self.rows))
 
 # %% ../../nbs/train/parameters.ipynb #00000009

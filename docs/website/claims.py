@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from pydantic import Field
-from register import CALLED, POOLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, heading, listing
+from register import CALLED, POOLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, again, heading, listing
 from register import listed as listed_findings
 
 from collapse_nb.records import InputError, Record
@@ -110,7 +110,7 @@ def scope(claim: Claim, rows: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 def numbers(rows: pd.DataFrame) -> str:
     "Findings as a table, the verdict first."
-    lines = []
+    lines, replayed = [], bool(rows["verdict_again"].notna().any())
     for dataset, row in listed_findings(rows):
         counted = row["low"] == row["high"] or pd.isna(row["low"])
         shown = ("–" if pd.isna(row["value"]) else f"{row['value']:,.6g}" if counted
@@ -120,8 +120,9 @@ def numbers(rows: pd.DataFrame) -> str:
         printed = "–" if pd.isna(row["paper"]) else html.escape(str(row["paper"])) or "–"
         lines.append([badge(row["verdict"]), html.escape(dataset) or "–", html.escape(row["claim"]), shown,
                       p_value(row["p"]), about or "–", printed])
+        if replayed: lines[-1].append(again(row).replace("**", "") or "–")
     head = ["verdict", "table", "what was tested", "number (95 % interval)", "p", "what it could have seen",
-            "paper"]
+            "paper", *["replayed"] * replayed]
     def line(cells: list[str], tag: str) -> str:
         return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
     body = "".join(line(cells, "td") for cells in lines)
