@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .claims import SIGNIFICANT, mean_contrast, finding
+from .findings import finding, mean_contrast
 from .nn.zoo import Model
 from .records import InputError
-from .stats import verdict
+from .stats import SIGNIFICANT, verdict
 from .train.batch_norm import recompute_batch_norm
 from .train.fit import evaluate
 from .train.recipe import RUNNING, Recipe

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Measured', 'mean_interval', 'seed_contrast', 'paired_difference', 'difference_interval', 'finding',
-           'findings']
+           'findings', 'mean_or_none', 'paired_or_none', 'apart_or_none', 'contrast_or_none', 'mean_contrast',
+           'auc_cells', 'with_later_claims']
 
 # %% ../nbs/findings.ipynb #00000002
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -178,3 +179,113 @@ def findings(
     taken_away = (p >= .05) & table["verdict"].isin(["holds", "does not hold"])
     table["verdict"] = table["verdict"].mask(taken_away, "cannot tell")
     return table.assign(seeds_needed=table["seeds_needed"].where(table["verdict"] == "cannot tell"))
+
+# %% ../nbs/findings.ipynb #fc000005
+def _present(values) -> np.ndarray:
+    "The values that there are."
+    v = np.asarray(values, float).ravel()
+    return v[~np.isnan(v)]
+
+def mean_or_none(
+    values,             # (n,) one value per seed; NaN where a seed has none
+) -> Measured | None:   # None without values
+    """Mean over seeds with its interval.
+
+    >>> mean_or_none([0.25, 0.75, float("nan")])[0], mean_or_none([])
+    (0.5, None)
+    """
+    v = _present(values)
+    return mean_interval(v) if len(v) else None
+
+def paired_or_none(
+    ours: pd.Series,    # (n,) one value per seed, by seed; NaN where a seed has none
+    base: pd.Series,    # (m,) the same of the runs it is compared with
+) -> Measured | None:   # None where a side has no values
+    """Mean of the differences of seeds that have both values, with its interval.
+
+    >>> paired_or_none(pd.Series({0: 3., 2: 5.}), pd.Series({0: 1., 1: 9., 2: 2.}))[0]
+    2.5
+    """
+    ours, base = ours.dropna(), base.dropna()
+    return paired_difference(ours, base) if len(ours) and len(base) else None
+
+def apart_or_none(
+    ours,               # (n,) one value per seed; NaN where a seed has none
+    teams,              # (m,) one value per team of models that were trained apart
+) -> Measured | None:   # None where a side has no values
+    """Difference of means where there is no seed to pair by, with Welch's interval.
+
+    >>> apart_or_none([0.5, 1.0], [0.25, 0.25])[0], apart_or_none([0.5], [])
+    (0.5, None)
+    """
+    a, b = _present(ours), _present(teams)
+    return difference_interval(a, b) if len(a) and len(b) else None
+
+def contrast_or_none(
+    cells: Mapping,     # name -> Series of test AUC by seed
+    weights: Mapping,   # name -> weight of that cell
+    first: Collection | None = None, # as `seed_contrast`
+) -> Measured | None:   # None where a cell has no runs, and without weights
+    """Weighted sum of cells, seed by seed, with its interval.
+
+    >>> cells = {"ME": pd.Series([0.75, 1.0]), "SE": pd.Series([0.5, 0.5])}
+    >>> contrast_or_none(cells, {"ME": 1, "SE": -1})[0], contrast_or_none(cells, {"ME": 1, "no such": -1})
+    (0.375, None)
+    """
+    return seed_contrast(cells, weights, first) if weights and cells.keys() >= weights.keys() else None
+
+def mean_contrast(
+    cells: Mapping,          # (model, …) -> Series of test AUC by seed
+    models: Iterable[str],   # over which the mean is taken
+    ours: tuple,             # a cell of each model, by what follows its name
+    theirs: tuple,           # the cell that it is held against
+    first: Collection | None = None, # as `seed_contrast`
+) -> Measured | None:        # None where a cell has no runs, and without models
+    """The mean over models of one cell less another, seed by seed.
+
+    >>> cells = {("DNN", "ME"): pd.Series([0.75, 1.0]), ("DNN", "SE"): pd.Series([0.5, 0.5])}
+    >>> mean_contrast(cells, ["DNN"], ("ME",), ("SE",))[0]
+    0.375
+    """
+    models = list(models)
+    return contrast_or_none(cells, {(m, *cell): sign / len(models) for m in models
+                                    for sign, cell in ((1, ours), (-1, theirs))}, first)
+
+# %% ../nbs/findings.ipynb #fc000008
+def auc_cells(
+    runs: pd.DataFrame, # a row per run: seed, status, test_auc, and the columns below
+    *columns: str,      # that tell cells apart, such as model and scale
+) -> dict[tuple, pd.Series]: # their values -> test AUC of the runs that finished, by seed
+    """Test AUC by cell.
+
+    Example:
+
+    >>> runs = pd.DataFrame({"model": "DNN", "scale": [1, 4, 4], "status": ["done", "done", "failed"],
+    ...                      "seed": [0, 0, 1], "test_auc": [0.8, 0.9, None]})
+    >>> {key: values.to_dict() for key, values in auc_cells(runs, "model", "scale").items()}
+    {('DNN', 1): {0: 0.8}, ('DNN', 4): {0: 0.9}}
+    """
+    done = runs[runs.status == "done"].set_index("seed")
+    return {key: of_cell for key, of_cell in done.groupby([*columns])["test_auc"]}
+
+# %% ../nbs/findings.ipynb #fc0000f1
+def with_later_claims(
+    table: pd.DataFrame, # from `findings`: claims that were fixed before the runs, judged among themselves
+    later: list[dict],   # from `finding`: claims that were thought of afterwards
+) -> pd.DataFrame:       # the table, and below it the later claims; those that it had already are replaced
+    """Later claims are adjusted for all tests but the primary one, and change nothing in earlier ones.
+
+    >>> table = findings([finding("IA grows", "§3", Measured(.3, .05, 4))])
+    >>> both = with_later_claims(table, [finding("so does AUC", "§3", Measured(.3, .1, 4))])
+    >>> both[["claim", "verdict"]].values.tolist()
+    [['IA grows', 'holds'], ['so does AUC', 'holds']]
+    """
+    below = findings(later, primary=False)
+    earlier = table[~table["claim"].isin(below["claim"])]
+    p = [*earlier["p"].iloc[1:], *(row["p"] for row in later)] # without the primary claim's
+    adjusted = holm(np.array(p, float))[len(p) - len(later):]
+    raw = pd.Series([row["verdict"] for row in later])
+    taken_away = (adjusted >= .05) & raw.isin(["holds", "does not hold"])
+    below = below.assign(p=adjusted, verdict=raw.mask(taken_away, "cannot tell"))
+    seeds_needed = pd.Series([row["seeds_needed"] for row in later]).where(below["verdict"] == "cannot tell")
+    return pd.concat([earlier, below.assign(seeds_needed=seeds_needed)], ignore_index=True)

@@ -11,19 +11,14 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from collapse_nb.claims import (
-    LATER,
-    SIGNIFICANT,
-    and_listed,
-    contrast_or_none,
-    finding,
-    rank_rows,
-    rank_slopes,
-)
+from .claims.interaction import rank_rows, rank_slopes
 from .evidence import field_abundance
+from .findings import contrast_or_none, finding
 from .nn.zoo import Model
 from .records import InputError
 from .show.evidence import SMALL_SLOPE
+from .show.sentences import LATER, and_listed
+from .stats import SIGNIFICANT
 from .train.recipe import Recipe
 
 # %% ../nbs/general_law.ipynb #ea000005

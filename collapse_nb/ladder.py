@@ -15,12 +15,13 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .claims import ENSEMBLE, SIGNIFICANT, mean_contrast, finding
+from .claims.sets import ENSEMBLE
 from .controls import TREATMENTS, arm_name, treatment
 from .fields import FieldSchema
+from .findings import finding, mean_contrast
 from .nn.zoo import ModelSpec, build
 from .records import InputError
-from .stats import pool, verdict
+from .stats import SIGNIFICANT, pool, verdict
 
 # %% ../nbs/ladder.ipynb #b1000005
 CHANGED = ("shared table", "shared interaction", "no projection", "concatenated", "a loss per set",

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .claims import SIGNIFICANT, finding, mean_contrast
 from .controls import treatment
+from .findings import finding, mean_contrast
 from .nn.zoo import ModelSpec
 from .records import InputError, unknown
-from .stats import verdict
+from .stats import SIGNIFICANT, verdict
 
 # %% ../nbs/rivals.ipynb #f4000005
 class Remedy(NamedTuple):

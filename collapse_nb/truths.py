@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from .claims import SIGNIFICANT, apart_or_none, contrast_or_none, finding
 from .data.made_up.synthetic import WITH, WITHOUT
-from .findings import mean_interval
+from .findings import apart_or_none, contrast_or_none, finding, mean_interval
+from .stats import SIGNIFICANT
 
 # %% ../nbs/truths.ipynb #b2000005
 KINDS = {WITH: "clicks with interactions", WITHOUT: "clicks without interactions"}

@@ -10,58 +10,60 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
-from website.missing import AGAIN, lacking
-
-from collapse_nb import stats
-from collapse_nb.claims import (
+from collapse_nb.claims.abundance import (
+    bucket_rows,
+    catalyst_claims,
+    growth_claims,
+    growth_exponents,
+    low_rank_claims,
+    optimiser_claims,
+    optimiser_intervals,
+    random_table_claims,
+    small_field_claims,
+    table_intervals,
+    with_field_means,
+)
+from collapse_nb.claims.interaction import frozen_claims, rank_slopes, sub_embedding_claims
+from collapse_nb.claims.overfitting import (
+    batch_claims,
+    dnn_claims,
+    overfitting_claims,
+    regularised_claims,
+    sweep_claims,
+)
+from collapse_nb.claims.regimes import regime_claims, regime_contrasts
+from collapse_nb.claims.scaling import (
     ARM_TABLES,
-    BASE_MLP,
     abundance_arms,
     abundance_auc,
     abundance_auc_claims,
+    cost_claims,
+    cost_rows,
+    scaling_claims,
+    size_claims,
+)
+from collapse_nb.claims.sets import (
+    BASE_MLP,
     algebra_claims,
     arm_cells,
     arm_claims,
     arm_rows,
-    auc_cells,
-    batch_claims,
-    bucket_rows,
-    catalyst_claims,
-    cost_claims,
-    cost_rows,
-    dnn_claims,
-    frozen_claims,
-    growth_claims,
-    growth_exponents,
-    low_rank_claims,
     mlp_cells,
     mlp_claims,
     mlp_margins,
-    optimiser_claims,
-    optimiser_intervals,
-    overfitting_claims,
-    random_table_claims,
-    rank_slopes,
-    regime_claims,
-    regime_contrasts,
-    regularised_claims,
     restriction_claims,
-    scaling_claims,
     set_abundance_claims,
     similarity_claims,
-    size_claims,
-    small_field_claims,
-    sub_embedding_claims,
-    sweep_claims,
-    table_intervals,
-    with_field_means,
-    with_later_claims,
     without_gain_no_loss,
 )
+from collapse_nb.claims.toy import TOY_TABLES, toy_claims
+from scipy.stats import t as student
+from website.missing import AGAIN, lacking
+
+from collapse_nb import stats
 from collapse_nb.cuts import cut_claims, cut_rows
 from collapse_nb.evidence import Correlation
-from collapse_nb.findings import COLUMNS, Measured, finding, findings
+from collapse_nb.findings import COLUMNS, Measured, auc_cells, finding, findings, with_later_claims
 from collapse_nb.general_law import general_claims, general_rows, large_field_claims
 from collapse_nb.ladder import step_claims, step_rows
 from collapse_nb.multi_embedding import appendix_proofs
@@ -74,7 +76,6 @@ from collapse_nb.show.evidence import SMALL_RHO
 from collapse_nb.show.multi_embedding import VARIOUS
 from collapse_nb.show.tables import bounds_of
 from collapse_nb.study import pool_studies, pooled_claims
-from collapse_nb.toy_claims import TOY_TABLES, toy_claims
 from collapse_nb.truths import truth_claims, truth_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"

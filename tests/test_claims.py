@@ -3,25 +3,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import verdicts
-from scipy.stats import linregress, norm, spearmanr, ttest_1samp, ttest_rel
-from scipy.stats import t as student
-from verdicts import POOLED, RESULTS, STUDIES, datasets, is_on_fishers_scale, of_fields
-
-from collapse_nb import stats
-from collapse_nb.claims import (
-    ALIKE,
-    LATER,
+from collapse_nb.claims.interaction import (
     frozen_claims,
     law_claims,
     partner_slopes,
     rank_slopes,
     row_spread,
-    scaling_claims,
     sub_embedding_matrix,
 )
+from collapse_nb.claims.overfitting import ALIKE
+from collapse_nb.claims.scaling import scaling_claims
+from scipy.stats import linregress, norm, spearmanr, ttest_1samp, ttest_rel
+from scipy.stats import t as student
+from verdicts import POOLED, RESULTS, STUDIES, datasets, is_on_fishers_scale, of_fields
+
+from collapse_nb import stats
 from collapse_nb.evidence import Correlation, collapse_law
 from collapse_nb.findings import COLUMNS, Measured
 from collapse_nb.multi_embedding import appendix_proofs
+from collapse_nb.show.sentences import LATER
 from collapse_nb.stats import MARGIN, SIGNIFICANT, contrasts, holm
 
 CASES = [(number, dataset) for number in STUDIES for dataset in datasets(number)]

@@ -23,7 +23,6 @@ MAY_IMPORT = {"__init__": set(), "records": set(), "fields": {"records"}, "resul
 MAY_IMPORT |= {"allocation": set()} | dict.fromkeys(MEASURES, BASE) | {"findings": BASE | {"stats"}}
 MAY_IMPORT |= {unit: TRAIN | PAPER - {unit} for unit in PAPER}
 MAY_IMPORT["controls"] = MAY_IMPORT["controls"] | {"remedies"}
-MAY_IMPORT["toy_claims"] = BASE | MEASURES
 MAY_IMPORT["claims"] = BASE | MEASURES | PAPER | {"results", "show"}
 MAY_IMPORT["ladder"] = BASE | MEASURES | {"nn", "claims", "controls"}
 MAY_IMPORT["remedies"] = BASE | {"nn"}

@@ -16,7 +16,7 @@ from .pooled import BETTER, better
 
 # %% ../../nbs/show/cost.ipynb #fa000005
 def cost_beside_auc(
-    costs: pd.DataFrame,       # from `claims.cost_rows`
+    costs: pd.DataFrame,       # from `claims.scaling.cost_rows`
     differences: pd.DataFrame, # from `stats.contrasts`
 ) -> pd.DataFrame:             # model, scale, ratio, difference, low, high: each model at its largest size
     """ME's other parameters over SE's, beside ME − SE in test AUC.
@@ -40,7 +40,7 @@ def cost_beside_auc(
 
 # %% ../../nbs/show/cost.ipynb #fa000006
 def cost_chart(
-    costs: pd.DataFrame,       # from `claims.cost_rows`
+    costs: pd.DataFrame,       # from `claims.scaling.cost_rows`
     differences: pd.DataFrame, # from `stats.contrasts`
 ) -> alt.HConcatChart:         # 600 px wide
     """ME's other parameters over SE's, beside ME − SE in test AUC, model by model.

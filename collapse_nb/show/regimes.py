@@ -16,7 +16,7 @@ from .charts import COLOURS, UNDECIDED, styled
 
 # %% ../../nbs/show/regimes.ipynb #00000005
 def _title(
-    rows: pd.DataFrame, # from `claims.regime_contrasts`
+    rows: pd.DataFrame, # from `claims.regimes.regime_contrasts`
 ) -> str:               # without its full stop
     "In how many regimes which design is better."
     count = rows["verdict"].value_counts()
