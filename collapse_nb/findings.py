@@ -253,7 +253,7 @@ def mean_contrast(
 
 # %% ../nbs/findings.ipynb #fc000008
 def auc_cells(
-    runs: pd.DataFrame, # a row per run: seed, status, test_auc, and the columns below
+    runs: pd.DataFrame, # a row per run: seed, test_auc, the columns below; status, unless all finished
     *columns: str,      # that tell cells apart, such as model and scale
 ) -> dict[tuple, pd.Series]: # their values -> test AUC of the runs that finished, by seed
     """Test AUC by cell.
@@ -265,8 +265,9 @@ def auc_cells(
     >>> {key: values.to_dict() for key, values in auc_cells(runs, "model", "scale").items()}
     {('DNN', 1): {0: 0.8}, ('DNN', 4): {0: 0.9}}
     """
-    done = runs[runs.status == "done"].set_index("seed")
-    return {key: of_cell for key, of_cell in done.groupby([*columns])["test_auc"]}
+    done = runs[runs.status == "done"] if "status" in runs else runs
+    by_cell = done.set_index("seed").groupby([*columns], sort=False)["test_auc"]
+    return {key: of_cell for key, of_cell in by_cell}
 
 # %% ../nbs/findings.ipynb #fc0000f1
 def with_later_claims(

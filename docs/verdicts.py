@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
+from website.missing import AGAIN, lacking
+
+from collapse_nb import stats
 from collapse_nb.claims.abundance import (
     bucket_rows,
     catalyst_claims,
@@ -43,12 +47,12 @@ from collapse_nb.claims.scaling import (
     size_claims,
 )
 from collapse_nb.claims.sets import (
+    ARM,
     BASE_MLP,
+    MLP,
     algebra_claims,
-    arm_cells,
     arm_claims,
     arm_rows,
-    mlp_cells,
     mlp_claims,
     mlp_margins,
     restriction_claims,
@@ -57,10 +61,6 @@ from collapse_nb.claims.sets import (
     without_gain_no_loss,
 )
 from collapse_nb.claims.toy import TOY_TABLES, toy_claims
-from scipy.stats import t as student
-from website.missing import AGAIN, lacking
-
-from collapse_nb import stats
 from collapse_nb.cuts import cut_claims, cut_rows
 from collapse_nb.evidence import Correlation
 from collapse_nb.findings import COLUMNS, Measured, auc_cells, finding, findings, with_later_claims
@@ -214,7 +214,7 @@ def multi_embedding(dataset: str) -> dict[str, pd.DataFrame]:
               ("sets-abundance", "controls", "similarity", "restriction", "hidden", "findings-05")}
     sizes = sorted(tables["sets-abundance"].scale.unique(), reverse=True)
     control_scale, seeds = tables["restriction"].scale.iloc[0], tables["controls"].seed.nunique()
-    cells, mlps = arm_cells(tables["controls"]), mlp_cells(tables["hidden"])
+    cells, mlps = auc_cells(tables["controls"], *ARM), auc_cells(tables["hidden"], *MLP)
     changes = [cell for cell in mlps if cell[1:] != BASE_MLP]
     rows = set_abundance_claims(tables["sets-abundance"], sizes, control_scale)
     rows += restriction_claims(cells, tables["restriction"], control_scale)
@@ -258,8 +258,7 @@ def regimes(dataset: str) -> dict[str, pd.DataFrame]:
 def ladder(dataset: str) -> dict[str, pd.DataFrame]:
     "Notebook 15."
     runs = stored(f"ladder-runs-{dataset}")
-    by_arm = runs.groupby(["model", "arm"], sort=False) # models in the study's order
-    cells = {key: part.set_index("seed")["test_auc"] for key, part in by_arm}
+    cells = auc_cells(runs, "model", "arm")
     scale = int(runs["scale"].max())
     steps = step_rows(cells).assign(dataset=dataset, scale=scale)
     return {"ladder-steps": steps, "findings-15": findings(step_claims(cells, runs["model"].unique(), scale))}
