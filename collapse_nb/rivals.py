@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REMEDIES', 'RECIPE', 'CHOOSING', 'MOST', 'MEASURES', 'Remedy', 'remedies_of', 'Arm', 'plain_arm', 'remedied_arm',
-           'best_strength', 'further_strength', 'remedy_rows', 'remedy_claims']
+           'best_strength', 'further_strength', 'sought_strengths', 'remedy_rows', 'remedy_claims']
 
 # %% ../nbs/rivals.ipynb #f4000002
 from collections.abc import Callable, Iterable, Mapping
@@ -136,6 +136,29 @@ def further_strength(
     neighbour = order[1] if best == order[0] else order[-2]
     beyond = float(f"{best * best / neighbour:.6g}")
     return None if beyond < REMEDIES[remedy].least else beyond
+
+def sought_strengths(
+    models: Iterable[str], # of the zoo
+    score: Callable[[list[tuple[str, str, float]]], list[float]], # (model, remedy, strength) -> validation
+                           # AUC, NaN where the run failed; called once for all that can run side by side
+    further: bool = True,  # whether strengths beyond `Remedy.strengths` are tried, as `further_strength` says
+) -> dict[tuple[str, str], dict[float, float]]: # (model, remedy) -> strength -> validation AUC
+    """Validation AUC of all strengths of all remedies that are tried.
+
+    Example:
+
+    >>> tried = sought_strengths(["DNN"], lambda arms: [min(strength, .05) for *_, strength in arms])
+    >>> tried["DNN", "white tables"] # the best of .001, .01 and .1 is the last: one more
+    {0.001: 0.001, 0.01: 0.01, 0.1: 0.05, 1.0: 0.05}
+    """
+    tried = {(m, name): {} for m in models for name in remedies_of(m)}
+    todo = [(*key, strength) for key in tried for strength in REMEDIES[key[1]].strengths]
+    while todo:
+        for (model, name, strength), auc in zip(todo, score(todo), strict=True):
+            tried[model, name][strength] = auc
+        todo = [(*key, beyond) for key, values in tried.items()
+                if further and (beyond := further_strength(key[1], values)) is not None]
+    return tried
 
 # %% ../nbs/rivals.ipynb #f4000008
 MEASURES = {"test_auc": "test AUC", "ia": "abundance"}
