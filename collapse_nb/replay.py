@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
+from scipy.stats import t as student
+from scipy.stats import ttest_ind_from_stats
 
 from .data.source import home
 from .records import InputError, unknown
@@ -182,25 +185,36 @@ def stands(
 
 # %% ../nbs/replay.ipynb #ae4b2938
 VERDICTS = ["number", "dataset", "claim", "before", "after", "outcome", "value_before", "low_before",
-            "high_before", "value", "low", "high", "seeds"]
+            "high_before", "value", "low", "high", "seeds", "p_same"]
+
+def _p_same(both: pd.DataFrame) -> np.ndarray:
+    """p of Welch's test that the stored runs and the replay measured the same. The standard errors are those
+    of intervals over seeds; NaN where the two kinds of seeds are not known, or an interval has no width."""
+    n = both[["seeds_before", "seeds"]].to_numpy(float)
+    half = (both[["high_before", "high"]].to_numpy(float) - both[["low_before", "low"]].to_numpy(float)) / 2
+    half, n = np.where(half > 0, half, np.nan), np.where(n > 1, n, np.nan)
+    error = half / student.ppf(.975, n - 1)
+    return ttest_ind_from_stats(both["value_before"], error[:, 0] * n[:, 0] ** .5, n[:, 0], both["value"],
+                                error[:, 1] * n[:, 1] ** .5, n[:, 1], equal_var=False).pvalue
 
 def compared(
-    before: pd.DataFrame, # findings of the stored runs: number, dataset, claim, verdict, value, …
+    before: pd.DataFrame, # findings of the stored runs: number, dataset, claim, verdict, value, …, seeds
     after: pd.DataFrame,  # those of the replay
-) -> pd.DataFrame:        # `VERDICTS`, a row per finding that both have
+) -> pd.DataFrame:        # `VERDICTS`, a row per finding that both have; p_same is of both measuring the same
     """Verdicts side by side.
 
     Example:
 
-    >>> old = pd.DataFrame([["06", "a", "ME wins", "holds", .3, .1, .5]],
-    ...                    columns=["number", "dataset", "claim", "verdict", "value", "low", "high"])
-    >>> compared(old, old.assign(verdict="cannot tell", seeds=10))["outcome"].tolist()
-    ['cannot be told again']
+    >>> old = pd.DataFrame([["06", "a", "ME wins", "holds", .3, .1, .5, 5]],
+    ...                    columns=["number", "dataset", "claim", "verdict", "value", "low", "high", "seeds"])
+    >>> both = compared(old, old.assign(verdict="cannot tell", value=.1, low=-.1, high=.3))
+    >>> both["outcome"][0], round(both["p_same"][0], 3)
+    ('cannot be told again', 0.086)
     """
-    keys, numbers = ["number", "dataset", "claim"], ["verdict", "value", "low", "high"]
+    keys, numbers = ["number", "dataset", "claim"], ["verdict", "value", "low", "high", "seeds"]
     old = before[[*keys, *numbers]].rename(columns={n: f"{n}_before" for n in numbers})
-    both = old.merge(after[[*keys, *numbers, "seeds"]], on=keys)
-    both = both.rename(columns={"verdict_before": "before", "verdict": "after"})
+    both = old.merge(after[[*keys, *numbers]], on=keys)
+    both = both.rename(columns={"verdict_before": "before", "verdict": "after"}).assign(p_same=_p_same)
     both["outcome"] = [stands(one, two) for one, two in zip(both["before"], both["after"], strict=True)]
     return both[VERDICTS]
 
