@@ -45,7 +45,8 @@ ONLY = {"synthetic": {number: {} for number in NOTEBOOKS if number not in ("17",
                         "06": EVIDENCE | evidence("diabetes130", ["DNN", "NFwFM", "DCNv2"])},
         "nycflights13": {"06": EVIDENCE | evidence("nycflights13", SIX), "18": evidence("nycflights13", SIX)},
         "insteval": {"01": {}, "04": {"regularised_scales": [1, 4, 10]}, "05": {"control_scale": 10},
-                     "06": EVIDENCE | evidence("insteval", SIX), "15": {}, "17": {},
+                     "06": EVIDENCE | evidence("insteval", SIX) | {"until": .001, "at_most": 20},
+                     "15": {}, "17": {},
                      "18": evidence("insteval", SIX), "19": {}}}
 
 

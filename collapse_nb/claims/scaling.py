@@ -167,7 +167,7 @@ def size_claims(
     References: §5.2 and Table 1 of [Guo et al. 2024](https://arxiv.org/abs/2310.04400).
     """
     auc, top = auc_cells(runs, *CELL), runs["scale"].max()
-    stage_one = runs["seed"][runs.get("stage", pd.Series(1, runs.index)) == 1]
+    stage_one = _stage_one(runs)
     paper_on = dataset if len(published(dataset)) else "criteo"
     theirs = published(paper_on).set_index(CELL)["mean"]
     def cell(model: str, scale: int) -> tuple: return (model, "SE" if scale == 1 else "ME", scale)
