@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIRST_SEED', 'PATIENCE', 'ITERATIONS', 'TOY_SEEDS', 'VERDICTS', 'times', 'claim_named', 'Rerun', 'reruns', 'execute',
-           'stands', 'compared', 'Replay', 'findings_again', 'replay']
+           'stands', 'compared', 'Replay', 'findings_again', 'replay', 'kept', 'in_words']
 
 # %% ../nbs/replay.ipynb #ed41f849
 import difflib
@@ -208,8 +208,8 @@ def compared(
     >>> old = pd.DataFrame([["06", "a", "ME wins", "holds", .3, .1, .5, 5]],
     ...                    columns=["number", "dataset", "claim", "verdict", "value", "low", "high", "seeds"])
     >>> both = compared(old, old.assign(verdict="cannot tell", value=.1, low=-.1, high=.3))
-    >>> both["outcome"][0], round(both["p_same"][0], 3)
-    ('cannot be told again', 0.086)
+    >>> both["outcome"][0], round(float(both["p_same"][0]), 3)
+    ('cannot be told again', 0.085)
     """
     keys, numbers = ["number", "dataset", "claim"], ["verdict", "value", "low", "high", "seeds"]
     old = before[[*keys, *numbers]].rename(columns={n: f"{n}_before" for n in numbers})
@@ -253,7 +253,16 @@ def findings_again(
     run: Callable[[Rerun, Path], str],       # runs a notebook; a sentence where it failed
     say: Callable[[str], object],            # what is told while it runs
 ) -> Iterator[tuple[Rerun, pd.DataFrame | str]]: # findings, or a sentence where there are none
-    "One after the other, as they come: hours may lie between two."
+    """Notebooks run again one after the other, each told as it comes: hours may lie between two.
+
+    Example:
+
+    >>> todo = [Rerun("06", "hflights", {"seeds": 10})]
+    >>> again = findings_again(todo, Path("runs"), lambda rerun, out: f"{rerun.label} failed.", print)
+    >>> [found for _, found in again]
+    06 hflights: 10 seeds from 2000 on, into runs
+    ['06 hflights failed.']
+    """
     for rerun in todo:
         say(f"{rerun.label}: {rerun.parameters['seeds']} seeds from {FIRST_SEED} on, into {out}")
         failed = run(rerun, out)
@@ -300,3 +309,42 @@ def replay(
     frame = compared(rows, pd.concat(tables)) if tables else pd.DataFrame(columns=VERDICTS)
     if len(frame): write_whole(out / "verdicts.csv", frame.to_csv(index=False))
     return Replay(number, frame, said)
+
+# %% ../nbs/replay.ipynb #ae4b2942
+def kept() -> tuple[pd.DataFrame, pd.DataFrame]: # number, dataset, claim; and `VERDICTS`
+    """The primary findings that were settled, and every finding that was replayed beside what was stored.
+
+    >>> first, again = kept()
+    >>> list(first), list(again) == VERDICTS
+    (['number', 'dataset', 'claim'], True)
+    """
+    register = _script("register")
+    stored = register.stored_findings()
+    first = _script("replays").primary(stored)[["number", "dataset", "claim"]]
+    return first.reset_index(drop=True), compared(stored, register.stored_replays())
+
+def in_words(
+    first: pd.DataFrame, # the settled primary findings: number, dataset, claim
+    again: pd.DataFrame, # every finding that was replayed, as `compared` makes it
+) -> str:
+    """What became of replayed verdicts.
+
+    >>> first = pd.DataFrame({"number": ["06", "01"], "dataset": "a", "claim": ["ME wins", "it collapses"]})
+    >>> old = first.assign(verdict="holds", value=.3, low=.1, high=.5, seeds=5)
+    >>> new = old[:1].assign(verdict="cannot tell", value=.1, low=-.1, high=.3)
+    >>> in_words(first, compared(old, new)).split(". ")[0]
+    '1 of 2 settled primary verdicts was replayed: the verdict cannot be told again in 1'
+    """
+    replayed = first.merge(again)
+    counts = replayed["outcome"].value_counts()
+    settled = again[again["before"].isin(["holds", "does not hold"])]
+    outcomes = settled["outcome"].value_counts()
+    known = again.dropna(subset="p_same")
+    were = "was" if len(replayed) == 1 else "were"
+    return (f"{len(replayed)} of {len(first)} settled primary verdicts {were} replayed: the verdict "
+            + ", ".join(f"{outcome} in {n}" for outcome, n in counts.items()) + f". Of all {len(settled)} "
+            "settled findings of these notebooks the verdict "
+            + ", ".join(f"{outcome} in {n} ({n / len(settled):.0%})" for outcome, n in outcomes.items())
+            + f". Of {len(known)} findings whose two numbers can be held against one another, "
+            f"{(known['p_same'] < .05).mean():.1%} differ with p below .05, where chance alone makes 5 %.")
+

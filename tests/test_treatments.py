@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from collapse_nb.claims.sets import ENSEMBLE
 
+from collapse_nb.claims.sets import ENSEMBLE
 from collapse_nb.controls import TREATMENTS, arm_name, arm_specs, treatment
 from collapse_nb.nn.zoo import ModelSpec
 from collapse_nb.show import multi_embedding as figures

@@ -125,6 +125,7 @@ def arm_rows(
 
     >>> controls = pd.DataFrame({"arm": ["SE", "SE", "ME", "ME"], "scale": 4, "test_auc": [.7, .8, .8, .9]})
     >>> controls = controls.assign(seed=[0, 1, 0, 1], table_parameters=100, dense_parameters=10)
+    >>> from collapse_nb.findings import auc_cells
     >>> rows = arm_rows(controls, auc_cells(controls, *ARM), control_scale=4)
     >>> rows[["arm", "n", "mean", "less_SE"]].round(2).values.tolist()
     [['SE', 2, 0.75, nan], ['ME', 2, 0.85, 0.1]]
