@@ -241,8 +241,11 @@ def verdict(
 
     >>> verdict("ME beats SE at 10x", "holds", 0.0033, 0.0018, 0.0049, unit="AUC")
     'ME beats SE at 10x: holds, +0.0033 AUC (95 % interval +0.0018 to +0.0049)'
+    >>> verdict("tables collapse", "holds"), verdict("xDeepFM gains", "holds") # a name keeps its letters
+    ('Tables collapse: holds', 'xDeepFM gains: holds')
     """
-    text = f"{claim[0].upper()}{claim[1:]}: {judgement}"
+    first = claim.split(" ")[0]
+    text = f"{claim if first[1:] != first[1:].lower() else claim[0].upper() + claim[1:]}: {judgement}"
     if pd.isna(value): return text
     text += f", {estimate(value, low, high, unit, LEVEL, bounds=bounds)}"
     if face: text += f"; {face}"
