@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import nbformat
 from nbconvert import MarkdownExporter
-from register import Register, anchor, as_markdown, as_page, matrix
+from register import NOT_TRAINED, Register, anchor, as_markdown, as_page, matrix, not_run
 from traitlets.config import Config
 
 from collapse_nb.records import InputError
@@ -64,7 +64,7 @@ def claims_page(register: Register) -> str:
     note = ("<!-- Written from docs/claims.toml and data/results by docs/readme.py: edit those, not this "
             "file. -->")
     return "\n\n".join([note, as_page(register, notebooks).strip(), "## The paper's figures and tables",
-                        figure_list()]) + "\n"
+                        figure_list(), "## What was not run", NOT_TRAINED, as_markdown(not_run())]) + "\n"
 
 def headline_matrix(register: Register) -> str:
     "The headline claims and what became of each, by table; for the README."

@@ -18,7 +18,7 @@ from collapse_nb.records import InputError, Record, unknown
 from collapse_nb.results import read_table
 from collapse_nb.show import charts, sentences
 from collapse_nb.show.sentences import face_value, sight, size
-from collapse_nb.stats import verdict
+from collapse_nb.stats import CELL, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTER, RESULTS = Path(__file__).with_name("claims.toml"), ROOT / "data" / "results"
@@ -277,6 +277,26 @@ def as_markdown(table: pd.DataFrame) -> str:
     lines = [list(table), ["---"] * len(table.columns), *table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |"
                      for line in lines)
+
+NOT_TRAINED = ("Of the grid of notebook 06, by `docs/evidence.toml`; \"more\" are seeds that the width of an "
+               "interval asks for. `docs/evidence_runs.py` goes on with them. Criteo and Avazu are not "
+               "among them: nothing was trained on them.")
+
+def not_run(results: Path = RESULTS) -> pd.DataFrame:
+    "What notebook 06's grid was planned to have and does not, as a table of texts (docs/evidence_runs.py)."
+    columns = ["table", "models", "cells", "seeds of each", "why"]
+    if not (results / "not-run.csv").is_file(): return pd.DataFrame(columns=columns)
+    left = read_table("not-run", results)
+    runs = [read_table(file.stem, results)[["dataset", *CELL]] for file in results.glob("runs-*.csv")]
+    done = set(pd.concat(runs).itertuples(index=False, name=None)) if runs else set()
+    begun = [row in done for row in left[["dataset", *CELL]].itertuples(index=False, name=None)]
+    left["seeds"] = [f"{n} more" if some else str(n) for n, some in zip(left["seeds"], begun, strict=True)]
+    left["cell"] = left["design"] + " " + left["scale"].astype(str) + "x"
+    of_model = left.groupby(["dataset", "model", "seeds", "why"], sort=False)["cell"].agg(", ".join)
+    alike = of_model.reset_index().groupby(["dataset", "cell", "seeds", "why"], sort=False)["model"]
+    lines = [(CALLED.get(dataset, dataset), models, cells, seeds, why)
+             for (dataset, cells, seeds, why), models in alike.agg(", ".join).items()]
+    return pd.DataFrame(lines, columns=columns)
 
 def listed(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     "Findings with their dataset's name; what is the same number with all of them stands once, without one."

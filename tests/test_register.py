@@ -6,7 +6,7 @@ import jsonschema
 import pandas as pd
 import pytest
 import readme
-from register import RESULTS, SIGNS, Claim, Register, anchor, fits, matrix, sentence, worst
+from register import RESULTS, SIGNS, Claim, Register, anchor, fits, matrix, not_run, sentence, worst
 from website import claims as pages
 
 from collapse_nb.records import InputError
@@ -119,7 +119,9 @@ def test_the_matrix_is_in_the_readme_and_leads_somewhere(register):
     assert readme.headline_matrix(register) in text
     links = re.findall(r"\]\(docs/claims\.md#([\w-]+)\)", text)
     assert len(links) >= len(register.headlines)
-    assert [a for a in links if f'<a id="{a}">' not in page and a != "the-papers-figures-and-tables"] == []
+    headings = {re.sub(r"[^\w\- ]", "", line).lower().replace(" ", "-")
+                for line in re.findall("^## (.*)", page, re.M)}
+    assert [a for a in links if f'<a id="{a}">' not in page and a not in headings] == []
     assert all(f'<a id="{anchor(c)}"></a>' in page for c in register.claims.values())
     cells = matrix(register, lambda c: c.id).drop(columns=["claim", "paper"])
     assert set(cells.to_numpy().ravel()) <= set(SIGNS.values())
@@ -170,3 +172,18 @@ def test_a_stored_result_that_is_missing_or_old_is_said_at_its_place(tmp_path, m
 
 def test_an_unknown_claim_is_refused(register):
     with pytest.raises(InputError, match="unknown claim"): register.claim("3.x")
+
+def test_what_was_not_run_is_told_cell_by_cell(tmp_path):
+    "Cells with runs lack more seeds, and models that lack the same stand together."
+    assert not_run(tmp_path).empty
+    ran = pd.DataFrame([["a", "DNN", "SE", 1], ["a", "DNN", "ME", 4]])
+    ran.columns = ["dataset", "model", "design", "scale"]
+    ran.to_csv(tmp_path / "runs-a.csv", index=False)
+    left = [["a", "DNN", "SE", 1, 9, "too dear"], ["a", "DNN", "ME", 4, 9, "too dear"],
+            ["a", "FM", "SE", 1, 5, "not begun"], ["a", "IPNN", "SE", 1, 5, "not begun"],
+            ["hflights", "DNN", "SE", 1, 5, "not begun"]]
+    columns = ["dataset", "model", "design", "scale", "seeds", "why"]
+    pd.DataFrame(left, columns=columns).to_csv(tmp_path / "not-run.csv", index=False)
+    assert not_run(tmp_path).to_numpy().tolist() == [
+        ["a", "DNN", "SE 1x, ME 4x", "9 more", "too dear"], ["a", "FM, IPNN", "SE 1x", "5", "not begun"],
+        ["flights", "DNN", "SE 1x", "5", "not begun"]]

@@ -9,7 +9,22 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from pydantic import Field
-from register import CALLED, POOLED, RESULTS, SIGNS, TOY, Claim, Outcome, Register, again, heading, listing
+from register import (
+    CALLED,
+    NOT_TRAINED,
+    POOLED,
+    RESULTS,
+    SIGNS,
+    TOY,
+    Claim,
+    Outcome,
+    Register,
+    again,
+    as_markdown,
+    heading,
+    listing,
+    not_run,
+)
 from register import listed as listed_findings
 
 from collapse_nb.records import InputError, Record
@@ -195,7 +210,8 @@ def index_page(register: Register) -> str:
             "{download}`claims.json </_static/claims.json>`, described by "
             "{download}`claims.schema.json </_static/claims.schema.json>`.\n\n"
             ":::{container} headlines all\n" + "\n".join(lines) +
-            f"\n:::\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
+            f"\n:::\n\n## What was not run\n\n{NOT_TRAINED}\n\n{as_markdown(not_run())}\n\n"
+            f"```{{toctree}}\n:hidden:\n\n{toc}\n```\n")
 
 def has_page(claim: Claim) -> bool:
     "Whether a claim names findings; its page says so where none of them is stored."

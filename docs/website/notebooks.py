@@ -123,7 +123,8 @@ class Page:
         if target.startswith("/"): return match[0] # of the site already
         path = Path(os.path.normpath(self.file.parent / target))
         if path.suffix == ".ipynb" and path.is_file(): return f"[{words}](/{docname(path)}.md{anchor})"
-        if path == ROOT / "docs" / "claims.md": return f"[{words}](/claims/index.md)"
+        if path == ROOT / "docs" / "claims.md": # whose other sections the site has elsewhere
+            return f"[{words}](/claims/index.md{anchor if anchor == '#what-was-not-run' else ''})"
         if path.parent.name == "figures" and (chart := self.gallery.stored(path.stem, self.depth)):
             return f"\n\n{raw(chart)}\n\n" if image else f"[{words}](#result-{path.stem})"
         if image and not path.is_file():
