@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLAIMS', 'LARGEST', 'SETUP', 'RECIPE', 'VERSIONS', 'COUNTS', 'NAMES', 'ClaimOf', 'CellOf', 'ShapeOf', 'StudyFile',
-           'study_of', 'study_in', 'export_study', 'read_study', 'Evidence', 'pool_studies', 'pooled_claims']
+           'study_of', 'study_in', 'export_study', 'read_study', 'Evidence', 'pool_studies', 'stored_evidence',
+           'pooled_claims']
 
 # %% ../nbs/study.ipynb #33cc5727
 import hashlib
@@ -17,10 +18,12 @@ import pandas as pd
 from pydantic import Field, model_validator
 from scipy.stats import t as student
 
+from .data.source import home
 from .fields import FieldSchema
 from .findings import Measured, finding, seed_contrast
 from .records import InputError, Record, counted, unknown
 from .results import read_table, write_whole
+from .show.sentences import and_listed, estimate, number
 from .stats import MARGIN, MODELS, SIGNIFICANT, pool
 from .train.runs import StoredRuns
 
@@ -386,6 +389,25 @@ class Evidence:
         return pd.DataFrame(rows, columns=["claim", "model", "scale", "tables", "effect", "low", "high",
                                            "tau", "predicted_low", "predicted_high", "odds"])
 
+    def sentences(self) -> list[str]: # one per model and size
+        "ME less SE: every table's own number, the average table's, and what is to be expected of a new one."
+        return [self._sentence(row) for row in self.frame().query("claim == 'me-beats-se'").itertuples()]
+
+    def _sentence(self, row) -> str:
+        cell = self.known.query("claim == @row.claim and model == @row.model and scale == @row.scale")
+        over = and_listed(cell["over"].iloc[0].split(", "))
+        whose = f"Mean over {over}" if row.model == "mean" else row.model
+        each = "; ".join(f"{one.table} {estimate(one.gain, one.low, one.high)}" for one in cell.itertuples())
+        said = f"{whose} at {row.scale}x, ME less SE in test AUC: {each}."
+        if row.tables == 1: return f"{said} One table does not tell the odds of a gain on another one."
+        said += f" The average table: {estimate(row.effect, row.low, row.high)}."
+        if row.tables == 2:
+            return (f"{said} Two tables give no prediction interval, so the odds of a gain on another table "
+                    "cannot be told.")
+        sure = "" if row.predicted_low > 0 or row.predicted_high < 0 else ": either sign is possible"
+        return (f"{said} A new table's gain is expected between {number(row.predicted_low, 4)} and "
+                f"{number(row.predicted_high, 4)}, from {row.tables} tables{sure}.")
+
 # %% ../nbs/study.ipynb #93ae4f2b
 def _measured(study: StudyFile, claim: ClaimOf, models: Iterable[str], scale: int) -> Measured | None:
     "The mean over models of a claim's difference at a size; None where a cell is lacking."
@@ -473,6 +495,25 @@ def pool_studies(
         raise InputError(" ".join(["none of the files can be used:", *said]) if said else
                          "no study file was given: name some that collapse study export wrote.")
     return Evidence(studies, said, list(froms.values()))
+
+# %% ../nbs/study.ipynb #a9c00011
+def stored_evidence(
+    folder: str | Path | None = None, # of tables of runs, `runs-<table>.csv`; None for the repository's
+) -> Evidence:
+    """The stored studies, pooled.
+
+    Example:
+
+    >>> [said.split(":")[0] for said in stored_evidence().sentences() if said.startswith("DNN at 4x")]
+    ['DNN at 4x, ME less SE in test AUC']
+    """
+    folder = home() / "data" / "results" if folder is None else Path(folder)
+    files = sorted(folder.glob("runs-*.csv"))
+    if not files:
+        raise InputError(f"there are no runs-<table>.csv in {folder}: give the folder of a full run's "
+                         "results.")
+    return pool_studies(files)
+
 
 # %% ../nbs/study.ipynb #a9c00002
 def _claimed(row, over: str) -> list[dict]:

@@ -110,7 +110,7 @@ def test_scaling_is_judged_by_paired_tests(dataset):
     tests, factor = {name: TwoStages(primary, first)}, {}
     def sized(m, size): return auc[m, "SE" if size == 1 else "ME", size]
     for m, sizes in sizes_of.items():
-        top, in_words = sizes[-1], "1x, 4x and 10x"
+        top, in_words = sizes[-1], ", ".join(f"{s}x" for s in sizes[:-1]) + f" and {sizes[-1]}x"
         tests[f"{m} ME gains from 1x to {top}x"] = paired(auc[m, "ME", top], auc[m, "SE", 1])
         less = auc[m, "SE", top] - MARGIN
         tests[f"{m} SE gains less than {MARGIN:g} from 1x to {top}x"] = paired(less, auc[m, "SE", 1])

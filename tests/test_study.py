@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from test_commands import ROOT, collapse
 from typer.testing import CliRunner
 
@@ -15,7 +16,18 @@ from collapse_nb.cli import app
 from collapse_nb.data.dataset import Encoded, Split
 from collapse_nb.fields import FieldSchema
 from collapse_nb.records import InputError
-from collapse_nb.study import CLAIMS, ClaimOf, export_study, pool_studies, read_study, study_in, study_of
+from collapse_nb.show.sentences import estimate
+from collapse_nb.stats import pool
+from collapse_nb.study import (
+    CLAIMS,
+    ClaimOf,
+    export_study,
+    pool_studies,
+    read_study,
+    stored_evidence,
+    study_in,
+    study_of,
+)
 from collapse_nb.train.recipe import Recipe
 from collapse_nb.train.runs import Group, RunStore
 from collapse_nb.train.sweep import grid, run_group, sweep
@@ -296,3 +308,58 @@ def test_claims_of_a_file_are_those_that_its_cells_can_show(store):
     assert study.claims == CLAIMS
     base = RunStore(store).frame().query("scale == 1 and max_epochs == 1")
     assert study_of(base)[0].claims == {}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(.01, 1)), min_size=3, max_size=8))
+def test_pooling_is_the_textbooks(tables):
+    "DerSimonian and Laird's formulas written out in sums."
+    y, s = [list(v) for v in zip(*tables, strict=True)]
+    k, w = len(y), [1 / e**2 for e in s]
+    fixed = sum(a * b for a, b in zip(w, y, strict=True)) / sum(w)
+    q = sum(a * (b - fixed)**2 for a, b in zip(w, y, strict=True))
+    tau2 = max(0, (q - k + 1) / (sum(w) - sum(a * a for a in w) / sum(w)))
+    w = [1 / (e**2 + tau2) for e in s]
+    mean = sum(a * b for a, b in zip(w, y, strict=True)) / sum(w)
+    error2 = max(1, sum(a * (b - mean)**2 for a, b in zip(w, y, strict=True)) / (k - 1)) / sum(w)
+    got = pool(y, s)
+    assert np.isclose(got.mean, mean) and np.isclose(got.tau**2, tau2)
+    assert np.isclose(got.interval[1] - got.mean, student.ppf(.975, k - 1) * error2**.5)
+    reach = student.ppf(.975, k - 2) * (tau2 + error2)**.5
+    assert np.isclose(got.predicted[0], mean - reach) and np.isclose(got.predicted[1], mean + reach)
+
+
+def test_two_tables_predict_nothing_and_three_do(tmp_path):
+    "Runs of tables with one spread: from the third on, the next table's gain has an interval."
+    def stored(name, gain):
+        seeds = [-.001, 0., .001]
+        rows = [("DNN", design, 4, k, .8 + more + (design == "ME") * noise)
+                for design, more in (("SE", 0.), ("ME", gain)) for k, noise in enumerate(seeds)]
+        runs = pd.DataFrame(rows, columns=["model", "design", "scale", "seed", "test_auc"])
+        runs = runs.assign(dataset=name, fingerprint=name, status="done", train_rows=90, dim=4, num_sets=1,
+                           table_parameters=40)
+        runs.to_csv(tmp_path / f"runs-{name}.csv", index=False)
+    stored("one", .003)
+    assert "One table does not tell the odds" in stored_evidence(tmp_path).sentences()[0]
+    stored("two", .001)
+    assert "the odds of a gain on another table cannot be told" in stored_evidence(tmp_path).sentences()[0]
+    stored("three", .002)
+    evidence = stored_evidence(tmp_path)
+    row = evidence.frame().query("claim == 'me-beats-se'").iloc[0]
+    assert row.tables == 3 and row.predicted_low < .001 < .003 < row.predicted_high and row.odds > .5
+    assert "either sign is possible" in evidence.sentences()[0]
+    np.testing.assert_allclose(evidence.known.query("claim == 'me-beats-se'").error, .001 / 3**.5)
+
+def test_the_stored_studies_are_told_as_they_are():
+    "Every table with its own number, that of added seeds too: their spread is of the first stage."
+    evidence = stored_evidence()
+    known = evidence.known.query("claim == 'me-beats-se'")
+    assert set(known.model) >= {"DNN", "DCNv2"} and set(known.table) >= {"hflights", "synthetic"}
+    said = "\n".join(evidence.sentences())
+    for row in known.itertuples(): assert f"{row.table} {estimate(row.gain, row.low, row.high)}" in said
+    for file in (ROOT / "data" / "results").glob("differences-*.csv"):
+        table = pd.read_csv(file).query("kind == 'secondary'").set_index(["model", "scale"])
+        mine = known[known.table == file.stem.removeprefix("differences-")].set_index(["model", "scale"])
+        for cell, row in table.iterrows():
+            np.testing.assert_allclose(mine.loc[cell, ["gain", "low", "high"]].to_numpy(float),
+                                       row[["difference", "low", "high"]].to_numpy(float), atol=1e-9)

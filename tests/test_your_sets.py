@@ -1,11 +1,9 @@
-"Multi-embedding around a module of somebody else's: the same numbers as the zoo's, the costs, and the odds."
+"Multi-embedding around a module of somebody else's: the same numbers as the zoo's, and the costs."
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import t as student
 from torch import nn
 
 from collapse_nb.fields import FieldSchema
@@ -13,14 +11,10 @@ from collapse_nb.nn.interactions import CrossNetwork
 from collapse_nb.nn.layers import hidden_stack
 from collapse_nb.nn.zoo import ModelSpec, build
 from collapse_nb.records import InputError
-from collapse_nb.results import save_table
-from collapse_nb.show.sentences import estimate
-from collapse_nb.stats import pool
 from collapse_nb.your_sets import (
     Concatenated,
     fresh_table,
     multi_embedding,
-    odds_of_gain,
     single_embedding,
     start_of,
 )
@@ -161,59 +155,6 @@ def test_fuxictr_dcnv2():
     x = torch.stack([torch.randint(0, d, (9,)) for d in SCHEMA.cardinalities], 1)
     assert model(x).shape == (9, 8) and all(t.padding_idx == 0 for t in model.sets[1].tables.values())
     assert model.cost().multiply_adds.tolist() == [2 * 256 + 128, 2 * (2 * 256 + 128)]
-
-
-# ----------------------------------------------------------------------------------------------- the odds
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(.01, 1)), min_size=3, max_size=8))
-def test_pooling_is_the_textbooks(tables):
-    "DerSimonian and Laird's formulas written out in sums."
-    y, s = [list(v) for v in zip(*tables, strict=True)]
-    k, w = len(y), [1 / e**2 for e in s]
-    fixed = sum(a * b for a, b in zip(w, y, strict=True)) / sum(w)
-    q = sum(a * (b - fixed)**2 for a, b in zip(w, y, strict=True))
-    tau2 = max(0, (q - k + 1) / (sum(w) - sum(a * a for a in w) / sum(w)))
-    w = [1 / (e**2 + tau2) for e in s]
-    mean = sum(a * b for a, b in zip(w, y, strict=True)) / sum(w)
-    error2 = max(1, sum(a * (b - mean)**2 for a, b in zip(w, y, strict=True)) / (k - 1)) / sum(w)
-    got = pool(y, s)
-    assert np.isclose(got.mean, mean) and np.isclose(got.tau**2, tau2)
-    assert np.isclose(got.interval[1] - got.mean, student.ppf(.975, k - 1) * error2**.5)
-    reach = student.ppf(.975, k - 2) * (tau2 + error2)**.5
-    assert np.isclose(got.predicted[0], mean - reach) and np.isclose(got.predicted[1], mean + reach)
-
-
-def test_two_tables_predict_nothing_and_three_do(tmp_path):
-    def stored(gain): return pd.DataFrame([{
-        "kind": "primary", "model": "DNN", "scale": 4, "seeds": 5, "difference": gain, "low": gain - .001,
-        "high": gain + .001, "half_width": .001}])
-    save_table(stored(.003), "differences-one", tmp_path)
-    save_table(stored(.001), "differences-two", tmp_path)
-    assert "the odds of a gain on another table cannot be told" in odds_of_gain(tmp_path).sentences()[0]
-    save_table(stored(.002), "differences-three", tmp_path)
-    odds = odds_of_gain(tmp_path)
-    row = odds.frame().iloc[0]
-    assert row.tables == 3 and row.predicted_low < .001 < .003 < row.predicted_high and row.odds > .5
-    assert "either sign is possible" in odds.sentences()[0] and np.allclose(
-        odds.known.error, .001 / student.ppf(.975, 4))
-
-
-def test_means_over_other_models_are_not_pooled(tmp_path):
-    for table, models in ("one", ["DNN", "IPNN"]), ("two", ["DNN", "IPNN"]), ("three", ["DNN"]):
-        rows = pd.DataFrame({"model": ["mean over models", *models], "scale": 4, "seeds": 5,
-                             "difference": .002, "low": .001, "high": .003, "half_width": .001})
-        save_table(rows, f"differences-{table}", tmp_path)
-    frame = odds_of_gain(tmp_path).frame().set_index("model").tables
-    assert frame.to_dict() == {"mean over DNN, IPNN": 2, "mean over DNN": 1, "DNN": 3, "IPNN": 2}
-
-
-def test_the_stored_studies_are_told_as_they_are():
-    "Every table with its own number, the model that gains and the one that does not."
-    odds = odds_of_gain()
-    assert set(odds.known.model) >= {"DNN", "DCNv2"} and set(odds.known.table) >= {"hflights", "synthetic"}
-    said = "\n".join(odds.sentences())
-    for row in odds.known.itertuples(): assert f"{row.table} {estimate(row.gain, row.low, row.high)}" in said
 
 
 def test_fields_that_share_a_table_share_one_in_every_set():
