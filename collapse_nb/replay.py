@@ -189,7 +189,8 @@ VERDICTS = ["number", "dataset", "claim", "before", "after", "outcome", "value_b
 
 def _p_same(both: pd.DataFrame) -> np.ndarray:
     """p of Welch's test that the stored runs and the replay measured the same. The standard errors are those
-    of intervals over seeds, all of one stage; NaN where the two kinds of seeds are not known, or an interval has no width."""
+    of intervals over seeds, all of one stage; NaN where the two numbers of seeds are not known, or an
+    interval has no width."""
     n = both[["seeds_before", "seeds"]].to_numpy(float)
     half = (both[["high_before", "high"]].to_numpy(float) - both[["low_before", "low"]].to_numpy(float)) / 2
     half, n = np.where(half > 0, half, np.nan), np.where(n > 1, n, np.nan)
