@@ -104,7 +104,8 @@ SHELVES = {".": "What they share", "data": "Data: cards, encoded folders, and th
            "data/sources": "Data: files and their rows",
            "data/encoding": "Data: values become numbers, numbers become ids",
            "data/made_up": "Data that is made up",
-           "nn": "Models", "train": "Training", "checkpoints": "Model files", "show": "Figures and tables"}
+           "nn": "Models", "train": "Training", "claims": "What is claimed, and how it is tested",
+          "checkpoints": "Model files", "show": "Figures and tables"}
 MODULES = "Each is a module of `collapse_nb`: text, code, examples and tests."
 START = """
 <!-- Written from the notebooks' first cells by docs/readme.py (make readme): edit them, not this file. -->
@@ -140,6 +141,9 @@ def start() -> str:
                  if not any(part[0] in "._" for part in f.relative_to(nbs).parts)}
     notebooks -= {nbs / "index.ipynb"}
     paper = {f for f in notebooks if f.name[0].isdigit()}
+    if lost := {str(f.parent.relative_to(nbs)) for f in notebooks} - set(SHELVES):
+        raise InputError(f"notebooks lie in {', '.join(sorted(lost))}, and SHELVES of docs/readme.py does not "
+                         "say what they make up: add a line.")
     parts = [START.strip(), "## The paper", shelf(paper), "## The library", MODULES]
     for folder, title in SHELVES.items():
         parts += [f"### {title}", shelf(f for f in notebooks - paper if f.parent == nbs / folder)]
