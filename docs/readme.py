@@ -142,8 +142,8 @@ def start() -> str:
     notebooks -= {nbs / "index.ipynb"}
     paper = {f for f in notebooks if f.name[0].isdigit()}
     if lost := {str(f.parent.relative_to(nbs)) for f in notebooks} - set(SHELVES):
-        raise InputError(f"notebooks lie in {', '.join(sorted(lost))}, and SHELVES of docs/readme.py does not "
-                         "say what they make up: add a line.")
+        raise InputError(f"notebooks lie in {', '.join(sorted(lost))}, and SHELVES of docs/readme.py does "
+                         "not say what they make up: add a line.")
     parts = [START.strip(), "## The paper", shelf(paper), "## The library", MODULES]
     for folder, title in SHELVES.items():
         parts += [f"### {title}", shelf(f for f in notebooks - paper if f.parent == nbs / folder)]
