@@ -59,9 +59,9 @@ def assets(static: Path) -> None:
 def front(gallery: Gallery, register: Register) -> str:
     "The front page: what the paper says and what was found are the words of the README."
     said = missing.made("index", lambda: [c.source for c in spoken().cells if c.metadata.get("spoken")])
-    # what the README says in code: first the paper, then how to read on; what a cluster costs stays there
-    opening, turns = ((Page(NBS / "index.ipynb", gallery).prose(text) for text in said[:2]) if said else
-                      (missing.notice("index"), ""))
+    # what the README says in code: the paper, replays, how to read on; what a cluster costs stays there
+    opening, replayed, turns = ((Page(NBS / "index.ipynb", gallery).prose(text) for text in said[:3]) if said
+                                else (missing.notice("index"), "", ""))
     numbered = [f for f in listed() if f.name[0].isdigit()]
     shelf = {number: "BENCHMARKS" for number in RACES} | {number: "YOURS" for number in YOURS}
     shelves = {name: "\n".join(docname(f) for f in numbered if shelf.get(f.name[:2], "PAPER") == name)
@@ -69,7 +69,7 @@ def front(gallery: Gallery, register: Register) -> str:
     link = lambda claim: f"[{claim.headline}](/{claims.name(claim)}.md)"
     charts = {"SPECTRUM": gallery.stored("spectrum-hflights"), "CHART": gallery.stored("fig7-hflights")}
     told = missing.made("index, claims", lambda: as_markdown(matrix(register, link)))
-    replacements = {"OPENING": opening, "TURNS": turns, "MATRIX": told or missing.notice("index, claims"),
+    replacements = {"OPENING": opening, "REPLAYED": replayed, "TURNS": turns, "MATRIX": told or missing.notice("index, claims"),
                     "ARCHIVE": ARCHIVE, **shelves,
                     **{name: chart or "" for name, chart in charts.items()}}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
