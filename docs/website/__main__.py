@@ -69,8 +69,8 @@ def front(gallery: Gallery, register: Register) -> str:
     link = lambda claim: f"[{claim.headline}](/{claims.name(claim)}.md)"
     charts = {"SPECTRUM": gallery.stored("spectrum-hflights"), "CHART": gallery.stored("fig7-hflights")}
     told = missing.made("index, claims", lambda: as_markdown(matrix(register, link)))
-    replacements = {"OPENING": opening, "REPLAYED": replayed, "TURNS": turns, "MATRIX": told or missing.notice("index, claims"),
-                    "ARCHIVE": ARCHIVE, **shelves,
+    replacements = {"OPENING": opening, "REPLAYED": replayed, "TURNS": turns, "ARCHIVE": ARCHIVE,
+                    "MATRIX": told or missing.notice("index, claims"), **shelves,
                     **{name: chart or "" for name, chart in charts.items()}}
     page = (HERE / "pages" / "index.md").read_text(encoding="utf-8")
     for name, value in replacements.items(): page = page.replace(f"@{name}@", value)
