@@ -516,9 +516,10 @@ def scaling_chart(
 def difference_chart(
     contrasts: pd.DataFrame,               # from stats.contrasts
     title: str,                            # what it shows; empty for `count_sentence(contrasts)`
-    bootstrap: pd.DataFrame | None = None, # from stats.bootstrap, for the same runs
+    bootstrap: pd.DataFrame | None = None, # from stats.bootstrap, for these runs or some of them
 ) -> alt.LayerChart:                       # 600 px wide
-    """ME − SE in test AUC at each model and size, with both intervals (§5).
+    """ME − SE in test AUC at each model and size, with both intervals (§5). A mean has the second one where
+    it is over the same models.
 
     >>> columns = ["model", "scale", "difference", "low", "high", "p", "p_holm", "verdict"]
     >>> rows = pd.DataFrame([("DNN", 4, 0.002, 0.001, 0.003, 0.01, None, "holds")], columns=columns)
@@ -551,7 +552,11 @@ def difference_chart(
     alone = f"By model at {rows['scale'].iloc[0]}x: {alone}. " if alone else ""
     note = f"{alone}Top: the primary contrast. {thick}"
     if bootstrap is not None:
-        both = rows[["model", "scale", "row", "better"]].merge(bootstrap, on=["model", "scale"])
+        def over(frame: pd.DataFrame, scale: int) -> set: # models of the mean at a size, and the mean
+            return set(frame.loc[frame["scale"] == scale, "model"])
+        alike = [model != "mean over models" or over(rows, scale) == over(bootstrap, scale)
+                 for model, scale in zip(bootstrap["model"], bootstrap["scale"], strict=True)]
+        both = rows[["model", "scale", "row", "better"]].merge(bootstrap[alike], on=["model", "scale"])
         layers.append(bars(both, 1.2, 1))
         where = ", where scores of the runs were kept" * (len(both) < len(rows))
         note += f" Thin: over seeds and test rows{sentences.in_brackets(bootstrap)}{where}."
