@@ -325,7 +325,7 @@ class RunStore(StoredRuns):
 
     A group's folder is named by the hash of what was run and appears when the group is complete, so a
     store never holds half a result, and two processes may fill one. Read it as tables: `frame` has a row a
-    run, `history` a row an epoch. The full study of notebook 06 on hflights is 22 such folders with 110
+    run, `history` a row an epoch. The full study of notebook 06 on hflights is 30 such folders with 150
     runs. Give `weights=True` where trained models are wanted later, to score new rows or to measure their
     tables: without it only what was measured is kept.
 

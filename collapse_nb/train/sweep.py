@@ -365,8 +365,8 @@ def sweep(
     it was and ends with the same rows. A training goes on after the last epoch that it filed (see `fit`), if
     `run` hands `checkpoint=store.checkpoint(group)` to `run_group`. Asked for more seeds, a sweep runs those
     alone; a group that does not fit in memory is cut in half. Ask for five seeds or more where a verdict is
-    wanted: on hflights the test AUCs of one cell have a standard deviation of 0.0002 to 0.0144, and ME beats
-    SE by 0.0030 at 10x. With `until`, what was asked for is a first stage: the cells of the primary contrast
+    wanted: on hflights the test AUCs of one cell have a standard deviation of 0.0002 to 0.0252, and ME beats
+    SE by 0.0073 at 10x. With `until`, what was asked for is a first stage: the cells of the primary contrast
     and the base get the seeds that its half-width takes (`stats.seeds_for_width`), or `at_most` so many; ten
     to begin with are cheapest.
     Give `costs` from `estimates(plan(...))` where cells differ much in size.
