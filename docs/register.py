@@ -308,7 +308,8 @@ def listed(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
 def again(row) -> str:
     "What a replay of a finding found; empty where there was none."
     if pd.isna(row.get("verdict_again")): return ""
-    return (f"{row['seeds_again']:.0f} new seeds: **{row['verdict_again']}**, "
+    new = f"{row['seeds_again']:.0f} new seeds" if row["seeds_again"] > 0 else "other numbers"
+    return (f"{new}: **{row['verdict_again']}**, "
             + sentences.estimate(row["value_again"], row["low_again"], row["high_again"]))
 
 def listing(rows: pd.DataFrame) -> str:
